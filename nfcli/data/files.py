@@ -1,0 +1,175 @@
+"""Paths, limits, and what decoders raise put into words.
+
+Everything read here may be hostile: sizes are checked against the limits before anything is decoded, and no reader asks
+a decompressor for more than the header promised.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nfcli.errors import DataError, NFError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+MAX_PIXELS = 64_000_000
+"""Height times width that one image may have."""
+
+MAX_BYTES = 4 * 2**30
+"""Bytes that the arrays of one source (of IDX: of one file) may have as stored: ImageNet at 32x32 fits. Splitting makes
+a copy, so loading may need twice as much."""
+
+CHUNK = 2**24
+
+AnyPath = Path | str
+
+
+def shown(path: AnyPath | Traversable) -> str:
+    """A path fit for a terminal: line breaks, escape codes and undecodable bytes are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
+
+
+def absolute(path: AnyPath) -> Path:
+    """The absolute path, with `~` and `..` resolved and symbolic links kept.
+
+    Raises:
+        DataError: The path is relative, and the working directory is gone.
+    """
+    try:  # pathlib would follow links, and raise on the home of an unknown user
+        return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
+    except OSError as error:
+        raise explain("the working directory", "a folder", error) from error
+
+
+def short_name(path: Path) -> str:
+    """The folder's or file's name, reduced to what is safe in any file name."""
+    stem = path.stem if path.suffix.lower() == ".npz" else path.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem)[:40].strip("-.") or "images"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as people write it: 28x28x1."""
+    return "x".join(str(size) for size in shape)
+
+
+def kind_of(path: Path) -> Literal["file", "folder", "other", "missing"]:
+    """What is at a path, links followed.
+
+    Raises:
+        DataError: It cannot be told, because a folder on the way may not be read, for example.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
+        return "missing"
+    except OSError as error:
+        raise explain(path, "path", error) from error
+    return "file" if S_ISREG(mode) else "folder" if S_ISDIR(mode) else "other"
+
+
+def visible_entries(folder: Path) -> list[Path]:
+    """A folder's entries in order of name, without hidden ones and those that archivers leave.
+
+    Raises:
+        DataError: The folder cannot be read.
+    """
+    try:
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        raise explain(folder, "folder", error) from error
+    return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+
+
+def check_size(path: AnyPath | Traversable, shape: Sequence[int], itemsize: int = 1) -> None:
+    """Refuse arrays that are empty, or too large to be meant.
+
+    Args:
+        path: Where they come from.
+        shape: (N,) of labels, or (N, H, W) or (N, H, W, C) of images.
+        itemsize: Bytes an element.
+
+    Raises:
+        DataError: A dimension is below 1, an image is over `MAX_PIXELS`, or the whole over `MAX_BYTES`.
+    """
+    text = shape_text(shape)
+    if min(shape) < 1:
+        raise DataError(f"{shown(path)} is empty: its shape is {text}", hint="give at least one image")
+    if math.prod(shape[1:3]) > MAX_PIXELS:
+        raise DataError(
+            f"{shown(path)} claims an image of {shape[1]}x{shape[2]} pixels",
+            hint=f"the limit is {MAX_PIXELS:,} pixels an image",
+        )
+    if math.prod(shape) * itemsize > MAX_BYTES:
+        raise DataError(
+            f"{shown(path)} claims {text} values, which is {math.prod(shape) * itemsize:,} bytes",
+            hint=f"the limit is {MAX_BYTES:,} bytes in memory; use fewer or smaller images",
+        )
+
+
+def read_exactly(stream: BinaryIO, size: int, path: AnyPath | Traversable) -> NDArray[np.uint8]:
+    """Read `size` bytes and see that the stream ends there, taking at most one byte more.
+
+    Returns:
+        (size,) uint8, writable.
+
+    Raises:
+        DataError: There are fewer or more bytes.
+    """
+    data = np.empty(size, np.uint8)
+    position = 0
+    while position < size:
+        chunk = stream.read(min(CHUNK, size - position))
+        if not chunk:
+            raise DataError(
+                f"{shown(path)} is cut short: its header promises {size:,} bytes of data, and {position:,} follow",
+                hint="get the file again",
+            )
+        data[position : position + len(chunk)] = np.frombuffer(chunk, np.uint8)
+        position += len(chunk)
+    if stream.read(1):  # reading up to the end also makes gzip and zip compare their checksums
+        raise DataError(
+            f"{shown(path)} holds more than the {size:,} bytes of data that its header promises",
+            hint="get the file again",
+        )
+    return data
+
+
+@contextmanager
+def decoding(path: AnyPath | Traversable, kind: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a `DataError` that names the file.
+
+    Args:
+        path: The file.
+        kind: What it should be, as in "cannot read x as `kind`".
+
+    Raises:
+        DataError: The body raised any exception; those of this package pass through.
+    """
+    try:
+        yield
+    except NFError:
+        raise
+    except Exception as error:  # damaged bytes make decoders raise anything: struct.error, SyntaxError, IndexError ...
+        raise explain(path, kind, error) from error
+
+
+def explain(path: AnyPath | Traversable, kind: str, error: Exception) -> DataError:
+    """The `DataError` for what an operating system call or a decoder raised."""
+    if isinstance(error, OSError) and error.strerror:
+        hint = "check that it exists and that you may read it"
+        return DataError(f"cannot read {shown(path)}: {error.strerror}", hint=hint)
+    if isinstance(error, MemoryError):
+        return DataError(f"not enough memory to read {shown(path)}", hint="use fewer or smaller images")
+    reason = (str(error).splitlines() or [""])[0].rstrip(". ") or type(error).__name__
+    return DataError(f"cannot read {shown(path)} as {kind}: {shown(reason)}", hint="it is damaged or mislabelled")

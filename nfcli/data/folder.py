@@ -1,0 +1,93 @@
+"""Folders of PNG or JPEG files.
+
+    folder/*.png                        images without labels
+    folder/LABEL/*.png                  images with labels
+    folder/{train,test}/...             either of these in each split; `val` (or `valid`, `validation`) is optional
+
+Files are taken in order of label, then of name, by code points: pad numbers with zeros. When all labels are whole
+numbers they count as such, otherwise labels are numbered from 0 in order of name, over all splits together. Hidden
+files, files of other types, and sub-folders without images are skipped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nfcli.data.files import kind_of, shown, visible_entries
+from nfcli.data.images import is_image_file, read_images
+from nfcli.data.splits import Part
+from nfcli.errors import DataError
+
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+FORMS = "images belong into the folder, or into one sub-folder a label; train/ and test/ may hold either form"
+
+DIGITS = 18
+"""Longest label that is read as a number: it fits into 64 bits."""
+
+
+class _Listing(NamedTuple):
+    files: list[Path]
+    labels: list[str] | None
+
+
+def load_image_folder(folder: Path) -> dict[str, Part]:
+    """Read a folder of images in one of the forms above.
+
+    Returns:
+        The parts "train", "test" and perhaps "val"; or "all" where there are no such sub-folders.
+
+    Raises:
+        DataError: There are no images, their places are ambiguous, a file is damaged, or they are over the limits.
+    """
+    listings = _list_splits(folder)
+    numbers = _number({label for listing in listings.values() for label in listing.labels or []})
+    images = read_images([file for listing in listings.values() for file in listing.files])
+    parts, start = {}, 0
+    for name, (files, labels) in listings.items():
+        numbered = None if labels is None else np.array([numbers[label] for label in labels], np.int64)
+        parts[name] = Part(images[start : start + len(files)], numbered)
+        start += len(files)
+    return parts
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The PNG and JPEG files directly in a folder, in order of name."""
+    return [entry for entry in visible_entries(folder) if is_image_file(entry)]
+
+
+def _list_splits(folder: Path) -> dict[str, _Listing]:
+    listings: dict[str, _Listing] = {}
+    for name, split in SPLIT_FOLDERS.items():
+        if kind_of(folder / name) != "folder":
+            continue
+        if split in listings:
+            raise DataError(f"{shown(folder)} has two folders of validation images", hint="keep one of them")
+        listings[split] = _list(folder / name)
+    return listings or {"all": _list(folder)}
+
+
+def _list(folder: Path) -> _Listing:
+    direct = image_files(folder)
+    folders = [entry for entry in visible_entries(folder) if kind_of(entry) == "folder"]
+    labelled = {sub.name: files for sub in folders if (files := image_files(sub))}
+    if direct and labelled:
+        where = f"{shown(folder)} has images of its own and in the sub-folder {shown(next(iter(labelled)))}"
+        raise DataError(where, hint=FORMS)
+    if direct:
+        return _Listing(direct, None)
+    if not labelled:
+        raise DataError(f"{shown(folder)} holds no PNG or JPEG images", hint=FORMS)
+    pairs = [(file, label) for label, files in labelled.items() for file in files]
+    return _Listing([file for file, _ in pairs], [label for _, label in pairs])
+
+
+def _number(labels: set[str]) -> dict[str, int]:
+    if all(label.isascii() and label.isdecimal() and len(label) <= DIGITS for label in labels):
+        numbers = {label: int(label) for label in labels}
+        if len(set(numbers.values())) == len(labels):
+            return numbers
+    return {label: number for number, label in enumerate(sorted(labels))}

@@ -1,0 +1,170 @@
+"""Arrays in an npz file, read without `numpy.load`: sizes are checked before anything is decompressed.
+
+    images                                       to be split, with `labels` or `y`
+    train, test and perhaps val                  with `train_labels` ...
+    train_images, test_images, val_images        the same
+    x_train, x_test, x_val                       with `y_train` ...
+
+A single array under any name counts as `images`. Images are (N, H, W) or (N, H, W, C) integers from 0 to 255, C being 1
+or 3; labels are (N,) integers.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from nfcli.data.dataset import SPLIT_NAMES, Images, Labels
+from nfcli.data.files import MAX_BYTES, check_size, decoding, read_exactly, shown
+from nfcli.data.splits import Part
+from nfcli.errors import DataError
+
+KIND = "an npz file"
+HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+IMAGE_KEYS = {"all": ("images",)} | {name: (name, f"{name}_images", f"x_{name}") for name in SPLIT_NAMES}
+LABEL_KEYS = {"all": ("labels", "y")} | {name: (f"{name}_labels", f"y_{name}") for name in SPLIT_NAMES}
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What numpy writes; Python's readers of the other methods decompress without a bound."""
+
+
+class _Member(NamedTuple):
+    archive: zipfile.ZipFile
+    info: zipfile.ZipInfo
+    path: str
+
+
+def load_npz(path: Path) -> dict[str, Part]:
+    """Read a dataset.
+
+    Returns:
+        The parts "train", "test" and perhaps "val"; or "all".
+
+    Raises:
+        DataError: The file cannot be read, is damaged, holds other arrays than those above, or is over the limits.
+    """
+    with decoding(path, KIND), zipfile.ZipFile(path) as archive:
+        members = _members(archive, path)
+        images = {part: key for part, keys in IMAGE_KEYS.items() if (key := _pick(path, members, keys))}
+        labels = {part: key for part, keys in LABEL_KEYS.items() if (key := _pick(path, members, keys))}
+        if "all" in images and len(images) > 1:
+            raise DataError(f"{shown(path)} has both 'images' and splits", hint="keep one form")
+        images = images or {"all": _only_key(path, members, hint="name them 'images', or 'train' and 'test'")}
+        labels = {part: key for part, key in labels.items() if part in images}
+        _check_total(path, [members[key] for key in (*images.values(), *labels.values())])
+        return {
+            part: Part(_read_images(members[key]), _read_labels(members[labels[part]]) if part in labels else None)
+            for part, key in images.items()
+        }
+
+
+def load_npz_images(path: Path) -> Images:
+    """Read one array of images: the key `images`, or the file's only array.
+
+    Returns:
+        (N, H, W, C) uint8.
+
+    Raises:
+        DataError: As for `load_npz`.
+    """
+    with decoding(path, KIND), zipfile.ZipFile(path) as archive:
+        members = _members(archive, path)
+        key = "images" if "images" in members else _only_key(path, members, hint="name them 'images'")
+        member = members[key]
+        _check_total(path, [member])
+        return _read_images(member)
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, _Member]:
+    infos = (info for info in archive.infolist() if info.filename.endswith(".npy"))
+    keys = ((info.filename.removesuffix(".npy"), info) for info in infos)
+    return {key: _Member(archive, info, f"{path}[{key}]") for key, info in keys}
+
+
+def _pick(path: Path, members: dict[str, _Member], keys: tuple[str, ...]) -> str | None:
+    found = [key for key in keys if key in members]
+    if len(found) > 1:
+        raise DataError(f"{shown(path)} has both '{found[0]}' and '{found[1]}'", hint="keep one of them")
+    return found[0] if found else None
+
+
+def _only_key(path: Path, members: dict[str, _Member], hint: str) -> str:
+    keys = [key for key in members if key not in LABEL_KEYS["all"]]
+    if len(keys) != 1:
+        listing = ", ".join(shown(key) for key in list(members)[:10]) or "no arrays at all"
+        raise DataError(
+            f"{shown(path)} does not say which of its arrays are images: it holds {listing}",
+            hint=hint,
+        )
+    return keys[0]
+
+
+def _check_total(path: Path, members: list[_Member]) -> None:
+    total = sum(member.info.file_size for member in members)
+    if total > MAX_BYTES:
+        raise DataError(
+            f"{shown(path)} unpacks to {total:,} bytes",
+            hint=f"the limit is {MAX_BYTES:,} bytes in memory; use fewer or smaller images",
+        )
+
+
+def _read_images(member: _Member) -> Images:
+    array = _read_array(member, dimensions=(3, 4))
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > 255:
+        raise DataError(f"{shown(member.path)} has values from {low} to {high}", hint="pixels must be 0 to 255")
+    images = array[..., None] if array.ndim == 3 else array
+    if images.shape[-1] not in (1, 3):
+        raise DataError(
+            f"{shown(member.path)} has {images.shape[-1]} channels: its shape is {array.shape}",
+            hint="channels come last, and there may be 1 or 3 of them",
+        )
+    return np.ascontiguousarray(images, np.uint8)
+
+
+def _read_labels(member: _Member) -> Labels:
+    return _read_array(member, dimensions=(1,)).astype(np.int64)
+
+
+def _read_array(member: _Member, dimensions: tuple[int, ...]) -> NDArray[np.integer[Any]]:
+    archive, info, path = member
+    if info.compress_type not in METHODS:
+        raise DataError(f"{shown(path)} is compressed in a way that numpy does not use", hint="save it with numpy")
+    with decoding(path, "a numpy array"), archive.open(info) as opened:
+        stream = cast("BinaryIO", opened)
+        shape, columns_first, dtype = _read_header(stream, path)
+        if dtype.kind not in "iu":
+            raise DataError(f"{shown(path)} holds {_describe(dtype)}, not integers", hint=_advice(dtype))
+        if len(shape) not in dimensions:
+            wanted = "(N,)" if dimensions == (1,) else "(N, H, W) or (N, H, W, C)"
+            raise DataError(f"{shown(path)} has the shape {shape}", hint=f"expected {wanted}")
+        check_size(path, shape, dtype.itemsize)
+        array = read_exactly(stream, math.prod(shape) * dtype.itemsize, path).view(dtype)
+    return array.reshape(shape[::-1]).T if columns_first else array.reshape(shape)
+
+
+def _read_header(stream: BinaryIO, path: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(stream)
+    if version not in HEADER_READERS:
+        number = ".".join(str(part) for part in version)
+        raise DataError(f"{shown(path)} is no plain array (npy version {number})", hint="save an array of integers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote, and reads them
+        header: tuple[tuple[int, ...], bool, np.dtype[Any]] = HEADER_READERS[version](stream)
+    return header
+
+
+def _describe(dtype: np.dtype[Any]) -> str:
+    return "Python objects" if dtype.hasobject else f"values of type {dtype}"
+
+
+def _advice(dtype: np.dtype[Any]) -> str:
+    if dtype.kind == "f":
+        return "save integers from 0 to 255: numpy.round(images * 255).astype('uint8') if they are in [0, 1]"
+    return "save an array of type uint8 with values from 0 to 255"

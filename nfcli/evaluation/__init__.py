@@ -1,0 +1,1 @@
+"""Evaluation: the importance-weighted bound, statistics, timing. Needs no command line."""

@@ -1,0 +1,171 @@
+"""From integers to real numbers and back: the one place where a flow is random.
+
+An image x of integers 0..L-1 becomes `v = (x + u) / L` with noise u inside (0, 1), then the real line through a logit. The
+average of `exp(ldj + log p(v))` over u is the probability of x (Theis, van den Oord, Bethge 2016, arXiv:1511.01844);
+learned noise tightens the bound (variational dequantization: Ho et al. 2019, arXiv:1902.00275).
+
+The round trip is exact in float32. Noise lives on the midpoints of a grid of 2^-15, so that `x + u` and `1 - u` have no
+rounding error; whatever is near the upper end is computed from the distance to that end, `(L - 1 - x) + (1 - u)`, which
+keeps its digits where `1 - v` would have lost them.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from nfcli.flows.base import sum_per_image
+from nfcli.flows.coupling import AffineCoupling
+from nfcli.presets import ALPHA
+
+NOISE_BITS = 15
+"""Noise is a multiple of 2^-15 plus 2^-16: exact with 8 bits of pixel in float32's 24, and off every bin's edge."""
+
+
+def uniform_grid_noise(keys: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """Uniform noise on the grid's midpoints, one key an image: (B,) keys to (B, *shape) inside (0, 1)."""
+    bits = jax.vmap(lambda key: jax.random.bits(key, shape, jnp.uint16))(keys)
+    return ((bits >> (16 - NOISE_BITS)).astype(dtype) + 0.5) * 2.0**-NOISE_BITS
+
+
+def snap_to_grid(u: Array) -> Array:
+    """Round noise in [0, 1] to the nearest midpoint of the grid, inside (0, 1); gradients pass as if nothing happened.
+
+    The density is left at the unrounded value: with steps of 2^-15 this is a rounding like that of any float.
+    """
+    cells = 2.0**NOISE_BITS
+    midpoint = (jnp.clip(jnp.floor(u * cells), 0, cells - 1) + 0.5) / cells
+    return u + jax.lax.stop_gradient(midpoint - u)
+
+
+def squashed_logit(lower: Array, upper: Array, alpha: float) -> tuple[Array, Array]:
+    """`logit(v (1 - a) + a/2)` of v given by its distances to 0 and to 1.
+
+    Args:
+        lower: v, (B, ...).
+        upper: 1 - v, (B, ...), with all the digits that it can have.
+        alpha: The squash a.
+
+    Returns:
+        y: (B, ...) on the real line.
+        ldj: log |det dy/dv|, (B,).
+    """
+    log_lower = jnp.log(lower * (1 - alpha) + alpha / 2)
+    log_upper = jnp.log(upper * (1 - alpha) + alpha / 2)
+    return log_lower - log_upper, sum_per_image(np.log1p(-alpha) - log_lower - log_upper)
+
+
+def unsquashed_sigmoid(y: Array, alpha: float) -> tuple[Array, Array]:
+    """Undo `squashed_logit`: the distances of v to 0 and to 1, each with its own digits."""
+    lower = (jax.nn.sigmoid(y) - alpha / 2) / (1 - alpha)
+    upper = (jax.nn.sigmoid(-y) - alpha / 2) / (1 - alpha)
+    return lower, upper
+
+
+def sigmoid_with_ldj(y: Array) -> tuple[Array, Array]:
+    """`sigmoid(y)` in [0, 1], and log |det d sigmoid/dy|, (B,)."""
+    return jax.nn.sigmoid(y), -sum_per_image(jax.nn.softplus(y) + jax.nn.softplus(-y))
+
+
+class UniformDequantization(nnx.Module):
+    """Uniform noise, then the logit.
+
+    Args:
+        levels: Number of values that a pixel can have; pixels are integers 0..levels-1.
+        alpha: How far the logit stays away from its ends.
+    """
+
+    def __init__(self, *, levels: int = 256, alpha: float = ALPHA) -> None:
+        self.levels, self.alpha = levels, alpha
+
+    def noise(self, x: Array, keys: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
+        """Draw the noise of one image per key.
+
+        Args:
+            x: (B, H, W, C) integers.
+            keys: (B,) random keys.
+            dtype: Floating-point type of the result.
+
+        Returns:
+            u: (B, H, W, C), inside (0, 1), on the grid.
+            log_q: log q(u | x), (B,), natural logarithm.
+        """
+        return uniform_grid_noise(keys, x.shape[1:], dtype), jnp.zeros(x.shape[0], dtype)
+
+    def dequantize(self, x: Array, keys: Array, dtype: jnp.dtype = jnp.float32) -> tuple[Array, Array]:
+        """Integers to the real line.
+
+        Args:
+            x: (B, H, W, C) integers.
+            keys: (B,) random keys.
+            dtype: Floating-point type of the result.
+
+        Returns:
+            y: (B, H, W, C) on the real line.
+            ldj: `log |det dy/du| - log q(u | x)`, (B,): adding `log p(y)` gives one draw's bound on log p(x).
+        """
+        u, log_q = self.noise(x, keys, dtype)
+        y, ldj = self.place(x, u)
+        return y, ldj - log_q
+
+    def place(self, x: Array, u: Array) -> tuple[Array, Array]:
+        """`x + u` on the real line and log |det dy/du|: (B, H, W, C) twice to (B, H, W, C), (B,)."""
+        x = x.astype(u.dtype)
+        y, ldj = squashed_logit((x + u) / self.levels, ((self.levels - 1 - x) + (1 - u)) / self.levels, self.alpha)
+        return y, ldj - np.log(self.levels) * np.prod(x.shape[1:])
+
+    def quantize(self, y: Array) -> Array:
+        """The real line to integers: (B, H, W, C) to the same as uint8, exactly what `dequantize` was given."""
+        lower, upper = unsquashed_sigmoid(y, self.alpha)
+        pixel = jnp.where(y <= 0, jnp.floor(lower * self.levels), self.levels - jnp.ceil(upper * self.levels))
+        return jnp.clip(pixel, 0, self.levels - 1).astype(jnp.uint8)
+
+
+class VariationalDequantization(UniformDequantization):
+    """Learned noise: a conditional flow shapes the uniform noise to the image, before the logit.
+
+    Args:
+        shape: (H, W, C) of the images.
+        couplings: Number of coupling layers.
+        hidden: Channels of their networks.
+        levels, alpha: As for uniform noise.
+        rngs: Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        couplings: int,
+        hidden: int,
+        levels: int = 256,
+        alpha: float = ALPHA,
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(levels=levels, alpha=alpha)
+        self.couplings = nnx.List(
+            [
+                AffineCoupling(
+                    shape,
+                    mask="checkerboard",
+                    invert=bool(index % 2),
+                    hidden=hidden,
+                    context_channels=shape[-1],
+                    rngs=rngs,
+                )
+                for index in range(couplings)
+            ]
+        )
+
+    def noise(self, x: Array, keys: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
+        uniform, _ = super().noise(x, keys, dtype)
+        context = x.astype(dtype) / (self.levels - 1) * 2 - 1
+        n, ldj = squashed_logit(uniform, 1 - uniform, self.alpha)
+        for coupling in self.couplings:
+            n, step = coupling.forward(n, context)
+            ldj = ldj + step
+        u, step = sigmoid_with_ldj(n)
+        return snap_to_grid(u), -(ldj + step)

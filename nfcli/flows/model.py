@@ -1,0 +1,188 @@
+"""`build(preset, shape)`: a model as pure functions of a dictionary of arrays.
+
+The rest of the package sees only this: `init`, `log_prob`, `sample`, `encode`, `decode`. Each is a plain function that
+`jax.jit`, `jax.grad` and shardings can take; parameters are nested dictionaries with string keys and array leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from nfcli.flows.base import Bijection
+from nfcli.flows.coupling import AffineCoupling
+from nfcli.flows.dequantization import UniformDequantization, VariationalDequantization
+from nfcli.flows.flow import Flow, Latents, MultiscaleTransform
+from nfcli.flows.reshaping import Squeeze
+from nfcli.presets import ALPHA, Couplings, Preset, Shape
+from nfcli.presets import Squeeze as SqueezeSpec
+
+Parameters = dict[str, Any]
+
+
+def build(preset: Preset, shape: Shape, *, levels: int = 256, alpha: float = ALPHA) -> FlowModel:
+    """The model of a preset for images of one shape.
+
+    Args:
+        preset: From `nfcli.presets`.
+        shape: (H, W, C).
+        levels: Number of values of a pixel, 2 to 256.
+        alpha: Squash of the logit transform.
+
+    Raises:
+        UsageError: The preset cannot take images of this shape.
+    """
+    preset.check_shape(shape)
+    return FlowModel(preset, shape, levels=levels, alpha=alpha)
+
+
+class FlowModel:
+    """A flow for images of one shape, without its parameters.
+
+    Attributes:
+        shape: (H, W, C) of an image.
+        levels: Number of values of a pixel.
+        latent_shapes: Shape of each level's latent, without the batch axis.
+        num_parameters: Number of scalars to learn.
+    """
+
+    def __init__(self, preset: Preset, shape: Shape, *, levels: int = 256, alpha: float = ALPHA) -> None:
+        self.preset, self.shape, self.levels, self.alpha = preset, shape, levels, alpha
+        self.dimensions = math.prod(shape)
+        abstract = nnx.eval_shape(lambda: self._make(nnx.Rngs(0)))
+        self._graph, self._state = nnx.split(abstract)
+        self.num_parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._state))
+        latents = jax.eval_shape(lambda y: self._make(nnx.Rngs(0)).transform.forward(y)[0], _spec(1, shape))
+        self.latent_shapes = tuple(latent.shape[1:] for latent in latents)
+
+    def init(self, key: Array) -> Parameters:
+        """Fresh parameters from one random key; the same key gives the same parameters."""
+        make = jax.jit(lambda key: _to_dict(nnx.split(self._make(nnx.Rngs(key)))[1]))
+        return make(key)
+
+    def log_prob(self, parameters: Parameters, x: Array, keys: Array) -> Array:
+        """One noise draw's lower bound on log p(x).
+
+        Args:
+            parameters: Of this model.
+            x: (B, H, W, C) integers 0..levels-1.
+            keys: (B,) random keys, one an image: an image's result depends on its key and on nothing else in the batch.
+
+        Returns:
+            `log p(x + u) - log q(u | x)`, (B,), natural logarithm.
+        """
+        return self._flow(parameters).log_prob(x, keys, _dtype(parameters))
+
+    def sample_latents(self, keys: Array, *, temperature: float = 1.0) -> Latents:
+        """Draw the latents of one image a key: (B,) keys to one (B, ...) array a level."""
+        return tuple(
+            temperature
+            * jax.vmap(lambda key, level=level, shape=shape: jax.random.normal(jax.random.fold_in(key, level), shape))(keys)
+            for level, shape in enumerate(self.latent_shapes)
+        )
+
+    def sample(self, parameters: Parameters, keys: Array, *, temperature: float = 1.0) -> Array:
+        """Draw one image a key.
+
+        Args:
+            parameters: Of this model.
+            keys: (B,) random keys.
+            temperature: Standard deviation of the latents; below 1 gives tamer images.
+
+        Returns:
+            (B, H, W, C) uint8.
+        """
+        return self.decode(parameters, self.sample_latents(keys, temperature=temperature))
+
+    def encode(self, parameters: Parameters, x: Array, keys: Array, *, margin: float = 0.25) -> Latents:
+        """Images to latents, one array a level, that `decode` turns back into exactly the same images.
+
+        The noise is drawn as for the likelihood and then kept `margin` away from the edges of a pixel's bin, so that
+        floating-point error cannot move a pixel.
+        """
+        return self._flow(parameters).encode(x, keys, margin, _dtype(parameters))
+
+    def decode(self, parameters: Parameters, latents: Latents) -> Array:
+        """Latents to images: one (B, ...) array a level to (B, H, W, C) uint8."""
+        return self._flow(parameters).decode(latents)
+
+    def noise(self, parameters: Parameters, x: Array, keys: Array) -> Array:
+        """The dequantization noise u of each image, inside (0, 1): (B, H, W, C) integers and (B,) keys to (B, H, W, C)."""
+        return self._flow(parameters).dequantization.noise(x, keys, _dtype(parameters))[0]
+
+    def _flow(self, parameters: Parameters) -> Flow:
+        leaves, structure = jax.tree.flatten(self._state)
+        names = [_path_name(path) for path, _ in jax.tree.leaves_with_path(self._state)]
+        values = [_lookup(parameters, name) for name in names]
+        for name, value, leaf in zip(names, values, leaves, strict=True):
+            if value.shape != leaf.shape:
+                raise ValueError(f"parameter {'/'.join(name)} has shape {value.shape}, not {leaf.shape}")
+        return nnx.merge(self._graph, jax.tree.unflatten(structure, values))
+
+    def _make(self, rngs: nnx.Rngs) -> Flow:
+        spec = self.preset.dequantization
+        dequantization = (
+            UniformDequantization(levels=self.levels, alpha=self.alpha)
+            if spec is None
+            else VariationalDequantization(
+                self.shape, couplings=spec.count, hidden=spec.hidden, levels=self.levels, alpha=self.alpha, rngs=rngs
+            )
+        )
+        return Flow(dequantization, MultiscaleTransform(_make_levels(self.preset, self.shape, rngs)))
+
+
+def _make_levels(preset: Preset, shape: Shape, rngs: nnx.Rngs) -> list[list[Bijection]]:
+    height, width, channels = shape
+    levels: list[list[Bijection]] = [[]]
+    for layer in preset.layers:
+        if isinstance(layer, Couplings):
+            levels[-1] += [
+                AffineCoupling(
+                    (height, width, channels), mask=layer.mask, invert=bool(index % 2), hidden=layer.hidden, rngs=rngs
+                )
+                for index in range(layer.count)
+            ]
+        elif isinstance(layer, SqueezeSpec):
+            levels[-1].append(Squeeze())
+            height, width, channels = height // 2, width // 2, channels * 4
+        else:
+            levels.append([])
+            channels -= channels // 2
+    return levels
+
+
+def _to_dict(state: nnx.State) -> Parameters:
+    tree: Parameters = {}
+    for path, leaf in jax.tree.leaves_with_path(state):
+        *parents, last = _path_name(path)
+        node = tree
+        for name in parents:
+            node = node.setdefault(name, {})
+        node[last] = leaf
+    return tree
+
+
+def _path_name(path: tuple[Any, ...]) -> tuple[str, ...]:
+    """The names on a state's path: attributes and list positions, without the variable's own `value`."""
+    names = [str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", "")))) for entry in path]
+    return tuple(name for name in names if name != "value")
+
+
+def _lookup(tree: Parameters, name: tuple[str, ...]) -> Array:
+    node: Any = tree
+    for key in name:
+        node = node[key]
+    return node
+
+
+def _spec(batch: int, shape: Shape) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
+
+
+def _dtype(parameters: Parameters) -> jnp.dtype:
+    return jax.tree.leaves(parameters)[0].dtype

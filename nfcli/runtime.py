@@ -1,0 +1,65 @@
+"""Settings that must be made before jax is imported.
+
+`prepare()` is called once by the command line (and by anything else that wants the same speed and the same numbers). It
+only adds to what the user set, and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+YNNPACK_OFF = "--xla_cpu_experimental_ynn_fusion_type="
+"""jaxlib 0.10.1 and later fuse on CPU with YNNPACK, which returns wrong sums in some programs (jax issue 39103) and is slow."""
+
+IMAGES_PER_DEVICE = 16
+"""On CPU a device with fewer images of a batch costs more than it brings."""
+
+
+def prepare(devices: int | None = None) -> None:
+    """Set XLA's flags, the number of CPU devices and the compilation cache, before jax is imported.
+
+    Args:
+        devices: Number of devices that the CPU is shown as, None for one a core.
+    """
+    if "jax" in sys.modules:
+        return
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_experimental_ynn_fusion_type" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {YNNPACK_OFF}".strip()
+    if "xla_force_host_platform_device_count" not in flags:
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(devices or available_cores()))
+    cache = compilation_cache()
+    if cache is not None:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def compilation_cache() -> Path | None:
+    """The private folder of compiled programs, made if needed; None where it cannot be made or belongs to someone else."""
+    root = os.environ.get("NF_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nf"
+    folder = Path(root) / f"compiled-jaxlib-{version('jaxlib')}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A compiled program is code: one that another user could have written must not be run.
+        status = folder.stat()
+        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
+            return None
+    except OSError:
+        return None
+    return folder
+
+
+def device_count_for(batch_size: int, available: int, *, platform: str) -> int:
+    """How many devices share a batch: the most that divide it, and on CPU leave each enough to do."""
+    most = available if platform != "cpu" else min(available, max(1, batch_size // IMAGES_PER_DEVICE))
+    return max(count for count in range(1, max(1, most) + 1) if batch_size % count == 0)

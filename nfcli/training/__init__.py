@@ -1,0 +1,1 @@
+"""Training: one compiled step, one loop, checkpoints. Needs no command line."""

@@ -1,0 +1,241 @@
+"""Checkpoints: Orbax for the arrays, a manifest of sha256 sums around them, and a rename that makes them appear at once.
+
+    checkpoints/00000390/
+        parameters/     Orbax: what the model needs
+        training/       Orbax: optimizer, step, sums
+        meta.json       where the run stood: step, epoch, best validation so far
+        manifest.json   size and sha256 of every other file
+
+The latest two are kept, and the best by validation. One that is incomplete or damaged is never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from nfcli.errors import CheckpointError, NFError, WriteError
+from nfcli.runs.files import read_json, write_error, write_json
+
+KEEP_LATEST = 2
+STAGING = ".saving-"
+
+
+@dataclass(frozen=True)
+class CheckpointMeta:
+    """Where a run stood.
+
+    Attributes:
+        step: Steps done.
+        steps_per_epoch: To tell epochs from steps.
+        best_step: Step of the best validation so far, None before the first.
+        best_val_bpd: Its result, bits per dimension.
+        best_val_stderr: Its standard error over images.
+        seconds: Spent on the run so far.
+        train_seconds: Of those, spent in training steps alone.
+        train_images: Images trained on in that time.
+    """
+
+    step: int
+    steps_per_epoch: int
+    best_step: int | None = None
+    best_val_bpd: float | None = None
+    best_val_stderr: float | None = None
+    seconds: float = 0.0
+    train_seconds: float = 0.0
+    train_images: int = 0
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: `checkpoints/` of the run.
+        warn: Called with a sentence for each checkpoint that is passed over.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
+        self.folder, self.warn = folder.resolve(), warn
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints on disk, oldest first; nothing is verified."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdigit() and path.is_dir())
+
+    def save(self, state: dict[str, Any], meta: CheckpointMeta) -> None:
+        """Save a state; afterwards only the latest two and the best are left.
+
+        Raises:
+            WriteError: It could not be written; what was there before is untouched.
+        """
+        staging, final = self.folder / f"{STAGING}{meta.step:08d}", self._path(meta.step)
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+            training = {name: value for name, value in state.items() if name != "parameters"}
+            _save_tree(staging / "parameters", state["parameters"])
+            _save_tree(staging / "training", training)
+            write_json(staging / "meta.json", asdict(meta))
+            write_json(staging / "manifest.json", {"files": _sums(staging)})
+            _flush_tree(staging)
+            if final.exists():
+                shutil.rmtree(final)
+            staging.rename(final)
+            _flush(self.folder)
+        except Exception as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise write_error(final, error) from error
+            if isinstance(error, NFError):
+                raise
+            raise WriteError(
+                f"cannot write checkpoint {final}: {_first_line(error)}", hint="check free space, quota and permissions"
+            ) from error
+        self._prune(meta)
+
+    def latest(self) -> tuple[CheckpointMeta, Path] | None:
+        """The newest checkpoint that is whole, None when there is none at all.
+
+        Raises:
+            CheckpointError: There are checkpoints, and every one is damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return self.verify(step), self._path(step)
+            except CheckpointError as error:
+                self.warn(f"{error.message}; going back to the one before")
+        if steps:
+            raise CheckpointError(
+                f"every checkpoint in {self.folder} is damaged", hint="train the run again with --overwrite"
+            )
+        return None
+
+    def best(self) -> tuple[CheckpointMeta, Path]:
+        """The checkpoint with the best validation that is whole.
+
+        Raises:
+            CheckpointError: There is none.
+        """
+        latest = self.latest()
+        if latest is None:
+            raise CheckpointError(f"there is no checkpoint in {self.folder} yet", hint="train the run further first")
+        meta, _ = latest
+        if meta.best_step is None:
+            raise CheckpointError("the run has no validated checkpoint yet", hint="train the run further first")
+        try:
+            return self.verify(meta.best_step), self._path(meta.best_step)
+        except CheckpointError as error:
+            self.warn(f"{error.message}; using the latest checkpoint, of step {meta.step}, instead of the best one")
+            return latest
+
+    def verify(self, step: int) -> CheckpointMeta:
+        """Check every file of a checkpoint against its manifest.
+
+        Raises:
+            CheckpointError: A file is missing, cut off or changed.
+        """
+        path = self._path(step)
+        try:
+            listed = read_json(path / "manifest.json", kind="manifest")["files"]
+            if _sums(path) != listed:
+                raise CheckpointError(f"checkpoint {path} is damaged: {_difference(_sums(path), listed)}")
+            content = read_json(path / "meta.json", kind="checkpoint file")
+            return CheckpointMeta(**{name: value for name, value in content.items() if name != "schema_version"})
+        except CheckpointError:
+            raise
+        except (NFError, OSError, KeyError, TypeError) as error:
+            raise CheckpointError(f"checkpoint {path} is damaged: {_first_line(error)}") from error
+
+    def load_parameters(self, path: Path, like: dict[str, Any]) -> dict[str, Any]:
+        """The model's parameters as numpy arrays, in the shapes of `like`."""
+        return _load_tree(path / "parameters", like)
+
+    def load_state(self, path: Path, like: dict[str, Any]) -> dict[str, Any]:
+        """The whole state as numpy arrays, in the shapes of `like`."""
+        training = {name: value for name, value in like.items() if name != "parameters"}
+        return {
+            "parameters": _load_tree(path / "parameters", like["parameters"]),
+            **_load_tree(path / "training", training),
+        }
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"{step:08d}"
+
+    def _prune(self, meta: CheckpointMeta) -> None:
+        keep = {*self.steps()[-KEEP_LATEST:], meta.best_step}
+        for step in self.steps():
+            if step not in keep:
+                shutil.rmtree(self._path(step), ignore_errors=True)
+
+
+def _save_tree(path: Path, tree: Any) -> None:
+    import orbax.checkpoint as ocp
+
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        checkpointer.save(path, args=ocp.args.PyTreeSave(tree))
+
+
+def _load_tree(path: Path, like: Any) -> Any:
+    import orbax.checkpoint as ocp
+
+    arguments = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype), like)
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            tree = checkpointer.restore(path, args=ocp.args.PyTreeRestore(item=like, restore_args=arguments))
+        for (place, got), want in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(like), strict=True):
+            if got.shape != want.shape:
+                raise ValueError(f"{jax.tree_util.keystr(place)} has shape {got.shape}, not {want.shape}")
+        return tree
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} does not fit the model: {_first_line(error)}",
+            hint="it was written by another version of nf, or config.json was changed",
+        ) from error
+
+
+def _sums(folder: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    return {path.relative_to(folder).as_posix(): _sum(path) for path in files}
+
+
+def _sum(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _difference(got: dict[str, Any], want: dict[str, Any]) -> str:
+    for name in sorted({*got, *want}):
+        if name not in got:
+            return f"{name} is missing"
+        if name not in want:
+            return f"{name} does not belong there"
+        if got[name] != want[name]:
+            return f"{name} has changed"
+    return "its files have changed"
+
+
+def _flush_tree(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

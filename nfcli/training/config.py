@@ -1,0 +1,94 @@
+"""What a training run is told, as one dataclass. No jax here."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nfcli.errors import UsageError
+from nfcli.presets import get_preset
+
+SMOKE = {"epochs": 2, "batch_size": 64, "eval_every": 1, "train_size": 1280, "val_size": 256}
+"""Settings of --smoke, wherever the user said nothing else."""
+
+OPERATIONAL = {"epochs", "runs_dir", "name", "overwrite", "devices", "checkpoint_minutes", "max_minutes"}
+"""Settings that may differ when a run is continued."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The reference recipe by default.
+
+    Attributes:
+        preset: Name of the model.
+        dataset: What `nfcli.data.load_dataset` understands.
+        name: Of the run; None for one made from preset and dataset.
+        epochs: Passes over the training images.
+        batch_size: Images a step; a last partial batch is dropped.
+        learning_rate: Of Adam, at the start.
+        learning_rate_decay: Factor an epoch, applied smoothly at every step.
+        learning_rate_floor: The decay ends here.
+        clip_norm: Gradients longer than this, in bits per dimension, are shortened to it.
+        eval_every: Epochs between validations; the last epoch is always validated.
+        train_size, val_size: Use the first N images of the split; None for all.
+        seed: Of everything random.
+        smoke: Use the preset's narrow twin.
+        runs_dir: Where the run directory is made.
+        overwrite: Delete a run of the same name first.
+        devices: How many devices share a batch; None for automatic.
+        checkpoint_minutes: Minutes between checkpoints, besides the one at each validation.
+        max_minutes: Stop cleanly after this long; None for never.
+    """
+
+    preset: str
+    dataset: str = "mnist"
+    name: str | None = None
+    epochs: int = 200
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    learning_rate_decay: float = 0.99
+    learning_rate_floor: float = 1e-5
+    clip_norm: float = 1.0
+    eval_every: int = 5
+    train_size: int | None = None
+    val_size: int | None = None
+    seed: int = 42
+    smoke: bool = False
+    runs_dir: Path = Path("runs")
+    overwrite: bool = False
+    devices: int | None = None
+    checkpoint_minutes: float = 5.0
+    max_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        get_preset(self.preset)
+        for name in ("epochs", "batch_size", "eval_every"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("train_size", "val_size", "devices"):
+            _require(getattr(self, name) is None or getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("learning_rate", "learning_rate_floor", "clip_norm", "checkpoint_minutes"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value > 0, name, value, "a positive number")
+        _require(0 < self.learning_rate_decay <= 1, "learning_rate_decay", self.learning_rate_decay, "in (0, 1]")
+        _require(self.max_minutes is None or self.max_minutes > 0, "max_minutes", self.max_minutes, "positive")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2^32 - 1")
+
+    def run_name(self, dataset_name: str) -> str:
+        """The run's name: the user's, or preset, dataset (but for mnist) and `smoke`."""
+        if self.name is not None:
+            return self.name
+        parts = [self.preset, *([] if dataset_name == "mnist" else [dataset_name]), *(["smoke"] if self.smoke else [])]
+        return "-".join(parts)
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that decide the result, for config.json."""
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if name == "epochs" or name not in OPERATIONAL}
+
+
+def _require(condition: bool, name: str, value: object, wanted: str) -> None:
+    if not condition:
+        raise UsageError(f"--{name.replace('_', '-')} {value} is not possible", hint=f"it must be {wanted}")

@@ -1,0 +1,238 @@
+"""The training loop: `train(config)` starts a run, continues it, or finds it finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from nfcli.errors import DivergedError, Interrupted
+from nfcli.evaluation.bound import BoundEvaluator
+from nfcli.evaluation.numerics import check_numerics
+from nfcli.evaluation.statistics import summarize
+from nfcli.training.checkpoints import CheckpointMeta, Checkpoints
+from nfcli.training.clock import Clock
+from nfcli.training.config import TrainConfig
+from nfcli.training.order import epoch_order
+from nfcli.training.reporter import Reporter
+from nfcli.training.setup import Job, enter_run, prepare_job
+from nfcli.training.signals import StopRequest
+from nfcli.training.step import State, TrainStep
+
+SKIPPED_IN_A_ROW = 10
+"""So many skipped steps in a row send a run back to its last checkpoint."""
+
+RECOVERIES = 3
+"""So many times, each with half the learning rate; then it gives up."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What `nf train --json` prints.
+
+    Attributes:
+        run: Name of the run.
+        path: Its directory.
+        preset: Name of the model.
+        parameters: Scalars learned.
+        epochs, steps: Done in all.
+        best_step: Step of the best validation.
+        best_val_bpd: Its result with one noise draw, bits per dimension.
+        images_per_second: Training steps alone, over the whole run.
+        seconds: Everything, over the whole run.
+        finished: False when `max_minutes` ended it.
+    """
+
+    run: str
+    path: str
+    preset: str
+    parameters: int
+    epochs: int
+    steps: int
+    best_step: int | None
+    best_val_bpd: float | None
+    images_per_second: float | None
+    seconds: float
+    finished: bool
+
+
+def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
+    """Train until `config.epochs` are done; the same call continues an unfinished run.
+
+    Raises:
+        UsageError: The settings do not fit the data, or the run there has others.
+        InputError: Data, run or checkpoint are missing or damaged.
+        WriteError: The run directory cannot be written.
+        DivergedError: The loss stayed non-finite.
+        Interrupted: SIGINT or SIGTERM, after saving.
+    """
+    reporter = reporter or Reporter()
+    check_numerics()
+    job = prepare_job(config)
+    with job.run.lock(), StopRequest() as stop:
+        continued = enter_run(job, reporter.message)
+        return _Training(job, reporter, stop).run(continued)
+
+
+class _Diverged(Exception):
+    """Too many steps in a row were skipped."""
+
+
+class _Training:
+    def __init__(self, job: Job, reporter: Reporter, stop: StopRequest) -> None:
+        self.job, self.config, self.reporter, self.stop = job, job.config, reporter, stop
+        self.checkpoints = Checkpoints(job.run.checkpoints, reporter.warning)
+        self.step = TrainStep(job.model, self.config, job.steps_per_epoch, job.mesh)
+        self.evaluator = BoundEvaluator(job.model, self.config.batch_size, devices=self.config.devices)
+        self.meta = CheckpointMeta(step=0, steps_per_epoch=job.steps_per_epoch)
+        self.leaving = False
+
+    def run(self, continued: bool) -> TrainResult:
+        found = self.checkpoints.latest() if continued else None
+        if found is not None:
+            self.meta = found[0]
+        self.clock = Clock(self.meta, self.config)
+        if self.meta.step >= self.job.total_steps:
+            self.reporter.message(f"run '{self.job.run.name}' is finished: {self.config.epochs} epochs are done")
+            return self._result()
+        state = self._begin(found)
+        while self.meta.step < self.job.total_steps and not self.leaving:
+            try:
+                state = self._epoch(state, self.meta.step // self.job.steps_per_epoch)
+            except _Diverged:
+                state = self._recover(state)
+        if self.stop.signum is not None and self.meta.step < self.job.total_steps:
+            raise Interrupted(
+                f"stopped after step {self.meta.step} of {self.job.total_steps}; everything is saved",
+                hint="the same command continues the run",
+                signum=self.stop.signum,
+            )
+        return self._result()
+
+    def _begin(self, found: tuple[CheckpointMeta, Path] | None) -> State:
+        self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
+        state = self.step.init()
+        if found is not None:
+            state = self.step.place(self.checkpoints.load_state(found[1], state))
+            self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
+        self._forget_later_rows()
+        self.step.compile(state)
+        self.clock.start()
+        return state
+
+    def _forget_later_rows(self) -> None:
+        """Drop metrics of steps after the checkpoint: they will be written again."""
+        self.job.run.write_metrics([row for row in self.job.run.metrics() if row["step"] <= self.meta.step])
+
+    def _epoch(self, state: State, epoch: int) -> State:
+        steps, batch = self.job.steps_per_epoch, self.config.batch_size
+        order = epoch_order(self.config.seed, epoch, len(self.job.train))
+        pending: tuple[Array, Array] | None = None
+        for position in range(self.meta.step - epoch * steps, steps):
+            chosen = order[position * batch : (position + 1) * batch]
+            state, news = self.step(state, self.job.train.images[chosen])
+            self.meta = replace(self.meta, step=self.meta.step + 1)
+            self.clock.count(batch)
+            # The step before is looked at while this one runs: waiting for this one would leave the device idle.
+            if pending is not None:
+                self._look_at(pending)
+            pending = news
+            if position + 1 < steps and (self._asked_to_leave() or self.clock.checkpoint_due):
+                self._save(state)
+                if self.leaving:
+                    return state
+        return self._end_epoch(state, epoch + 1, self._look_at(news))
+
+    def _look_at(self, news: tuple[Array, Array]) -> float:
+        loss, skipped_in_a_row = float(news[0]), int(news[1])
+        if skipped_in_a_row >= SKIPPED_IN_A_ROW:
+            raise _Diverged
+        self.reporter.step(self.clock.progress(self.meta, loss))
+        return loss
+
+    def _end_epoch(self, state: State, epoch: int, loss: float) -> State:
+        skipped = int(state["skipped"])
+        self.clock.pause()
+        counted = self.job.steps_per_epoch - skipped
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "step": self.meta.step,
+            "train_bpd": float(state["loss_sum"]) / counted if counted else None,
+            "learning_rate": float(self.step.schedule(self.meta.step) * state["learning_rate_scale"]),
+            "skipped_steps": skipped,
+        }
+        validated = epoch % self.config.eval_every == 0 or epoch == self.config.epochs
+        if validated:
+            row |= self._validate(state)
+        row |= self.clock.row()
+        # The row goes first: killed between the two, the run goes back to a checkpoint before it and writes it again.
+        self.job.run.append_metrics(row)
+        self.reporter.row(row, self.clock.progress(self.meta, loss))
+        if self._asked_to_leave() or validated or self.clock.checkpoint_due:
+            self._save(state)
+        self.clock.start()
+        return state
+
+    def _validate(self, state: State) -> dict[str, Any]:
+        images = self.job.val.images
+        result = summarize(self.evaluator(state["parameters"], images, samples=1, seed=self.config.seed))
+        if result.bpd is None:
+            self.reporter.warning("the validation bound is not finite; this epoch cannot be the best one")
+        elif self.meta.best_val_bpd is None or result.bpd < self.meta.best_val_bpd:
+            self.meta = replace(
+                self.meta, best_step=self.meta.step, best_val_bpd=result.bpd, best_val_stderr=result.bpd_stderr
+            )
+        return {"val_bpd": result.bpd, "val_bpd_stderr": result.bpd_stderr, "val_images": result.images}
+
+    def _save(self, state: State) -> None:
+        jax.block_until_ready(state)
+        self.clock.pause()
+        self.meta = self.clock.stamp(self.meta)
+        self.checkpoints.save(state, self.meta)
+        self.clock.start()
+
+    def _asked_to_leave(self) -> bool:
+        self.leaving = self.leaving or self.stop.signum is not None or self.clock.out_of_time
+        return self.leaving
+
+    def _recover(self, state: State) -> State:
+        """Go back to the last checkpoint, or to the start, with half the learning rate."""
+        tries = int(state["recoveries"]) + 1
+        if tries > RECOVERIES:
+            raise DivergedError(
+                f"training diverged at step {self.meta.step}: no finite loss or gradient, {RECOVERIES} recoveries in vain",
+                hint="try a smaller --learning-rate under another --name",
+            )
+        scale = float(state["learning_rate_scale"]) / 2
+        found = self.checkpoints.latest()
+        fresh = self.step.init()
+        self.meta = replace(self.meta, step=0, best_step=None, best_val_bpd=None) if found is None else found[0]
+        if found is not None:
+            fresh = self.checkpoints.load_state(found[1], fresh)
+        self.reporter.warning(
+            f"{SKIPPED_IN_A_ROW} steps in a row gave no finite loss or gradient; going back to step {self.meta.step} "
+            f"with {scale:g} of the learning rate (recovery {tries} of {RECOVERIES})"
+        )
+        self._forget_later_rows()
+        changed = {"recoveries": np.int32(tries), "learning_rate_scale": np.float32(scale)}
+        return self.step.place({**fresh, **changed})
+
+    def _result(self) -> TrainResult:
+        meta = self.meta
+        return TrainResult(
+            run=self.job.run.name,
+            path=str(self.job.run.path),
+            preset=self.config.preset,
+            parameters=self.job.model.num_parameters,
+            epochs=meta.step // meta.steps_per_epoch,
+            steps=meta.step,
+            best_step=meta.best_step,
+            best_val_bpd=meta.best_val_bpd,
+            images_per_second=meta.train_images / meta.train_seconds if meta.train_seconds else None,
+            seconds=meta.seconds,
+            finished=meta.step >= self.job.total_steps,
+        )

@@ -1,0 +1,48 @@
+"""What training tells whoever watches; the silent default does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step's worth of news.
+
+    Attributes:
+        step, total_steps: Done, and in all.
+        epoch, epochs: The epoch under way counted from 1, and in all.
+        loss: Bits per dimension of the last batch known.
+        images_per_second: Of this process so far, training steps alone.
+        best_val_bpd: Best validation so far, None before the first.
+        seconds_left: Estimate, validations included as they were so far.
+    """
+
+    step: int
+    total_steps: int
+    epoch: int
+    epochs: int
+    loss: float
+    images_per_second: float
+    best_val_bpd: float | None
+    seconds_left: float
+
+
+class Reporter:
+    """Receives events of a training run. Every method may be left as it is."""
+
+    def message(self, text: str) -> None:
+        """Something worth a line, such as what is continued."""
+
+    def warning(self, text: str) -> None:
+        """Something went wrong and was survived."""
+
+    def busy(self, text: str) -> None:
+        """A wait of several seconds begins, such as compiling."""
+
+    def step(self, progress: Progress) -> None:
+        """A step was taken."""
+
+    def row(self, row: dict[str, Any], progress: Progress) -> None:
+        """An epoch ended and this row was written to metrics.jsonl."""

@@ -1,0 +1,133 @@
+"""From a configuration to everything that the loop needs, with each thing that can be wrong checked first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jax.sharding import Mesh
+
+from nfcli.data import ImageDataset, ImageSplit, load_dataset
+from nfcli.devices import data_mesh, device_description
+from nfcli.errors import UsageError
+from nfcli.flows import FlowModel, build
+from nfcli.presets import get_preset
+from nfcli.runs import RunDir, run_named, versions
+from nfcli.runs.files import remove_tree
+from nfcli.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """A configuration with what it resolved to."""
+
+    config: TrainConfig
+    run: RunDir
+    dataset: ImageDataset
+    train: ImageSplit
+    val: ImageSplit
+    model: FlowModel
+    mesh: Mesh
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.train) // self.config.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.config.epochs
+
+    def description(self) -> dict[str, Any]:
+        """What config.json holds: settings, model, data, versions, device."""
+        return {
+            "run": self.run.name,
+            "settings": self.config.settings(),
+            "model": {
+                "preset": self.config.preset,
+                "smoke": self.config.smoke,
+                "shape": list(self.model.shape),
+                "levels": self.model.levels,
+                "alpha": self.model.alpha,
+                "parameters": self.model.num_parameters,
+            },
+            "data": {
+                "name": self.dataset.name,
+                "source": self.dataset.source,
+                "fingerprint": self.dataset.fingerprint,
+                "train_images": len(self.train),
+                "val_images": len(self.val),
+                "test_images": len(self.dataset.test),
+            },
+            "versions": versions(),
+            "device": device_description(self.mesh.size),
+        }
+
+
+def prepare_job(config: TrainConfig) -> Job:
+    """Load the data and build the model; nothing is written.
+
+    Raises:
+        UsageError: The settings do not fit the data.
+        DataError: The data cannot be read.
+    """
+    dataset = load_dataset(config.dataset)
+    train, val = dataset.train.first(config.train_size), dataset.val.first(config.val_size)
+    if config.batch_size > len(train):
+        raise UsageError(
+            f"--batch-size {config.batch_size} is larger than the training set of {len(train)} images",
+            hint=f"use --batch-size {len(train)} or less, or more training images",
+        )
+    preset = get_preset(config.preset, smoke=config.smoke)
+    model = build(preset, dataset.shape, levels=dataset.levels)
+    mesh = data_mesh(config.batch_size, config.devices)
+    run = run_named(config.run_name(dataset.name), config.runs_dir)
+    return Job(config, run, dataset, train, val, model, mesh)
+
+
+def enter_run(job: Job, message: Callable[[str], None]) -> bool:
+    """Make the run directory, or check that the one there is the same run. Call with the lock held.
+
+    Returns:
+        Whether there is something to continue.
+
+    Raises:
+        UsageError: The run there has other settings.
+        RunError: The run there is damaged.
+    """
+    if job.run.exists() and job.config.overwrite:
+        message(f"deleting the earlier run {job.run.path}")
+        for name in ("checkpoints", "figures"):
+            remove_tree(job.run.path / name)
+        for name in ("results.json", "metrics.jsonl", "config.json"):
+            (job.run.path / name).unlink(missing_ok=True)
+    if not job.run.exists():
+        job.run.write_config(job.description())
+        return False
+    known = job.run.config()
+    _check_same(job, known)
+    if known["settings"]["epochs"] != job.config.epochs:
+        settings = {**known["settings"], "epochs": job.config.epochs}
+        job.run.write_config({**known, "settings": settings})
+    return True
+
+
+def _check_same(job: Job, known: dict[str, Any]) -> None:
+    settings, before = job.config.settings(), known.get("settings", {})
+    changed = [name for name in settings if name != "epochs" and settings[name] != before.get(name)]
+    if changed:
+        text = ", ".join(f"--{name.replace('_', '-')} {before.get(name)} became {settings[name]}" for name in changed)
+        raise UsageError(
+            f"run '{job.run.name}' was started with other settings: {text}",
+            hint="give this one another --name, or replace the earlier run with --overwrite",
+        )
+    if known.get("data", {}).get("fingerprint") != job.dataset.fingerprint:
+        raise UsageError(
+            f"run '{job.run.name}' was started on other images than {job.dataset.source} now holds",
+            hint="give this one another --name, or replace the earlier run with --overwrite",
+        )
+    if job.config.epochs < before.get("epochs", 0):
+        raise UsageError(
+            f"run '{job.run.name}' was started for {before['epochs']} epochs, which cannot be lowered to {job.config.epochs}",
+            hint="give this one another --name, or replace the earlier run with --overwrite",
+        )

@@ -1,0 +1,124 @@
+"""One training step: loss, gradient, clipped Adam."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import Mesh
+
+from nfcli.devices import batched, replicated
+from nfcli.flows import FlowModel
+from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.training.config import TrainConfig
+
+State = dict[str, Any]
+"""Everything that training needs to go on.
+
+`parameters`, `optimizer`, `step`; of the epoch under way `loss_sum` and how many steps were `skipped`; how many of the
+latest steps were `skipped_in_a_row`; what recoveries left behind, `recoveries` and `learning_rate_scale`.
+"""
+
+
+def learning_rate_schedule(config: TrainConfig, steps_per_epoch: int) -> optax.Schedule:
+    """Exponential decay, `decay` an epoch but smooth in steps, down to the floor."""
+    return optax.exponential_decay(
+        config.learning_rate, steps_per_epoch, config.learning_rate_decay, end_value=config.learning_rate_floor
+    )
+
+
+def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientTransformation:
+    """Adam (Kingma, Ba 2015, arXiv:1412.6980) after clipping by the global norm."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm), optax.adam(learning_rate_schedule(config, steps_per_epoch))
+    )
+
+
+class TrainStep:
+    """The compiled step of one run, and the states that it maps.
+
+    Args:
+        model: What is trained.
+        config: The recipe.
+        steps_per_epoch: For the schedule.
+        mesh: Devices that share a batch.
+    """
+
+    def __init__(self, model: FlowModel, config: TrainConfig, steps_per_epoch: int, mesh: Mesh) -> None:
+        self.model, self.config, self.mesh = model, config, mesh
+        self.steps_per_epoch = steps_per_epoch
+        self.schedule = learning_rate_schedule(config, steps_per_epoch)
+        self.optimizer = make_optimizer(config, steps_per_epoch)
+        self._compiled = jax.jit(
+            self._step,
+            donate_argnums=0,
+            in_shardings=(replicated(mesh), batched(mesh)),
+            out_shardings=(replicated(mesh), replicated(mesh)),
+        )
+
+    def init(self) -> State:
+        """The state before the first step; it follows from the seed."""
+        parameters = self.model.init(stream(self.config.seed, Purpose.INITIALIZATION))
+        return self.place(
+            {
+                "parameters": parameters,
+                "optimizer": self.optimizer.init(parameters),
+                "step": np.int32(0),
+                "loss_sum": np.float32(0),
+                "skipped": np.int32(0),
+                "skipped_in_a_row": np.int32(0),
+                "recoveries": np.int32(0),
+                "learning_rate_scale": np.float32(1),
+            }
+        )
+
+    def place(self, state: State) -> State:
+        """Put a state on the run's devices."""
+        placed: State = jax.device_put(state, replicated(self.mesh))
+        return placed
+
+    def compile(self, state: State) -> None:
+        """Compile before the clock starts."""
+        shape = (self.config.batch_size, *self.model.shape)
+        images = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=batched(self.mesh))
+        self._compiled = self._compiled.lower(state, images).compile()
+
+    def __call__(self, state: State, images: Any) -> tuple[State, tuple[Array, Array]]:
+        """One step on (B, H, W, C) integers; the state that was given is used up.
+
+        Returns:
+            The next state; and the batch's loss in bits per dimension with the number of steps skipped in a row.
+        """
+        result: tuple[State, tuple[Array, Array]] = self._compiled(state, jax.device_put(images, batched(self.mesh)))
+        return result
+
+    def _step(self, state: State, images: Array) -> tuple[State, tuple[Array, Array]]:
+        key = jax.random.fold_in(stream(self.config.seed, Purpose.TRAINING), state["step"])
+        keys = indexed_keys(key, jnp.arange(images.shape[0]))
+        loss, gradient = jax.value_and_grad(self._loss)(state["parameters"], images, keys)
+        updates, optimizer = self.optimizer.update(gradient, state["optimizer"], state["parameters"])
+        updates = jax.tree.map(lambda update: update * state["learning_rate_scale"], updates)
+        moved = {"parameters": optax.apply_updates(state["parameters"], updates), "optimizer": optimizer}
+        # A non-finite loss or gradient never reaches the parameters: the step is skipped, and counted.
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradient))
+        kept = {name: state[name] for name in moved}
+        in_a_row = jnp.where(finite, 0, state["skipped_in_a_row"] + 1)
+        goes_on = state["step"] % self.steps_per_epoch > 0
+        following = {
+            **state,
+            **jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, kept),
+            "step": state["step"] + 1,
+            "loss_sum": jnp.where(goes_on, state["loss_sum"], 0) + jnp.where(finite, loss, 0),
+            "skipped": jnp.where(goes_on, state["skipped"], 0) + ~finite,
+            "skipped_in_a_row": in_a_row,
+        }
+        return following, (loss, in_a_row)
+
+    def _loss(self, parameters: Any, images: Array, keys: Array) -> Array:
+        bound = self.model.log_prob(parameters, images, keys)
+        return -jnp.mean(bound) / (self.model.dimensions * math.log(2))
