@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 YNNPACK_OFF = "--xla_cpu_experimental_ynn_fusion_type="
-"""jaxlib 0.10.1 and later fuse on CPU with YNNPACK, which returns wrong sums in some programs (jax issue 39103) and is slow."""
+"""Fusing with YNNPACK on CPU returns wrong sums in jaxlib 0.10.2 (jax issue 39103), and is slow."""
 
 IMAGES_PER_DEVICE = 16
 """On CPU a device with fewer images of a batch costs more than it brings."""
@@ -46,6 +45,8 @@ def available_cores() -> int:
 
 def compilation_cache() -> Path | None:
     """The private folder of compiled programs, made if needed; None where it cannot be made or belongs to someone else."""
+    from importlib.metadata import version
+
     root = os.environ.get("NF_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nf"
     folder = Path(root) / f"compiled-jaxlib-{version('jaxlib')}"
     try:

@@ -4,8 +4,9 @@ For K noise draws u_1..u_K of an image (Burda, Grosse, Salakhutdinov 2015, arXiv
 
     log p_K(x) = logsumexp_k( log p(x + u_k) - log q(u_k | x) ) - log K,
 
-a lower bound on log p(x) that tightens with K in expectation. K draws are streamed one at a time with a running logsumexp,
-so memory does not depend on K; networks run in float32 on the device, everything summed over draws or images in float64.
+a lower bound on log p(x) that tightens with K in expectation. K draws are streamed one at a time with a running
+logsumexp, so memory does not depend on K; networks run in float32 on the device, and everything is summed over draws or
+images in float64.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nfcli.flows import FlowModel, Parameters
 from nfcli.devices import batched, data_mesh, replicated
+from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 
 PRECISION = "highest"

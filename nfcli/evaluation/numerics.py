@@ -34,6 +34,6 @@ def check_numerics() -> float:
     if not error < TOLERANCE:
         raise NumericsError(
             f"jaxlib computes wrong on this machine: a sum of a matrix product is off by {error:.1%}",
-            hint="add --xla_cpu_experimental_ynn_fusion_type= to XLA_FLAGS (nf does so itself unless XLA_FLAGS sets it)",
+            hint="add --xla_cpu_experimental_ynn_fusion_type= to XLA_FLAGS (nf does so unless XLA_FLAGS sets it)",
         )
     return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,5 +43,5 @@ def summarize(bound: PerImageBound) -> BoundSummary:
     )
 
 
-def _finite(value: np.floating) -> float | None:
+def _finite(value: float | np.floating[Any]) -> float | None:
     return float(value) if np.isfinite(value) else None

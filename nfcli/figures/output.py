@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import os
-import secrets
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nfcli.errors import UsageError, WriteError
+from nfcli.errors import UsageError
+from nfcli.runs.files import write_bytes
 
 PathLike = str | os.PathLike[str]
-
-
-def write_atomically(path: PathLike, data: bytes) -> None:
-    """Write a file that is either complete or not there; missing parent folders are created.
-
-    Raises:
-        WriteError: The operating system refused.
-    """
-    target = Path(path)
-    # Not from `tempfile`: its files are private to the user, and figures should follow the umask.
-    temporary = target.parent / f".nf-{secrets.token_hex(8)}.tmp"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, target)
-        finally:
-            # Gone already after a successful replacement; a failing clean-up must not hide the first error.
-            with suppress(OSError):
-                temporary.unlink()
-    except OSError as error:
-        # "File exists" would be said of the parent, and would read as if the figure were there already.
-        reason = "its parent is not a folder" if isinstance(error, FileExistsError) else error.strerror or str(error)
-        raise WriteError(
-            f"cannot write '{target}': {reason}",
-            hint="check that the folder can be written to and that the disk has space left",
-        ) from error
 
 
 def encode_png(array: NDArray[np.uint8]) -> bytes:
@@ -73,4 +45,4 @@ def save_png(array: NDArray[np.uint8], path: PathLike) -> None:
         UsageError: The array is of another shape or type.
         WriteError: The file cannot be written.
     """
-    write_atomically(path, encode_png(array))
+    write_bytes(Path(path), encode_png(array))

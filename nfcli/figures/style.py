@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfcli.figures.output import PathLike, write_atomically
+from nfcli.figures.output import PathLike
+from nfcli.runs.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +79,7 @@ def png_figure(path: PathLike, width: float, height: float) -> Iterator[Figure]:
         yield figure
         # Without the name and version of the library: the same figure must be the same bytes.
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    write_atomically(path, buffer.getvalue())
+    write_bytes(Path(path), buffer.getvalue())
 
 
 def panels(figure: Figure, counts: Sequence[int]) -> list[list[Axes]]:

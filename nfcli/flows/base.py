@@ -4,8 +4,8 @@ A bijection maps data towards the latent with `forward` and back with `inverse`.
 
     log p(x) = log p(z) + ldj,    ldj = log |det dz/dx|,
 
-in natural logarithms, one number per image: `ldj` has shape (B,). Nothing in a layer is random, and no log-determinant is
-threaded through layers: whoever composes them adds up. The one random step, dequantization, has its own contract.
+in natural logarithms, one number per image: `ldj` has shape (B,). Nothing in a layer is random, and no log-determinant
+is threaded through layers: whoever composes them adds up. The one random step, dequantization, has its own contract.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The affine coupling layer (Dinh, Sohl-Dickstein, Bengio 2017, arXiv:1605.08803), its scale limited as in Glow's heirs."""
+"""The affine coupling layer of RealNVP (Dinh, Sohl-Dickstein, Bengio 2017, arXiv:1605.08803), with a limited scale."""
 
 from __future__ import annotations
 

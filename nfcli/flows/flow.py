@@ -9,6 +9,7 @@ from flax import nnx
 from jax import Array
 
 from nfcli.flows.base import Bijection
+from nfcli.flows.dequantization import UniformDequantization
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import merge_channels, split_channels
 
@@ -60,7 +61,7 @@ class Flow(nnx.Module):
         transform: From the real line to the latents.
     """
 
-    def __init__(self, dequantization: nnx.Module, transform: MultiscaleTransform) -> None:
+    def __init__(self, dequantization: UniformDequantization, transform: MultiscaleTransform) -> None:
         self.dequantization = dequantization
         self.transform = transform
 
@@ -90,5 +91,3 @@ class Flow(nnx.Module):
         u, _ = self.dequantization.noise(x, keys, dtype)
         y, _ = self.dequantization.place(x, margin + (1 - 2 * margin) * u)
         return self.transform.forward(y)[0]
-
-

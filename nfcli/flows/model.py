@@ -82,7 +82,9 @@ class FlowModel:
         """Draw the latents of one image a key: (B,) keys to one (B, ...) array a level."""
         return tuple(
             temperature
-            * jax.vmap(lambda key, level=level, shape=shape: jax.random.normal(jax.random.fold_in(key, level), shape))(keys)
+            * jax.vmap(lambda key, level=level, shape=shape: jax.random.normal(jax.random.fold_in(key, level), shape))(
+                keys
+            )
             for level, shape in enumerate(self.latent_shapes)
         )
 
@@ -111,9 +113,14 @@ class FlowModel:
         """Latents to images: one (B, ...) array a level to (B, H, W, C) uint8."""
         return self._flow(parameters).decode(latents)
 
-    def noise(self, parameters: Parameters, x: Array, keys: Array) -> Array:
-        """The dequantization noise u of each image, inside (0, 1): (B, H, W, C) integers and (B,) keys to (B, H, W, C)."""
-        return self._flow(parameters).dequantization.noise(x, keys, _dtype(parameters))[0]
+    def dequantize(self, parameters: Parameters, x: Array, keys: Array) -> Array:
+        """Images with their noise on the real line: (B, H, W, C) integers and (B,) keys to (B, H, W, C)."""
+        return self._flow(parameters).dequantization.dequantize(x, keys, _dtype(parameters))[0]
+
+    def requantize(self, parameters: Parameters, x: Array, keys: Array) -> Array:
+        """Dequantize and come back, (B, H, W, C) integers to the same: every pixel should be what it was."""
+        dequantization = self._flow(parameters).dequantization
+        return dequantization.quantize(dequantization.dequantize(x, keys, _dtype(parameters))[0])
 
     def _flow(self, parameters: Parameters) -> Flow:
         leaves, structure = jax.tree.flatten(self._state)
@@ -156,7 +163,7 @@ def _make_levels(preset: Preset, shape: Shape, rngs: nnx.Rngs) -> list[list[Bije
     return levels
 
 
-def _to_dict(state: nnx.State) -> Parameters:
+def _to_dict(state: Any) -> Parameters:
     tree: Parameters = {}
     for path, leaf in jax.tree.leaves_with_path(state):
         *parents, last = _path_name(path)

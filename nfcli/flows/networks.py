@@ -1,7 +1,7 @@
 """The network inside a coupling layer: a gated convolutional residual network.
 
-Gated residual blocks with ConcatELU follow PixelCNN++ (Salimans et al. 2017, arXiv:1701.05517) and Flow++ (Ho et al. 2019,
-arXiv:1902.00275); ConcatELU is from Shang et al. 2016 (arXiv:1603.05201) with ELU in the place of ReLU.
+Gated residual blocks with ConcatELU follow PixelCNN++ (Salimans et al. 2017, arXiv:1701.05517) and Flow++ (Ho et al.
+2019, arXiv:1902.00275); ConcatELU is from Shang et al. 2016 (arXiv:1603.05201) with ELU in the place of ReLU.
 """
 
 from __future__ import annotations

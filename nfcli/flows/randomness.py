@@ -1,8 +1,8 @@
 """Every random number is `fold_in(fold_in(key(seed), purpose), index)`.
 
 Nothing random is carried along: a step's noise follows from the seed and the step, an image's evaluation noise from the
-seed, the draw and the image's index in its split. So nothing random has to be saved to resume, evaluating more often does
-not change training, and an evaluation does not depend on batch size, order, padding or the number of devices.
+seed, the draw and the image's index in its split. So nothing random has to be saved to resume, evaluating more often
+does not change training, and an evaluation does not depend on batch size, order, padding or the number of devices.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from nfcli.flows.base import Bijection
 class Squeeze(Bijection):
     """Each 2x2xC patch becomes 1x1x4C (Dinh, Sohl-Dickstein, Bengio 2017, arXiv:1605.08803, section 3.6)."""
 
-    def forward(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:  # noqa: ARG002
         batch, height, width, channels = x.shape
         patches = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
         return patches.reshape(batch, height // 2, width // 2, 4 * channels), jnp.zeros(batch, x.dtype)
 
-    def inverse(self, z: Array, context: Array | None = None) -> Array:
+    def inverse(self, z: Array, context: Array | None = None) -> Array:  # noqa: ARG002
         batch, height, width, channels = z.shape
         patches = z.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
         return patches.reshape(batch, 2 * height, 2 * width, channels // 4)

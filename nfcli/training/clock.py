@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from nfcli.training.checkpoints import CheckpointMeta
+from nfcli.runs.checkpoints import CheckpointMeta
 from nfcli.training.config import TrainConfig
 from nfcli.training.reporter import Progress
 

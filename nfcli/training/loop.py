@@ -14,7 +14,7 @@ from nfcli.errors import DivergedError, Interrupted
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.statistics import summarize
-from nfcli.training.checkpoints import CheckpointMeta, Checkpoints
+from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
 from nfcli.training.clock import Clock
 from nfcli.training.config import TrainConfig
 from nfcli.training.order import epoch_order
@@ -204,7 +204,7 @@ class _Training:
         tries = int(state["recoveries"]) + 1
         if tries > RECOVERIES:
             raise DivergedError(
-                f"training diverged at step {self.meta.step}: no finite loss or gradient, {RECOVERIES} recoveries in vain",
+                f"training diverged at step {self.meta.step}: no finite loss or gradient after {RECOVERIES} recoveries",
                 hint="try a smaller --learning-rate under another --name",
             )
         scale = float(state["learning_rate_scale"]) / 2

@@ -128,6 +128,6 @@ def _check_same(job: Job, known: dict[str, Any]) -> None:
         )
     if job.config.epochs < before.get("epochs", 0):
         raise UsageError(
-            f"run '{job.run.name}' was started for {before['epochs']} epochs, which cannot be lowered to {job.config.epochs}",
+            f"run '{job.run.name}' was started for {before['epochs']} epochs, and {job.config.epochs} are fewer",
             hint="give this one another --name, or replace the earlier run with --overwrite",
         )

@@ -28,7 +28,7 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def _receive(self, signum: int, frame: FrameType | None) -> None:
+    def _receive(self, signum: int, _: FrameType | None) -> None:
         if self.signum is not None:
             os._exit(128 + signum)
         self.signum = signum

@@ -54,7 +54,7 @@ class TrainStep:
         self.steps_per_epoch = steps_per_epoch
         self.schedule = learning_rate_schedule(config, steps_per_epoch)
         self.optimizer = make_optimizer(config, steps_per_epoch)
-        self._compiled = jax.jit(
+        self._compiled: Any = jax.jit(
             self._step,
             donate_argnums=0,
             in_shardings=(replicated(mesh), batched(mesh)),

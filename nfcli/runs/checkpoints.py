@@ -1,4 +1,4 @@
-"""Checkpoints: Orbax for the arrays, a manifest of sha256 sums around them, and a rename that makes them appear at once.
+"""Checkpoints: Orbax for the arrays, a manifest of sha256 sums around them, a rename that makes them appear at once.
 
     checkpoints/00000390/
         parameters/     Orbax: what the model needs
@@ -18,9 +18,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import jax
-import numpy as np
 
 from nfcli.errors import CheckpointError, NFError, WriteError
 from nfcli.runs.files import read_json, write_error, write_json
@@ -186,6 +183,8 @@ def _save_tree(path: Path, tree: Any) -> None:
 
 
 def _load_tree(path: Path, like: Any) -> Any:
+    import jax
+    import numpy as np
     import orbax.checkpoint as ocp
 
     arguments = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype), like)

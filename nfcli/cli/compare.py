@@ -1,0 +1,109 @@
+"""`nf compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from nfcli.cli.complete import complete_run
+from nfcli.cli.console import Console
+from nfcli.cli.options import RUNS_DIR, Json, Quiet, RunsDir, Verbose
+from nfcli.errors import UsageError
+from nfcli.runs.comparison import Comparison, Row
+from nfcli.runs.comparison import compare as compare_runs
+
+HEADER = ("model", "preset", "parameters", "val bpd", "test bpd", "std error", "inference", "sampling")
+
+
+def _completed(incomplete: str) -> list[str]:
+    return complete_run(incomplete)
+
+
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Names of runs; all by default.", autocompletion=_completed),
+    ] = None,
+    importance_samples: Annotated[
+        int | None,
+        typer.Option("--importance-samples", "-k", help="Only measurements with this K; the newest by default."),
+    ] = None,
+    table_format: Annotated[
+        str, typer.Option("--format", help="A format of tabulate: simple, github, latex, html, tsv, ...")
+    ] = "simple",
+    runs_dir: RunsDir = RUNS_DIR,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Print the results table: bits per dimension, time for 64 images, parameters.
+
+    Only runs measured on the same test images with the same K are ranked together; * marks the best of a column.
+
+    Examples:
+
+        nf compare
+
+        nf compare simple multiscale --format github
+    """
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    _check_format(table_format)
+    comparison = compare_runs(runs or [], runs_dir, importance_samples=importance_samples, warn=console.warning)
+    content = {
+        "rankable": comparison.rankable,
+        "groups": list(comparison.questions),
+        "rows": [asdict(row) for row in comparison.rows],
+    }
+    console.result(content, _text(comparison, table_format))
+    if not comparison.rankable:
+        console.message("warning: the groups differ in images or K, so their numbers must not be ranked together")
+    missing = [row.name for row in comparison.rows if row.group is None]
+    if missing:
+        console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}")
+
+
+def _check_format(name: str) -> None:
+    from tabulate import tabulate_formats
+
+    if name not in tabulate_formats:
+        raise UsageError(f"unknown --format '{name}'", hint="formats: " + ", ".join(tabulate_formats))
+
+
+def _text(comparison: Comparison, table_format: str) -> str:
+    tables = []
+    for number, question in enumerate(comparison.questions):
+        rows = [row for row in comparison.rows if row.group == number]
+        tables.append(f"{question}\n\n{_table(rows, table_format)}")
+    unmeasured = [row for row in comparison.rows if row.group is None]
+    if unmeasured:
+        tables.append(f"not measured yet\n\n{_table(unmeasured, table_format)}")
+    return "\n\n".join(tables)
+
+
+def _table(rows: list[Row], table_format: str) -> str:
+    from tabulate import tabulate
+
+    columns = [
+        [row.name for row in rows],
+        [row.preset for row in rows],
+        [f"{row.parameters:,}" for row in rows],
+        _column(rows, lambda row: row.val_bpd, "{:.4f}"),
+        _column(rows, lambda row: row.test_bpd, "{:.4f}"),
+        ["-" if row.test_bpd_stderr is None else f"{row.test_bpd_stderr:.4f}" for row in rows],
+        _column(rows, lambda row: row.inference_ms, "{:.1f} ms"),
+        _column(rows, lambda row: row.sampling_ms, "{:.1f} ms"),
+    ]
+    alignment = ("left", "left", *["right"] * 6)
+    body = [list(cells) for cells in zip(*columns, strict=True)]
+    return tabulate(body, HEADER, tablefmt=table_format, disable_numparse=True, colalign=alignment)
+
+
+def _column(rows: list[Row], value: Callable[[Row], float | None], pattern: str) -> list[str]:
+    """Cells of a column, the smallest marked when there is something to compare."""
+    values = [value(row) for row in rows]
+    known = [entry for entry in values if entry is not None]
+    best = min(known) if len(known) > 1 else None
+    return ["-" if entry is None else ("* " if entry == best else "") + pattern.format(entry) for entry in values]

@@ -1,0 +1,84 @@
+"""The one place that prints. stdout carries the result and nothing else; everything else goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from nfcli.errors import NFError
+
+
+class Console:
+    """Prints for one command.
+
+    Args:
+        as_json: The result is one JSON object.
+        quiet: Only warnings and errors on stderr.
+        verbose: Details too.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+
+    @property
+    def interactive(self) -> bool:
+        """Whether stderr is a terminal that can redraw a line, and the user did not ask for quiet."""
+        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not self.quiet
+
+    def result(self, content: Any, text: str) -> None:
+        """Print the result: `content` (a dataclass or a dictionary) as JSON, or `text`."""
+        if self.as_json:
+            text = json.dumps(
+                asdict(content) if is_dataclass(content) and not isinstance(content, type) else content,
+                indent=2,
+                allow_nan=False,
+            )
+        print(text, flush=True)
+
+    def message(self, text: str) -> None:
+        """Something worth a line."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def detail(self, text: str) -> None:
+        """Something for -v."""
+        if self.verbose:
+            self.message(text)
+
+    def hint(self, text: str) -> None:
+        """What the user may want to do next; not for scripts that read JSON."""
+        if not self.as_json:
+            self.message(f"hint: {text}")
+
+    def warning(self, text: str) -> None:
+        """Something went wrong and was survived."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def print_error(error: NFError) -> None:
+    """One line that says what went wrong, one that says what to do."""
+    print(f"error: {_one_line(error.message)}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {_one_line(error.hint)}", file=sys.stderr)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `42 s`, `3 min 5 s`, `2 h 13 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def speed(images_per_second: float) -> str:
+    """Images per second with three digits that mean something."""
+    return f"{images_per_second:,.0f} images/s" if images_per_second >= 100 else f"{images_per_second:.1f} images/s"

@@ -1,0 +1,93 @@
+"""`nf eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nfcli import runtime
+from nfcli.cli.console import Console
+from nfcli.cli.options import RUNS_DIR, Devices, Json, Quiet, Run, RunsDir, Verbose
+
+
+def evaluate(
+    run: Run = None,
+    importance_samples: Annotated[int, typer.Option("--importance-samples", "-k", help="Noise draws an image, K.")] = 8,
+    split: Annotated[str, typer.Option(help="val, test or train, or several with commas.")] = "val,test",
+    limit: Annotated[int | None, typer.Option(help="Use the first N images of each split; all by default.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images at a time; the result does not depend on it.")] = 128,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 42,
+    save_per_image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write each image's numbers, to .npz or .csv.")
+    ] = None,
+    runs_dir: RunsDir = RUNS_DIR,
+    devices: Devices = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure bits per dimension with K importance samples, and the time of inference and sampling.
+
+    The weights are those that did best on validation. The result goes to results.json in the run's folder.
+
+    Examples:
+
+        nf eval --importance-samples 8
+
+        nf eval multiscale --split test --limit 1000 --json
+    """
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    runtime.prepare(devices)
+    from nfcli.cli.progress import CountProgress
+    from nfcli.evaluation.evaluate import EvalConfig, EvalResult
+    from nfcli.evaluation.evaluate import evaluate as run_evaluation
+
+    config = EvalConfig(
+        run=run,
+        runs_dir=runs_dir,
+        importance_samples=importance_samples,
+        splits=tuple(dict.fromkeys(name.strip() for name in split.split(","))),
+        limit=limit,
+        batch_size=batch_size,
+        seed=seed,
+        devices=devices,
+        save_per_image=save_per_image,
+    )
+    with CountProgress(console) as progress:
+        result: EvalResult = run_evaluation(config, progress=progress, warn=console.warning)
+    console.message(
+        f"{result.path}: preset {result.preset}, weights of step {result.checkpoint_step:,}, {result.dataset}, "
+        f"K = {result.importance_samples}, seed {result.seed}"
+    )
+    console.result(result, _table(result))
+    console.detail(f"written to {result.path}/results.json")
+
+
+def _table(result: object) -> str:
+    from tabulate import tabulate
+
+    from nfcli.evaluation.evaluate import EvalResult
+
+    assert isinstance(result, EvalResult)
+    header = ["split", "images", f"bpd (K={result.importance_samples})", "std error", "bpd (K=1)", "eff. samples"]
+    rows = [
+        [
+            name,
+            f"{summary.images:,}",
+            _number(summary.bpd, 4),
+            _number(summary.bpd_stderr, 4),
+            _number(summary.elbo_bpd, 4),
+            _number(summary.effective_sample_size, 2),
+        ]
+        for name, summary in result.splits.items()
+    ]
+    alignment = ("left", *["right"] * 5)
+    table = tabulate(rows, header, disable_numparse=True, colalign=alignment)
+    timing = f"inference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
+    return f"{table}\n{timing}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

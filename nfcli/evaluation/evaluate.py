@@ -1,0 +1,158 @@
+"""`evaluate(config)`: measure a run on its validation and test images, and write results.json."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nfcli.devices import device_description
+from nfcli.errors import UsageError
+from nfcli.evaluation.bound import PRECISION, BoundEvaluator
+from nfcli.evaluation.numerics import check_numerics
+from nfcli.evaluation.per_image import save_per_image
+from nfcli.evaluation.statistics import BoundSummary, summarize
+from nfcli.evaluation.timing import Timing, time_model
+from nfcli.evaluation.trained import TrainedModel, load_trained
+from nfcli.runs import find_run, versions
+from nfcli.runs.results import Evaluation, record
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What to measure.
+
+    Attributes:
+        run: Name of the run; None for the one trained last.
+        runs_dir: Where runs live.
+        importance_samples: Noise draws an image, K.
+        splits: Of "train", "val", "test".
+        limit: Use the first N images of each split; None for all.
+        batch_size: Images at a time; it does not change the result.
+        seed: Of the noise.
+        devices: How many devices share a batch; None for automatic.
+        save_per_image: Also write each image's numbers to this .npz or .csv file.
+    """
+
+    run: str | None = None
+    runs_dir: Path = Path("runs")
+    importance_samples: int = 8
+    splits: tuple[str, ...] = ("val", "test")
+    limit: int | None = None
+    batch_size: int = 128
+    seed: int = 42
+    devices: int | None = None
+    save_per_image: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("importance_samples", "limit", "batch_size", "devices"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} {value} is not possible", hint="it must be at least 1")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"--seed {self.seed} is not possible", hint="it must be between 0 and 2^32 - 1")
+        for split in self.splits:
+            if split not in ("train", "val", "test"):
+                raise UsageError(f"unknown split '{split}'", hint="splits: train, val, test")
+        if self.save_per_image is not None and self.save_per_image.suffix not in (".npz", ".csv"):
+            raise UsageError(
+                f"--save-per-image {self.save_per_image} is neither .npz nor .csv", hint="name one of these"
+            )
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """What `nf eval --json` prints."""
+
+    run: str
+    path: str
+    preset: str
+    dataset: str
+    importance_samples: int
+    checkpoint_step: int
+    seed: int
+    splits: dict[str, BoundSummary]
+    inference_ms: float
+    sampling_ms: float
+
+
+def evaluate(
+    config: EvalConfig,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> EvalResult:
+    """Measure a run.
+
+    Args:
+        config: What to measure.
+        progress: Called with (split, images done, images in all).
+        warn: Called with a sentence for whatever was passed over.
+
+    Raises:
+        InputError: Run, checkpoint or data are missing or damaged.
+        NumericsError: The installed jaxlib computes wrong here.
+        WriteError: The result cannot be written.
+    """
+    check_numerics()
+    trained = load_trained(find_run(config.run, config.runs_dir), warn)
+    dataset = trained.dataset()
+    evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices)
+    bounds, summaries, records = {}, {}, []
+    for name in config.splits:
+        split = dataset.split(name).first(config.limit)
+        bounds[name] = evaluator(
+            trained.parameters,
+            split.images,
+            samples=config.importance_samples,
+            seed=config.seed,
+            progress=None if progress is None else functools.partial(progress, name),
+        )
+        summaries[name] = summarize(bounds[name])
+        if summaries[name].bpd is None:
+            warn(f"some image of {name} has no finite bound, so there is no mean")
+        records.append(_record(trained, config, name, dataset.split(name).fingerprint, summaries[name], evaluator))
+    timing = time_model(trained.model, trained.parameters)
+    record(trained.run, trained.config, records, _timing_record(timing))
+    if config.save_per_image is not None:
+        labels = {name: dataset.split(name).labels for name in config.splits}
+        save_per_image(config.save_per_image, bounds, labels)
+    return EvalResult(
+        run=trained.run.name,
+        path=str(trained.run.path),
+        preset=trained.model.preset.name,
+        dataset=dataset.name,
+        importance_samples=config.importance_samples,
+        checkpoint_step=trained.checkpoint.step,
+        seed=config.seed,
+        splits=summaries,
+        inference_ms=timing.inference_ms,
+        sampling_ms=timing.sampling_ms,
+    )
+
+
+def _record(
+    trained: TrainedModel,
+    config: EvalConfig,
+    split: str,
+    fingerprint: str,
+    summary: BoundSummary,
+    evaluator: BoundEvaluator,
+) -> Evaluation:
+    return Evaluation(
+        split=split,
+        split_fingerprint=fingerprint,
+        importance_samples=config.importance_samples,
+        seed=config.seed,
+        checkpoint_step=trained.checkpoint.step,
+        precision=f"float32, matrix products {PRECISION}",
+        versions=versions(),
+        device=device_description(evaluator.mesh.size),
+        **asdict(summary),
+    )
+
+
+def _timing_record(timing: Timing) -> dict[str, Any]:
+    return {**asdict(timing), "versions": versions(), "device": device_description(1)}

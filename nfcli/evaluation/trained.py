@@ -1,0 +1,75 @@
+"""A trained model from its run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from nfcli.data import ImageDataset, load_dataset
+from nfcli.errors import DataError, NFError, RunError
+from nfcli.flows import FlowModel, Parameters, build
+from nfcli.presets import get_preset
+from nfcli.runs import CheckpointMeta, Checkpoints, RunDir
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model with the weights that did best on validation.
+
+    Attributes:
+        run: Where it comes from.
+        config: The run's config.json.
+        model: What was trained.
+        parameters: The weights.
+        checkpoint: Where training stood when they were saved.
+    """
+
+    run: RunDir
+    config: dict[str, Any]
+    model: FlowModel
+    parameters: Parameters
+    checkpoint: CheckpointMeta
+
+    def dataset(self) -> ImageDataset:
+        """The images that the run was trained on.
+
+        Raises:
+            DataError: They cannot be read, or are not the same any more.
+        """
+        dataset = load_dataset(self.config["settings"]["dataset"])
+        if dataset.fingerprint != self.config["data"]["fingerprint"]:
+            raise DataError(
+                f"{dataset.source} holds other images than run '{self.run.name}' was trained on",
+                hint="bring the old images back, or train a new run on these",
+            )
+        return dataset
+
+
+def load_trained(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> TrainedModel:
+    """Load the best checkpoint of a run.
+
+    Raises:
+        RunError: config.json is missing or damaged.
+        CheckpointError: There is no whole checkpoint.
+    """
+    config = run.config()
+    try:
+        described = config["model"]
+        preset = get_preset(described["preset"], smoke=described["smoke"])
+        height, width, channels = (int(size) for size in described["shape"])
+        model = build(preset, (height, width, channels), levels=described["levels"], alpha=described["alpha"])
+        if model.num_parameters != described["parameters"]:
+            raise ValueError(f"it says {described['parameters']} parameters, the preset has {model.num_parameters}")
+        str(config["settings"]["dataset"]), str(config["data"]["fingerprint"])
+    except (KeyError, TypeError, ValueError, NFError) as error:
+        raise RunError(
+            f"run file {run.path / 'config.json'} does not describe a model: {error}",
+            hint="it was changed by hand, or written by another version of nf",
+        ) from error
+    checkpoints = Checkpoints(run.checkpoints, warn)
+    meta, path = checkpoints.best()
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    return TrainedModel(run, config, model, checkpoints.load_parameters(path, like), meta)

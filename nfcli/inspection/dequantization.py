@@ -1,0 +1,212 @@
+"""`inspect_dequantization(config)`: how integers become real numbers, and whether they come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nfcli.errors import UsageError
+from nfcli.evaluation.bound import PRECISION
+from nfcli.evaluation.trained import TrainedModel, load_trained
+from nfcli.figures import (
+    DequantizationPanels,
+    level_volumes,
+    save_dequantization_figure,
+    save_explain_figure,
+    to_real_line,
+)
+from nfcli.flows.dequantization import UniformDequantization
+from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.inspection.common import check_png, check_seed, image_path, write_numbers
+from nfcli.runs import find_run
+
+BINS = 256
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class InspectDequantConfig:
+    """What to inspect.
+
+    Attributes:
+        run: Name of the run; None for the one trained last.
+        runs_dir: Where runs live.
+        images: Validation images in the histogram.
+        draws: Noise draws an image.
+        levels: Discrete values in the picture of volumes.
+        prior: Probability of each of them, for a second picture; it is normalized. None for a bell.
+        seed: Of the noise.
+        output: The PNG; None for the run's figures.
+        explain: Draw the masks and the scale limit instead; needs no run.
+    """
+
+    run: str | None = None
+    runs_dir: Path = Path("runs")
+    images: int = 512
+    draws: int = 8
+    levels: int = 8
+    prior: tuple[float, ...] | None = None
+    seed: int = 42
+    output: Path | None = None
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.levels <= 64:
+            raise UsageError(f"--levels {self.levels} is not possible", hint="it must be between 2 and 64")
+        for name in ("images", "draws"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name} {getattr(self, name)} is not possible", hint="it must be at least 1")
+        if self.prior is not None:
+            weights = np.array(self.prior)
+            if (
+                len(weights) != self.levels
+                or not np.all(np.isfinite(weights))
+                or weights.min() < 0
+                or weights.sum() <= 0
+            ):
+                raise UsageError(
+                    f"--prior has {len(weights)} weights; {self.levels} numbers of 0 or more are needed, not all 0",
+                    hint="for example --levels 4 --prior 1,2,2,1",
+                )
+        check_seed(self.seed)
+
+    def normalized_prior(self) -> np.ndarray:
+        """(levels,) probabilities: the user's, or a bell over the values."""
+        if self.prior is None:
+            position = np.linspace(-2, 2, self.levels)
+            weights = np.exp(-(position**2) / 2)
+        else:
+            weights = np.array(self.prior, float)
+        return weights / weights.sum()
+
+
+@dataclass(frozen=True)
+class InspectDequantResult:
+    """What `nf inspect-dequant --json` prints; `run` and `moved_pixels` are None with --explain."""
+
+    run: str | None
+    image: str
+    numbers: str | None
+    checked_pixels: int = 0
+    moved_pixels: int | None = None
+    volumes: tuple[float, ...] = ()
+    prior: tuple[float, ...] = ()
+
+
+def inspect_dequantization(
+    config: InspectDequantConfig, *, warn: Callable[[str], None] = lambda _: None
+) -> InspectDequantResult:
+    """Draw histograms of dequantized pixels and the volumes of discrete values; check the round trip.
+
+    Raises:
+        InputError: Run, checkpoint or data are missing or damaged.
+        WriteError: The PNG cannot be written.
+    """
+    if config.explain:
+        return _explain(config)
+    trained = load_trained(find_run(config.run, config.runs_dir), warn)
+    path = image_path(trained, config.output, "dequantization")
+    alpha, levels = trained.model.alpha, trained.model.levels
+    edges, plain = _edges(alpha), UniformDequantization(levels=levels, alpha=alpha)
+    images = trained.dataset().val.images[: config.images]
+    uniform = _histogram(lambda x, keys: plain.dequantize(x, keys)[0], images, edges, config)
+    learned = None
+    if trained.model.preset.dequantization is not None:
+        learned = _histogram(
+            lambda x, keys: trained.model.dequantize(trained.parameters, x, keys), images, edges, config
+        )
+    moved, checked = check_round_trip(trained, config.seed)
+    if moved:
+        warn(f"{moved} of {checked} pixels were not what they had been after dequantizing and back")
+    prior = config.normalized_prior()
+    panels = DequantizationPanels(
+        edges=edges,
+        uniform_density=uniform,
+        learned_density=learned,
+        space="logit",
+        alpha=alpha,
+        data_levels=levels,
+        levels=config.levels,
+        prior=prior,
+    )
+    save_dequantization_figure(path, panels)
+    volumes = level_volumes(config.levels, alpha)
+    numbers = {
+        "run": trained.run.name,
+        "checkpoint_step": trained.checkpoint.step,
+        "images": len(images),
+        "draws": config.draws,
+        "seed": config.seed,
+        "edges": edges.tolist(),
+        "uniform_density": uniform.tolist(),
+        "learned_density": None if learned is None else learned.tolist(),
+        "levels": config.levels,
+        "volumes": volumes.tolist(),
+        "prior": prior.tolist(),
+        "checked_pixels": checked,
+        "moved_pixels": moved,
+    }
+    written = write_numbers(path, numbers)
+    return InspectDequantResult(
+        run=trained.run.name,
+        image=str(path),
+        numbers=str(written),
+        checked_pixels=checked,
+        moved_pixels=moved,
+        volumes=tuple(volumes.tolist()),
+        prior=tuple(prior.tolist()),
+    )
+
+
+def check_round_trip(trained: TrainedModel, seed: int, *, draws: int = 8) -> tuple[int, int]:
+    """Dequantize images of a single value each, for every value, and come back.
+
+    Returns:
+        How many pixels were moved, and how many were tried.
+    """
+    model = trained.model
+    values = jnp.arange(model.levels, dtype=jnp.uint8)[:, None, None, None]
+    images = jnp.broadcast_to(values, (model.levels, *model.shape))
+    moved = jax.jit(lambda keys: jnp.sum(model.requantize(trained.parameters, images, keys) != images))
+    key, indices = stream(seed, Purpose.ENCODING), jnp.arange(model.levels)
+    total = sum(int(moved(indexed_keys(jax.random.fold_in(key, draw), indices))) for draw in range(draws))
+    return total, draws * images.size
+
+
+Dequantize = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def _histogram(
+    dequantize: Dequantize, images: np.ndarray, edges: np.ndarray, config: InspectDequantConfig
+) -> np.ndarray:
+    """Density of dequantized pixels over (images, draws), (bins,), per unit of the real line."""
+    counts = np.zeros(len(edges) - 1)
+    compiled = jax.jit(dequantize)
+    key = stream(config.seed, Purpose.EVALUATION)
+    for start in range(0, len(images), BATCH):
+        rows = np.minimum(start + np.arange(BATCH), len(images) - 1)
+        size = min(BATCH, len(images) - start)
+        for draw in range(config.draws):
+            with jax.default_matmul_precision(PRECISION):
+                keys = indexed_keys(jax.random.fold_in(key, draw), jnp.asarray(rows))
+                y = np.asarray(compiled(images[rows], keys))[:size]
+            counts += np.histogram(y, edges)[0]
+    return counts / (counts.sum() * np.diff(edges))
+
+
+def _edges(alpha: float) -> np.ndarray:
+    """256 bins over all of the real line that a dequantized pixel can reach."""
+    reach = float(np.ceil(to_real_line(np.array([1.0]), alpha)[0]))
+    return np.linspace(-reach, reach, BINS + 1)
+
+
+def _explain(config: InspectDequantConfig) -> InspectDequantResult:
+    path = config.output or Path("explain.png")
+    check_png(path)
+    save_explain_figure(path)
+    return InspectDequantResult(run=None, image=str(path), numbers=None)

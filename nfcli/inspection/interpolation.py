@@ -1,0 +1,147 @@
+"""`interpolate(config)`: from one image to another through the latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nfcli.errors import UsageError
+from nfcli.evaluation.bound import PRECISION
+from nfcli.evaluation.trained import load_trained
+from nfcli.figures import save_interpolation
+from nfcli.flows import FlowModel, Parameters
+from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.inspection.common import CHUNK, check_seed, image_path, write_numbers
+from nfcli.runs import find_run
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class InterpolateConfig:
+    """What to interpolate.
+
+    Attributes:
+        run: Name of the run; None for the one trained last.
+        runs_dir: Where runs live.
+        pairs: Indices of the two images of each row.
+        split: Of "train", "val", "test".
+        steps: Frames of a row, both ends included.
+        seed: Of the dequantization noise.
+        output: The PNG; None for the run's figures.
+    """
+
+    run: str | None = None
+    runs_dir: Path = Path("runs")
+    pairs: tuple[Pair, ...] = ((0, 1), (2, 3), (4, 5), (6, 7))
+    split: str = "test"
+    steps: int = 8
+    seed: int = 42
+    output: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.steps <= 100:
+            raise UsageError(f"--steps {self.steps} is not possible", hint="it must be between 2 and 100")
+        if not 1 <= len(self.pairs) <= 100:
+            raise UsageError(f"{len(self.pairs)} pairs are not possible", hint="give 1 to 100 of --pairs A,B")
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class InterpolateResult:
+    """What `nf interpolate --json` prints."""
+
+    run: str
+    image: str
+    numbers: str
+    checkpoint_step: int
+    split: str
+    pairs: list[list[int]]
+    steps: int
+    seed: int
+    ends_exact: bool
+
+
+def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lambda _: None) -> InterpolateResult:
+    """Walk between pairs of images in latent space and write the frames as a PNG.
+
+    Raises:
+        UsageError: An index is beyond the split.
+        InputError: Run, checkpoint or data are missing or damaged.
+        WriteError: The PNG cannot be written.
+    """
+    trained = load_trained(find_run(config.run, config.runs_dir), warn)
+    path = image_path(trained, config.output, "interpolation")
+    images = trained.dataset().split(config.split).images
+    for index in {index for pair in config.pairs for index in pair}:
+        if not 0 <= index < len(images):
+            raise UsageError(
+                f"image {index} is beyond the {len(images)} images of split '{config.split}'",
+                hint=f"indices go from 0 to {len(images) - 1}",
+            )
+    pairs = np.array(config.pairs)
+    frames = walk(trained.model, trained.parameters, images, pairs, steps=config.steps, seed=config.seed)
+    ends_exact = bool(np.array_equal(frames[:, [0, -1]], images[pairs]))
+    if not ends_exact:
+        warn("an end of a row is not exactly its image: inverting this model loses too much precision")
+    save_interpolation(frames, path)
+    numbers: dict[str, Any] = {
+        "run": trained.run.name,
+        "checkpoint_step": trained.checkpoint.step,
+        "split": config.split,
+        "pairs": pairs.tolist(),
+        "steps": config.steps,
+        "seed": config.seed,
+        "ends_exact": ends_exact,
+    }
+    written = write_numbers(path, numbers)
+    return InterpolateResult(image=str(path), numbers=str(written), **numbers)
+
+
+def walk(
+    model: FlowModel, parameters: Parameters, images: np.ndarray, pairs: np.ndarray, *, steps: int, seed: int
+) -> np.ndarray:
+    """Straight lines between the latents of pairs of images.
+
+    Args:
+        model, parameters: What encodes and decodes.
+        images: (N, H, W, C) integers.
+        pairs: (P, 2) indices into them.
+        steps: Frames of each line.
+        seed: Of the dequantization noise.
+
+    Returns:
+        (P, steps, H, W, C) uint8; frame 0 is the first image of a pair, the last frame the second.
+    """
+    key = stream(seed, Purpose.ENCODING)
+    encode = jax.jit(lambda parameters, x, index: model.encode(parameters, x, indexed_keys(key, index)))
+    decode = jax.jit(model.decode)
+    with jax.default_matmul_precision(PRECISION):
+        chosen = pairs.reshape(-1)
+        latents = _in_chunks(lambda index: encode(parameters, images[index], jnp.asarray(index)), chosen)
+        weights = np.linspace(0, 1, steps, dtype=np.float32)
+        frames = [
+            np.stack([(1 - weight) * z[0::2] + weight * z[1::2] for weight in weights], axis=1).reshape(
+                -1, *z.shape[1:]
+            )
+            for z in latents
+        ]
+        (decoded,) = _in_chunks(
+            lambda rows: (decode(parameters, tuple(z[rows] for z in frames)),), np.arange(len(frames[0]))
+        )
+    return decoded.reshape(len(pairs), steps, *decoded.shape[1:])
+
+
+def _in_chunks(call: Callable[[np.ndarray], tuple[jax.Array, ...]], rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Apply a compiled function to rows in chunks of one size; the last chunk repeats its last row."""
+    parts = []
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[np.minimum(start + np.arange(CHUNK), len(rows) - 1)]
+        parts.append([np.asarray(array) for array in call(chunk)])
+    return tuple(np.concatenate(arrays)[: len(rows)] for arrays in zip(*parts, strict=True))

@@ -1,0 +1,147 @@
+"""`sample(config)`: a grid of images drawn from a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nfcli.errors import UsageError
+from nfcli.evaluation.bound import PRECISION
+from nfcli.evaluation.trained import load_trained
+from nfcli.figures import save_grid
+from nfcli.flows import FlowModel, Parameters
+from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.inspection.common import CHUNK, check_seed, image_path, write_numbers
+from nfcli.runs import find_run
+
+SHARED_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What to draw.
+
+    Attributes:
+        run: Name of the run; None for the one trained last.
+        runs_dir: Where runs live.
+        num: Number of images; None for 16, or 24 with a shared final latent.
+        columns: Of the grid; None for a square, or 8 with a shared final latent.
+        temperature: Standard deviation of the latents.
+        seed: Image i of a seed is the same whatever else is drawn.
+        output: The PNG; None for the run's figures.
+        share_final_latent: Rows of 8 that share the last level's latent and differ in the split-off ones.
+        real: Show training images instead.
+    """
+
+    run: str | None = None
+    runs_dir: Path = Path("runs")
+    num: int | None = None
+    columns: int | None = None
+    temperature: float = 1.0
+    seed: int = 44
+    output: Path | None = None
+    share_final_latent: bool = False
+    real: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= 10_000:
+            raise UsageError(f"--num {self.num} is not possible", hint="it must be between 1 and 10000")
+        if self.columns is not None and self.columns < 1:
+            raise UsageError(f"--columns {self.columns} is not possible", hint="it must be at least 1")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise UsageError(f"--temperature {self.temperature} is not possible", hint="it must be 0 or more")
+        if self.real and self.share_final_latent:
+            raise UsageError("--real and --share-final-latent exclude each other")
+        check_seed(self.seed)
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        if self.num is None:
+            return 3 * SHARED_COLUMNS if self.share_final_latent else 16
+        return self.num
+
+    @property
+    def width(self) -> int:
+        """Columns of the grid."""
+        if self.columns is not None:
+            return self.columns
+        return SHARED_COLUMNS if self.share_final_latent else math.ceil(math.sqrt(self.count))
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """What `nf sample --json` prints."""
+
+    run: str
+    image: str
+    numbers: str
+    checkpoint_step: int
+    num: int
+    columns: int
+    temperature: float
+    seed: int
+    share_final_latent: bool
+    real: bool
+    mean_pixel: float
+
+
+def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None) -> SampleResult:
+    """Draw images from a run's best checkpoint and write them as a PNG grid.
+
+    Raises:
+        UsageError: A shared final latent is asked of a model with one latent only.
+        InputError: Run or checkpoint are missing or damaged.
+        WriteError: The PNG cannot be written.
+    """
+    trained = load_trained(find_run(config.run, config.runs_dir), warn)
+    name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
+    path = image_path(trained, config.output, name)
+    if config.real:
+        images = trained.dataset().train.first(config.count).images
+    else:
+        images = draw(trained.model, trained.parameters, config)
+    save_grid(images, path, columns=config.width)
+    numbers: dict[str, Any] = {
+        "run": trained.run.name,
+        "checkpoint_step": trained.checkpoint.step,
+        "num": config.count,
+        "columns": config.width,
+        "temperature": config.temperature,
+        "seed": config.seed,
+        "share_final_latent": config.share_final_latent,
+        "real": config.real,
+        "mean_pixel": float(images.mean()),
+    }
+    written = write_numbers(path, numbers)
+    return SampleResult(image=str(path), numbers=str(written), **numbers)
+
+
+def draw(model: FlowModel, parameters: Parameters, config: SampleConfig) -> np.ndarray:
+    """Draw `config.count` images, (N, H, W, C) uint8."""
+    if config.share_final_latent and len(model.latent_shapes) < 2:
+        raise UsageError(
+            f"preset '{model.preset.name}' has a single latent: there is none to share while others differ",
+            hint="--share-final-latent needs a run of preset 'multiscale'",
+        )
+    key = stream(config.seed, Purpose.SAMPLING)
+
+    @jax.jit
+    def decode(parameters: Parameters, index: jax.Array) -> jax.Array:
+        with jax.default_matmul_precision(PRECISION):
+            latents = model.sample_latents(indexed_keys(key, index), temperature=config.temperature)
+            if config.share_final_latent:
+                first_of_row = index - index % SHARED_COLUMNS
+                shared = model.sample_latents(indexed_keys(key, first_of_row), temperature=config.temperature)
+                latents = (*latents[:-1], shared[-1])
+            return model.decode(parameters, latents)
+
+    chunks = [decode(parameters, start + jnp.arange(CHUNK)) for start in range(0, config.count, CHUNK)]
+    return np.concatenate([np.asarray(chunk) for chunk in chunks])[: config.count]

@@ -1,0 +1,161 @@
+"""`compare(runs)`: measured runs side by side, ranked only where they answer the same question. No jax here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nfcli.errors import NFError, RunError
+from nfcli.runs.directory import RunDir, find_run, list_runs
+from nfcli.runs.results import Evaluation, load_evaluations
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run in the table.
+
+    Attributes:
+        name: Of the run.
+        preset: Of the model.
+        parameters: Scalars learned.
+        val_bpd: With the same K and weights as `test_bpd`; None when not measured.
+        test_bpd, test_bpd_stderr: Newest measurement and its standard error over images; None before the first.
+        importance_samples: Noise draws an image, K.
+        images: Test images measured.
+        inference_ms, sampling_ms: For a batch of 64.
+        group: Rows of one number answer the same question; None before the first measurement.
+    """
+
+    name: str
+    preset: str
+    parameters: int
+    val_bpd: float | None
+    test_bpd: float | None
+    test_bpd_stderr: float | None
+    importance_samples: int | None
+    images: int | None
+    inference_ms: float | None
+    sampling_ms: float | None
+    group: int | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rows, best first within each group; `questions[i]` says in words what group i was asked."""
+
+    rows: tuple[Row, ...]
+    questions: tuple[str, ...]
+
+    @property
+    def rankable(self) -> bool:
+        """Whether all measured rows answer the same question."""
+        return len(self.questions) <= 1
+
+
+def compare(
+    names: list[str],
+    runs_dir: Path,
+    *,
+    importance_samples: int | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Read results.json of runs.
+
+    Args:
+        names: Of the runs; none for all.
+        runs_dir: Where runs live.
+        importance_samples: Only measurements with this K; None for each run's newest.
+        warn: Called with a sentence for each run that cannot be shown, when all are.
+
+    Raises:
+        RunError: There is no run at all, or a named one is missing or damaged.
+    """
+    if names:
+        entries = [_entry(find_run(name, runs_dir), importance_samples) for name in dict.fromkeys(names)]
+    else:
+        entries = []
+        for run in list_runs(runs_dir):
+            try:
+                entries.append(_entry(run, importance_samples))
+            except NFError as error:
+                warn(f"leaving out run '{run.name}': {error.message}")
+        if not entries:
+            raise RunError(
+                f"there is no run in {runs_dir}", hint="train one first, for example: nf train simple --smoke"
+            )
+    questions = list(dict.fromkeys(entry.question for entry in entries if entry.question is not None))
+    rows = [entry.row(questions) for entry in entries]
+    rows.sort(key=lambda row: (row.group is None, row.group or 0, row.test_bpd is None, row.test_bpd or 0, row.name))
+    return Comparison(tuple(rows), tuple(_in_words(question) for question in questions))
+
+
+Question = tuple[str, str, int, int]
+"""Data set, sha256 of the test images, how many of them, K."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    run: RunDir
+    config: dict[str, Any]
+    timing: dict[str, Any]
+    test: Evaluation | None
+    val: Evaluation | None
+
+    @property
+    def question(self) -> Question | None:
+        if self.test is None:
+            return None
+        dataset = str(self.config["data"]["name"])
+        return dataset, self.test.split_fingerprint, self.test.images, self.test.importance_samples
+
+    def row(self, questions: list[Question]) -> Row:
+        test = self.test
+        return Row(
+            name=self.run.name,
+            preset=self.config["model"]["preset"],
+            parameters=self.config["model"]["parameters"],
+            val_bpd=self.val.bpd if self.val else None,
+            test_bpd=test.bpd if test else None,
+            test_bpd_stderr=test.bpd_stderr if test else None,
+            importance_samples=test.importance_samples if test else None,
+            images=test.images if test else None,
+            inference_ms=self.timing.get("inference_ms"),
+            sampling_ms=self.timing.get("sampling_ms"),
+            group=questions.index(self.question) if self.question is not None else None,
+        )
+
+
+def _entry(run: RunDir, importance_samples: int | None) -> _Entry:
+    config = run.config()
+    try:
+        str(config["model"]["preset"]), int(config["model"]["parameters"]), str(config["data"]["name"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"run file {run.path / 'config.json'} is damaged: {error}", hint="it was changed by hand"
+        ) from error
+    evaluations = [
+        evaluation
+        for evaluation in load_evaluations(run)
+        if importance_samples in (None, evaluation.importance_samples)
+    ]
+    test = next((evaluation for evaluation in reversed(evaluations) if evaluation.split == "test"), None)
+    val = None
+    if test is not None:
+        same = (test.importance_samples, test.checkpoint_step, test.seed)
+        val = next(
+            (
+                entry
+                for entry in reversed(evaluations)
+                if entry.split == "val" and (entry.importance_samples, entry.checkpoint_step, entry.seed) == same
+            ),
+            None,
+        )
+    timing = (run.results() or {}).get("timing", {})
+    return _Entry(run, config, timing if isinstance(timing, dict) else {}, test, val)
+
+
+def _in_words(question: Question) -> str:
+    dataset, fingerprint, images, samples = question
+    return f"{dataset} (test images {fingerprint[:8]}), first {images:,} of them, K = {samples}"
