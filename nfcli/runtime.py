@@ -44,7 +44,7 @@ def available_cores() -> int:
 
 
 def compilation_cache() -> Path | None:
-    """The private folder of compiled programs, made if needed; None where it cannot be made or belongs to someone else."""
+    """The private folder of compiled programs, made if needed; None where it cannot be made or is not private."""
     from importlib.metadata import version
 
     root = os.environ.get("NF_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nf"

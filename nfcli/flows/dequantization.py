@@ -1,8 +1,8 @@
 """From integers to real numbers and back: the one place where a flow is random.
 
 An image x of integers 0..L-1 becomes `v = (x + u) / L` with noise u inside (0, 1), then the real line through a logit.
-The average of `exp(ldj + log p(v))` over u is the probability of x (Theis, van den Oord, Bethge 2016, arXiv:1511.01844);
-learned noise tightens the bound (variational dequantization: Ho et al. 2019, arXiv:1902.00275).
+The average of `exp(ldj + log p(v))` over u is the probability of x (Theis, van den Oord, Bethge 2016,
+arXiv:1511.01844); learned noise tightens the bound (variational dequantization: Ho et al. 2019, arXiv:1902.00275).
 
 The round trip is exact in float32. Noise lives on the midpoints of a grid of 2^-15, so that `x + u` and `1 - u` have no
 rounding error; whatever is near the upper end is computed from the distance to that end, `(L - 1 - x) + (1 - u)`, which

@@ -1,0 +1,24 @@
+"""Four CPU devices, nf's own XLA flags, one compilation cache for all tests and the programs that they start."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+from nfcli import runtime
+
+_CACHE = tempfile.mkdtemp(prefix="nf-test-cache-")
+os.environ["NF_CACHE_DIR"] = _CACHE
+for _name in ("NF_RUNS_DIR", "NF_DEBUG", "NO_COLOR", "FORCE_COLOR", "JAX_COMPILATION_CACHE_DIR"):
+    os.environ.pop(_name, None)
+runtime.prepare(devices=4)
+
+import jax  # noqa: E402
+
+# A (B,) met by a (B, 1) is always a mistake here.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_CACHE, ignore_errors=True)
