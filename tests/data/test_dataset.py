@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from image_writers import some_images
 
 from nfcli.data import ImageDataset, ImageSplit
 from nfcli.errors import UsageError
+from tests.data.image_writers import some_images
 
 
 def make_split(count=5, name="train", seed=0):

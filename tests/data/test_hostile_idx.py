@@ -6,8 +6,9 @@ import gzip
 
 import numpy as np
 import pytest
-from image_writers import idx_bytes, some_images, write_idx
-from refusals import refused
+
+from tests.data.image_writers import idx_bytes, some_images, write_idx
+from tests.data.refusals import refused
 
 IMAGES = some_images(7)
 

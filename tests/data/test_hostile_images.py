@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 import pytest
-from image_writers import png_bytes, some_images, write_pngs
 from PIL import Image
-from refusals import damaged_variants, outcome, refused
 
 from nfcli.data import load_dataset, load_images
+from tests.data.image_writers import png_bytes, some_images, write_pngs
+from tests.data.refusals import damaged_variants, outcome, refused
 
 IMAGES = some_images(7)
 

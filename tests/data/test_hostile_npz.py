@@ -8,10 +8,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from image_writers import some_images
-from refusals import damaged_variants, outcome, refused
 
 from nfcli.data import load_dataset, load_images, npz
+from tests.data.image_writers import some_images
+from tests.data.refusals import damaged_variants, outcome, refused
 
 IMAGES = some_images(7)
 

@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 import pytest
-from image_writers import some_images, write_idx, write_pngs
-from refusals import refused
 
 from nfcli.data import load_dataset, load_images
 from nfcli.errors import UsageError
+from tests.data.image_writers import some_images, write_idx, write_pngs
+from tests.data.refusals import refused
 
 IMAGES = some_images(7)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from image_writers import some_images, write_idx, write_labelled_pngs, write_pngs
 from PIL import Image
 
 from nfcli.data import load_dataset, load_images
+from tests.data.image_writers import some_images, write_idx, write_labelled_pngs, write_pngs
 
 TRAIN, TEST = some_images(12, seed=1), some_images(3, seed=2)
 TRAIN_LABELS, TEST_LABELS = np.arange(12) % 10, np.array([9, 0, 5])

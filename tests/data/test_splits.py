@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from image_writers import some_images
 
 from nfcli.data.splits import Part, assemble
 from nfcli.errors import DataError
+from tests.data.image_writers import some_images
 
 
 def numbered(count):
