@@ -70,27 +70,32 @@ class Preset:
         dequantization = self.dequantization and replace(self.dequantization, hidden=SMOKE_HIDDEN)
         return replace(self, layers=narrow, dequantization=dequantization)
 
-    def check_shape(self, shape: Shape) -> None:
-        """Check that images of `shape` (H, W, C) fit.
+    def latent_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        """Shape of each level's latent, the last level last, for images of `shape` (H, W, C).
 
         Raises:
-            UsageError: A squeeze meets an odd height or width, or a channel mask or a split fewer than 2 channels.
+            UsageError: A squeeze meets an odd height or width.
         """
         height, width, channels = shape
-        text = f"{height}x{width}x{channels}"
         if min(shape) < 1:
-            raise UsageError(f"images of {text} are empty")
+            raise UsageError(f"images of {height}x{width}x{channels} are empty")
+        finished: list[Shape] = []
         for layer in self.layers:
             if isinstance(layer, Squeeze):
                 if height % 2 or width % 2:
-                    factor = 2 ** sum(isinstance(entry, Squeeze) for entry in self.layers)
-                    raise UsageError(
-                        f"preset '{self.name}' cannot squeeze images of {text}",
-                        hint=f"height and width must be multiples of {factor}; preset 'simple' takes any size",
-                    )
+                    raise self._cannot_squeeze(shape)
                 height, width, channels = height // 2, width // 2, channels * 4
             elif isinstance(layer, Split):
+                finished.append((height, width, channels // 2))
                 channels -= channels // 2
+        return (*finished, (height, width, channels))
+
+    def _cannot_squeeze(self, shape: Shape) -> UsageError:
+        factor = 2 ** sum(isinstance(layer, Squeeze) for layer in self.layers)
+        return UsageError(
+            f"preset '{self.name}' cannot squeeze images of {'x'.join(map(str, shape))}",
+            hint=f"height and width must be multiples of {factor}; preset 'simple' takes any size",
+        )
 
 
 VARIATIONAL = Couplings(count=4, mask="checkerboard", hidden=16)

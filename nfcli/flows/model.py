@@ -37,7 +37,6 @@ def build(preset: Preset, shape: Shape, *, levels: int = 256, alpha: float = ALP
     Raises:
         UsageError: The preset cannot take images of this shape.
     """
-    preset.check_shape(shape)
     return FlowModel(preset, shape, levels=levels, alpha=alpha)
 
 
@@ -57,8 +56,7 @@ class FlowModel:
         abstract = nnx.eval_shape(lambda: self._make(nnx.Rngs(0)))
         self._graph, self._state = nnx.split(abstract)
         self.num_parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._state))
-        latents = jax.eval_shape(lambda y: self._make(nnx.Rngs(0)).transform.forward(y)[0], _spec(1, shape))
-        self.latent_shapes = tuple(latent.shape[1:] for latent in latents)
+        self.latent_shapes = preset.latent_shapes(shape)
 
     def init(self, key: Array) -> Parameters:
         """Fresh parameters from one random key; the same key gives the same parameters."""
@@ -185,10 +183,6 @@ def _lookup(tree: Parameters, name: tuple[str, ...]) -> Array:
     for key in name:
         node = node[key]
     return node
-
-
-def _spec(batch: int, shape: Shape) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
 
 
 def _dtype(parameters: Parameters) -> jnp.dtype:

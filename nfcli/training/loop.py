@@ -21,7 +21,7 @@ from nfcli.training.order import epoch_order
 from nfcli.training.reporter import Reporter
 from nfcli.training.setup import Job, enter_run, prepare_job
 from nfcli.training.signals import StopRequest
-from nfcli.training.step import State, TrainStep
+from nfcli.training.step import State, TrainStep, learning_rate_scale
 
 SKIPPED_IN_A_ROW = 10
 """So many skipped steps in a row send a run back to its last checkpoint."""
@@ -90,6 +90,7 @@ class _Training:
         self.evaluator = BoundEvaluator(job.model, self.config.batch_size, devices=self.config.devices)
         self.meta = CheckpointMeta(step=0, steps_per_epoch=job.steps_per_epoch)
         self.leaving = False
+        self.recoveries = 0
 
     def run(self, continued: bool) -> TrainResult:
         found = self.checkpoints.latest() if continued else None
@@ -104,7 +105,7 @@ class _Training:
             try:
                 state = self._epoch(state, self.meta.step // self.job.steps_per_epoch)
             except _Diverged:
-                state = self._recover(state)
+                state = self._recover()
         if self.stop.signum is not None and self.meta.step < self.job.total_steps:
             raise Interrupted(
                 f"stopped after step {self.meta.step} of {self.job.total_steps}; everything is saved",
@@ -118,6 +119,7 @@ class _Training:
         state = self.step.init()
         if found is not None:
             state = self.step.place(self.checkpoints.load_state(found[1], state))
+            self.recoveries = int(state["recoveries"])
             self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
         self._forget_later_rows()
         self.step.compile(state)
@@ -139,19 +141,19 @@ class _Training:
             self.clock.count(batch)
             # The step before is looked at while this one runs: waiting for this one would leave the device idle.
             if pending is not None:
-                self._look_at(pending)
+                self._look_at(pending, self.meta.step - 1)
             pending = news
             if position + 1 < steps and (self._asked_to_leave() or self.clock.checkpoint_due):
                 self._save(state)
                 if self.leaving:
                     return state
-        return self._end_epoch(state, epoch + 1, self._look_at(news))
+        return self._end_epoch(state, epoch + 1, self._look_at(news, self.meta.step))
 
-    def _look_at(self, news: tuple[Array, Array]) -> float:
+    def _look_at(self, news: tuple[Array, Array], step: int) -> float:
         loss, skipped_in_a_row = float(news[0]), int(news[1])
         if skipped_in_a_row >= SKIPPED_IN_A_ROW:
             raise _Diverged
-        self.reporter.step(self.clock.progress(self.meta, loss))
+        self.reporter.step(self.clock.progress(replace(self.meta, step=step), loss))
         return loss
 
     def _end_epoch(self, state: State, epoch: int, loss: float) -> State:
@@ -162,7 +164,7 @@ class _Training:
             "epoch": epoch,
             "step": self.meta.step,
             "train_bpd": float(state["loss_sum"]) / counted if counted else None,
-            "learning_rate": float(self.step.schedule(self.meta.step) * state["learning_rate_scale"]),
+            "learning_rate": float(self.step.schedule(self.meta.step) * learning_rate_scale(self.recoveries)),
             "skipped_steps": skipped,
         }
         validated = epoch % self.config.eval_every == 0 or epoch == self.config.epochs
@@ -199,15 +201,14 @@ class _Training:
         self.leaving = self.leaving or self.stop.signum is not None or self.clock.out_of_time
         return self.leaving
 
-    def _recover(self, state: State) -> State:
+    def _recover(self) -> State:
         """Go back to the last checkpoint, or to the start, with half the learning rate."""
-        tries = int(state["recoveries"]) + 1
-        if tries > RECOVERIES:
+        self.recoveries += 1
+        if self.recoveries > RECOVERIES:
             raise DivergedError(
                 f"training diverged at step {self.meta.step}: no finite loss or gradient after {RECOVERIES} recoveries",
                 hint="try a smaller --learning-rate under another --name",
             )
-        scale = float(state["learning_rate_scale"]) / 2
         found = self.checkpoints.latest()
         fresh = self.step.init()
         self.meta = replace(self.meta, step=0, best_step=None, best_val_bpd=None) if found is None else found[0]
@@ -215,11 +216,11 @@ class _Training:
             fresh = self.checkpoints.load_state(found[1], fresh)
         self.reporter.warning(
             f"{SKIPPED_IN_A_ROW} steps in a row gave no finite loss or gradient; going back to step {self.meta.step} "
-            f"with {scale:g} of the learning rate (recovery {tries} of {RECOVERIES})"
+            f"with {float(learning_rate_scale(self.recoveries)):g} of the learning rate "
+            f"(recovery {self.recoveries} of {RECOVERIES})"
         )
         self._forget_later_rows()
-        changed = {"recoveries": np.int32(tries), "learning_rate_scale": np.float32(scale)}
-        return self.step.place({**fresh, **changed})
+        return self.step.place({**fresh, "recoveries": np.int32(self.recoveries)})
 
     def _result(self) -> TrainResult:
         meta = self.meta

@@ -10,9 +10,3 @@ from nfcli.flows.randomness import Purpose
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
     """The order of `size` images in one epoch (counted from 0), (size,) indices."""
     return np.random.default_rng([seed, int(Purpose.ORDER), epoch]).permutation(size)
-
-
-def batch_indices(seed: int, step: int, size: int, batch_size: int) -> np.ndarray:
-    """Indices of the images of one step (counted from 0 over the whole run), (batch_size,)."""
-    epoch, position = divmod(step, size // batch_size)
-    return epoch_order(seed, epoch, size)[position * batch_size : (position + 1) * batch_size]

@@ -21,7 +21,7 @@ State = dict[str, Any]
 """Everything that training needs to go on.
 
 `parameters`, `optimizer`, `step`; of the epoch under way `loss_sum` and how many steps were `skipped`; how many of the
-latest steps were `skipped_in_a_row`; what recoveries left behind, `recoveries` and `learning_rate_scale`.
+latest steps were `skipped_in_a_row`; and the `recoveries` so far, each of which halved the learning rate.
 """
 
 
@@ -30,6 +30,11 @@ def learning_rate_schedule(config: TrainConfig, steps_per_epoch: int) -> optax.S
     return optax.exponential_decay(
         config.learning_rate, steps_per_epoch, config.learning_rate_decay, end_value=config.learning_rate_floor
     )
+
+
+def learning_rate_scale(recoveries: Array | int) -> Array:
+    """Factor on the learning rate after so many recoveries."""
+    return jnp.float32(0.5) ** recoveries
 
 
 def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientTransformation:
@@ -73,7 +78,6 @@ class TrainStep:
                 "skipped": np.int32(0),
                 "skipped_in_a_row": np.int32(0),
                 "recoveries": np.int32(0),
-                "learning_rate_scale": np.float32(1),
             }
         )
 
@@ -102,10 +106,11 @@ class TrainStep:
         keys = indexed_keys(key, jnp.arange(images.shape[0]))
         loss, gradient = jax.value_and_grad(self._loss)(state["parameters"], images, keys)
         updates, optimizer = self.optimizer.update(gradient, state["optimizer"], state["parameters"])
-        updates = jax.tree.map(lambda update: update * state["learning_rate_scale"], updates)
+        scale = learning_rate_scale(state["recoveries"])
+        updates = jax.tree.map(lambda update: update * scale, updates)
         moved = {"parameters": optax.apply_updates(state["parameters"], updates), "optimizer": optimizer}
         # A non-finite loss or gradient never reaches the parameters: the step is skipped, and counted.
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradient))
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
         kept = {name: state[name] for name in moved}
         in_a_row = jnp.where(finite, 0, state["skipped_in_a_row"] + 1)
         goes_on = state["step"] % self.steps_per_epoch > 0

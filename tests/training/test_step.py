@@ -1,0 +1,110 @@
+"""The step: Adam by hand, clipping, and what happens to a loss that is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nfcli.errors import DivergedError
+from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.training import loop
+from nfcli.training.config import TrainConfig
+from nfcli.training.loop import train
+from nfcli.training.reporter import Reporter
+from nfcli.training.setup import prepare_job
+from nfcli.training.step import TrainStep
+
+Configure = Callable[..., TrainConfig]
+
+
+def make_step(config: TrainConfig) -> tuple[TrainStep, np.ndarray]:
+    """A step and a batch for it."""
+    job = prepare_job(config)
+    return TrainStep(job.model, config, job.steps_per_epoch, job.mesh), job.train.images[: config.batch_size]
+
+
+def gradient_of(step: TrainStep, parameters: dict, images: np.ndarray) -> tuple[jax.Array, dict]:
+    """Loss and gradient of the first step, written out."""
+    keys = indexed_keys(jax.random.fold_in(stream(42, Purpose.TRAINING), 0), jnp.arange(len(images)))
+
+    def loss(parameters: dict) -> jax.Array:
+        return -jnp.mean(step.model.log_prob(parameters, images, keys)) / (64 * jnp.log(2))
+
+    return jax.jit(jax.value_and_grad(loss))(parameters)
+
+
+@pytest.mark.parametrize("clip", [1e-3, 1e6])
+def test_the_first_step_is_adam_s(configure: Configure, clip: float) -> None:
+    step, images = make_step(configure(clip_norm=clip))
+    state = step.init()
+    before = jax.tree.map(np.array, state["parameters"])
+    loss, gradient = gradient_of(step, before, images)
+    norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradient)))
+    scale = min(1.0, clip / norm)
+    after, (reported, skipped) = step(state, images)
+    assert float(reported) == pytest.approx(float(loss), rel=1e-5)
+    assert int(skipped) == 0
+    for old, new, slope in zip(*map(jax.tree.leaves, (before, after["parameters"], gradient)), strict=True):
+        # After bias correction, Adam's first step is the learning rate times g / (|g| + eps).
+        slope = slope * scale
+        np.testing.assert_allclose(new, old - 1e-3 * slope / (np.abs(slope) + 1e-8), atol=1e-4)
+
+
+def test_a_step_that_is_not_finite_leaves_the_parameters(configure: Configure) -> None:
+    step, images = make_step(configure())
+    state = step.init()
+    poisoned = jax.tree.map(np.array, state)
+    poisoned["parameters"]["transform"]["levels"]["0"]["0"]["scaling_factor"][:] = np.nan
+    before = jax.tree.map(np.copy, poisoned)
+    after, (loss, skipped) = step(step.place(poisoned), images)
+    assert not np.isfinite(loss)
+    assert int(skipped) == int(after["skipped"]) == int(after["step"]) == 1
+    assert float(after["loss_sum"]) == 0
+    jax.tree.map(np.testing.assert_array_equal, after["parameters"], before["parameters"])
+    jax.tree.map(np.testing.assert_array_equal, after["optimizer"], before["optimizer"])
+
+
+class Warnings(Reporter):
+    """Keeps what it was warned of."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_a_run_that_stays_bad_gives_up(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
+    monkeypatch.setattr(TrainStep, "_loss", lambda self, parameters, images, keys: jnp.float32(jnp.nan))
+    reporter = Warnings()
+    with pytest.raises(DivergedError, match="after 3 recoveries"):
+        train(configure(), reporter)
+    assert len(reporter.texts) == 3
+    assert "0.5 of the learning rate" in reporter.texts[0]
+    assert "0.125 of the learning rate" in reporter.texts[2]
+
+
+def test_a_run_recovers_with_a_smaller_learning_rate(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
+    real = TrainStep._step
+
+    def fragile(self: TrainStep, state: dict, images: jax.Array) -> tuple:
+        """Bad from the second epoch on, until the learning rate has been halved."""
+        bad = (state["step"] >= 5) & (state["recoveries"] == 0)
+        poison = jnp.where(bad, jnp.nan, 0.0)
+        poisoned = {**state, "parameters": jax.tree.map(lambda leaf: leaf + poison, state["parameters"])}
+        following, news = real(self, poisoned, images)
+        kept = jax.tree.map(lambda new, old: jnp.where(bad, old, new), following["parameters"], state["parameters"])
+        return {**following, "parameters": kept}, news
+
+    monkeypatch.setattr(TrainStep, "_step", fragile)
+    reporter = Warnings()
+    result = train(configure(), reporter)
+    assert result.finished
+    assert [text for text in reporter.texts if "going back to step 5" in text]
+    assert result.steps == 10
