@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,6 +32,12 @@ def compare(
         int | None,
         typer.Option("--importance-samples", "-k", help="Only measurements with this K; the newest by default."),
     ] = None,
+    paired: Annotated[
+        bool,
+        typer.Option(
+            "--paired", help="Compare two runs image by image, and say whether the images decide between them."
+        ),
+    ] = False,
     table_format: Annotated[
         str, typer.Option("--format", help="A format of tabulate: simple, github, latex, html, tsv, ...")
     ] = "simple",
@@ -48,8 +55,13 @@ def compare(
         nf compare
 
         nf compare simple multiscale --format github
+
+        nf compare --paired simple multiscale
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    if paired:
+        _paired(runs or [], runs_dir, importance_samples, console)
+        return
     _check_format(table_format)
     comparison = compare_runs(runs or [], runs_dir, importance_samples=importance_samples, warn=console.warning)
     content = {
@@ -63,6 +75,16 @@ def compare(
     missing = [row.name for row in comparison.rows if row.group is None]
     if missing:
         console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}")
+
+
+def _paired(names: list[str], runs_dir: Path, importance_samples: int | None, console: Console) -> None:
+    if len(names) != 2:
+        raise UsageError(f"--paired compares two runs, not {len(names)}", hint="for example: nf compare --paired A B")
+    from nfcli.evaluation.paired import compare_paired
+
+    result = compare_paired(names[0], names[1], runs_dir, importance_samples=importance_samples)
+    console.result(result, result.sentence)
+    console.detail("the interval is of the images' spread; another training seed is another question")
 
 
 def _check_format(name: str) -> None:

@@ -99,8 +99,8 @@ def interpolate(
 
 def inspect_dequant(
     run: Run = None,
-    images: Annotated[int, typer.Option(help="Validation images in the histogram.")] = 512,
-    draws: Annotated[int, typer.Option(help="Noise draws an image.")] = 8,
+    images: Annotated[int, typer.Option(help="Validation images in the histogram.")] = 256,
+    draws: Annotated[int, typer.Option(help="Noise draws an image.")] = 4,
     levels: Annotated[int, typer.Option(help="Discrete values in the picture of volumes.")] = 8,
     prior: Annotated[
         str | None,

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nfcli.devices import device_description
 from nfcli.errors import UsageError
-from nfcli.evaluation.bound import PRECISION, BoundEvaluator
+from nfcli.evaluation.bound import PRECISION, BoundEvaluator, PerImageBound
 from nfcli.evaluation.numerics import check_numerics
-from nfcli.evaluation.per_image import save_per_image
 from nfcli.evaluation.statistics import BoundSummary, summarize
 from nfcli.evaluation.timing import Timing, time_model
 from nfcli.evaluation.trained import TrainedModel, load_trained
 from nfcli.runs import find_run, versions
+from nfcli.runs.per_image import Table, concatenate, keep_per_image, save_table
 from nfcli.runs.results import Evaluation, record
 
 
@@ -99,26 +101,28 @@ def evaluate(
     check_numerics()
     trained = load_trained(find_run(config.run, config.runs_dir), warn)
     dataset = trained.dataset()
+    splits = {name: dataset.split(name).first(config.limit) for name in config.splits}
     evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices)
-    bounds, summaries, records = {}, {}, []
-    for name in config.splits:
-        split = dataset.split(name).first(config.limit)
-        bounds[name] = evaluator(
+    records, tables = [], []
+    for name, split in splits.items():
+        bound = evaluator(
             trained.parameters,
             split.images,
             samples=config.importance_samples,
             seed=config.seed,
             progress=None if progress is None else functools.partial(progress, name),
         )
-        summaries[name] = summarize(bounds[name])
-        if summaries[name].bpd is None:
+        summary = summarize(bound)
+        if summary.bpd is None:
             warn(f"some image of {name} has no finite bound, so there is no mean")
-        records.append(_record(trained, config, name, dataset.split(name).fingerprint, summaries[name], evaluator))
+        records.append(_record(trained, config, name, dataset.split(name).fingerprint, summary, evaluator))
+        tables.append(table_of(name, bound, split.labels))
     timing = time_model(trained.model, trained.parameters)
+    for evaluation, table in zip(records, tables, strict=True):
+        keep_per_image(trained.run, evaluation, table)
     record(trained.run, trained.config, records, _timing_record(timing))
     if config.save_per_image is not None:
-        labels = {name: dataset.split(name).labels for name in config.splits}
-        save_per_image(config.save_per_image, bounds, labels)
+        save_table(config.save_per_image, concatenate(tables))
     return EvalResult(
         run=trained.run.name,
         path=str(trained.run.path),
@@ -127,10 +131,28 @@ def evaluate(
         importance_samples=config.importance_samples,
         checkpoint_step=trained.checkpoint.step,
         seed=config.seed,
-        splits=summaries,
+        splits={entry.split: _summary(entry) for entry in records},
         inference_ms=timing.inference_ms,
         sampling_ms=timing.sampling_ms,
     )
+
+
+def table_of(split: str, bound: PerImageBound, labels: np.ndarray | None) -> Table:
+    """A bound as columns; `labels` are those of the images from index 0 on, if known."""
+    count = len(bound.index)
+    return {
+        "split": np.full(count, split),
+        "index": bound.index,
+        "label": np.full(count, -1) if labels is None else labels[bound.index],
+        "log_prob": bound.log_prob,
+        "elbo": bound.elbo,
+        "bpd": bound.bpd,
+        "effective_sample_size": bound.effective_sample_size,
+    }
+
+
+def _summary(evaluation: Evaluation) -> BoundSummary:
+    return BoundSummary(**{field.name: getattr(evaluation, field.name) for field in fields(BoundSummary)})
 
 
 def _record(

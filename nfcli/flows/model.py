@@ -115,10 +115,9 @@ class FlowModel:
         """Images with their noise on the real line: (B, H, W, C) integers and (B,) keys to (B, H, W, C)."""
         return self._flow(parameters).dequantization.dequantize(x, keys, _dtype(parameters))[0]
 
-    def requantize(self, parameters: Parameters, x: Array, keys: Array) -> Array:
-        """Dequantize and come back, (B, H, W, C) integers to the same: every pixel should be what it was."""
-        dequantization = self._flow(parameters).dequantization
-        return dequantization.quantize(dequantization.dequantize(x, keys, _dtype(parameters))[0])
+    def quantize(self, y: Array) -> Array:
+        """The real line to integers, (B, H, W, C) to the same as uint8: undoes `dequantize`, whatever its noise."""
+        return UniformDequantization(levels=self.levels, alpha=self.alpha).quantize(y)
 
     def _flow(self, parameters: Parameters) -> Flow:
         leaves, structure = jax.tree.flatten(self._state)

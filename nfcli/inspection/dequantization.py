@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import PRECISION
@@ -20,6 +22,7 @@ from nfcli.figures import (
     save_explain_figure,
     to_real_line,
 )
+from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.dequantization import UniformDequantization
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.inspection.common import check_png, check_seed, image_path, write_numbers
@@ -27,6 +30,8 @@ from nfcli.runs import find_run
 
 BINS = 256
 BATCH = 128
+
+Dequantize = Callable[[Array, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ class InspectDequantConfig:
 
     run: str | None = None
     runs_dir: Path = Path("runs")
-    images: int = 512
-    draws: int = 8
+    images: int = 256
+    draws: int = 4
     levels: int = 8
     prior: tuple[float, ...] | None = None
     seed: int = 42
@@ -112,15 +117,15 @@ def inspect_dequantization(
     trained = load_trained(find_run(config.run, config.runs_dir), warn)
     path = image_path(trained, config.output, "dequantization")
     alpha, levels = trained.model.alpha, trained.model.levels
-    edges, plain = _edges(alpha), UniformDequantization(levels=levels, alpha=alpha)
+    edges = _edges(alpha)
     images = trained.dataset().val.images[: config.images]
-    uniform = _histogram(lambda x, keys: plain.dequantize(x, keys)[0], images, edges, config)
+    dequantize = _compiled(trained, learned=False)
+    uniform = _histogram(dequantize, images, edges, config)
     learned = None
     if trained.model.preset.dequantization is not None:
-        learned = _histogram(
-            lambda x, keys: trained.model.dequantize(trained.parameters, x, keys), images, edges, config
-        )
-    moved, checked = check_round_trip(trained, config.seed)
+        dequantize = _compiled(trained, learned=True)
+        learned = _histogram(dequantize, images, edges, config)
+    moved, checked = check_round_trip(dequantize, trained.model, config.seed)
     if moved:
         warn(f"{moved} of {checked} pixels were not what they had been after dequantizing and back")
     prior = config.normalized_prior()
@@ -163,22 +168,29 @@ def inspect_dequantization(
     )
 
 
-def check_round_trip(trained: TrainedModel, seed: int, *, draws: int = 8) -> tuple[int, int]:
+def check_round_trip(dequantize: Dequantize, model: FlowModel, seed: int, *, draws: int = 4) -> tuple[int, int]:
     """Dequantize images of a single value each, for every value, and come back.
+
+    Args:
+        dequantize: (B, H, W, C) integers and (B,) keys to the real line; compiled.
+        model: Whose images they are.
+        seed: Of the noise.
+        draws: Noise draws an image.
 
     Returns:
         How many pixels were moved, and how many were tried.
     """
-    model = trained.model
-    values = jnp.arange(model.levels, dtype=jnp.uint8)[:, None, None, None]
-    images = jnp.broadcast_to(values, (model.levels, *model.shape))
-    moved = jax.jit(lambda keys: jnp.sum(model.requantize(trained.parameters, images, keys) != images))
-    key, indices = stream(seed, Purpose.ENCODING), jnp.arange(model.levels)
-    total = sum(int(moved(indexed_keys(jax.random.fold_in(key, draw), indices))) for draw in range(draws))
-    return total, draws * images.size
-
-
-Dequantize = Callable[[jax.Array, jax.Array], jax.Array]
+    quantize = jax.jit(model.quantize)
+    key = stream(seed, Purpose.ENCODING)
+    moved = 0
+    for start in range(0, model.levels, BATCH):
+        values = np.minimum(start + np.arange(BATCH), model.levels - 1)
+        size = min(BATCH, model.levels - start)
+        images = np.broadcast_to(values.astype(np.uint8)[:, None, None, None], (BATCH, *model.shape))
+        for draw in range(draws):
+            keys = indexed_keys(jax.random.fold_in(key, draw), jnp.asarray(values))
+            moved += int(np.sum(np.asarray(quantize(dequantize(jnp.asarray(images), keys)) != images)[:size]))
+    return moved, draws * model.levels * model.dimensions
 
 
 def _histogram(
@@ -186,17 +198,27 @@ def _histogram(
 ) -> np.ndarray:
     """Density of dequantized pixels over (images, draws), (bins,), per unit of the real line."""
     counts = np.zeros(len(edges) - 1)
-    compiled = jax.jit(dequantize)
     key = stream(config.seed, Purpose.EVALUATION)
     for start in range(0, len(images), BATCH):
         rows = np.minimum(start + np.arange(BATCH), len(images) - 1)
         size = min(BATCH, len(images) - start)
         for draw in range(config.draws):
-            with jax.default_matmul_precision(PRECISION):
-                keys = indexed_keys(jax.random.fold_in(key, draw), jnp.asarray(rows))
-                y = np.asarray(compiled(images[rows], keys))[:size]
-            counts += np.histogram(y, edges)[0]
+            keys = indexed_keys(jax.random.fold_in(key, draw), jnp.asarray(rows))
+            counts += np.histogram(np.asarray(dequantize(jnp.asarray(images[rows]), keys))[:size], edges)[0]
     return counts / (counts.sum() * np.diff(edges))
+
+
+def _compiled(trained: TrainedModel, *, learned: bool) -> Dequantize:
+    """The model's own dequantization, or the one with uniform noise."""
+    plain = UniformDequantization(levels=trained.model.levels, alpha=trained.model.alpha)
+
+    # The weights are an argument: as constants they would be compiled in, which takes far longer.
+    @jax.jit
+    def dequantize(parameters: Parameters, x: Array, keys: Array) -> Array:
+        with jax.default_matmul_precision(PRECISION):
+            return trained.model.dequantize(parameters, x, keys) if learned else plain.dequantize(x, keys)[0]
+
+    return functools.partial(dequantize, trained.parameters)
 
 
 def _edges(alpha: float) -> np.ndarray:

@@ -1,0 +1,107 @@
+"""`score(config)`: bits per dimension of images that a run has never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nfcli.data import load_images
+from nfcli.errors import DataError
+from nfcli.evaluation.bound import BoundEvaluator
+from nfcli.evaluation.evaluate import EvalConfig, table_of
+from nfcli.evaluation.numerics import check_numerics
+from nfcli.evaluation.statistics import summarize
+from nfcli.evaluation.trained import TrainedModel, load_trained
+from nfcli.runs import find_run
+from nfcli.runs.per_image import save_table
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """One image; bits per dimension are None when its bound is not finite."""
+
+    name: str
+    bpd: float | None
+    elbo_bpd: float | None
+    effective_sample_size: float | None
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What `nf eval --images --json` prints."""
+
+    run: str
+    preset: str
+    source: str
+    importance_samples: int
+    checkpoint_step: int
+    seed: int
+    bpd: float | None
+    bpd_stderr: float | None
+    images: tuple[ScoredImage, ...]
+
+
+def score(
+    config: EvalConfig,
+    source: Path,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> ScoreResult:
+    """Measure each image of a PNG or JPEG file, a folder of them, or an npz; nothing is added to results.json.
+
+    Raises:
+        InputError: Run, checkpoint or images are missing, damaged or of another shape than the model's.
+        WriteError: The per-image file cannot be written.
+    """
+    check_numerics()
+    trained = load_trained(find_run(config.run, config.runs_dir), warn)
+    images, names = load_images(source)
+    images, names = images[: config.limit], names[: config.limit]
+    _check_fit(trained, images, source)
+    evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices)
+    bound = evaluator(
+        trained.parameters,
+        images,
+        samples=config.importance_samples,
+        seed=config.seed,
+        progress=None if progress is None else lambda done, total: progress("images", done, total),
+    )
+    if config.save_per_image is not None:
+        save_table(config.save_per_image, {"name": np.array(names), **table_of("images", bound, None)})
+    summary = summarize(bound)
+    scored = tuple(
+        ScoredImage(name, _finite(bpd), _finite(elbo), _finite(size))
+        for name, bpd, elbo, size in zip(names, bound.bpd, bound.elbo_bpd, bound.effective_sample_size, strict=True)
+    )
+    return ScoreResult(
+        run=trained.run.name,
+        preset=trained.model.preset.name,
+        source=str(source),
+        importance_samples=config.importance_samples,
+        checkpoint_step=trained.checkpoint.step,
+        seed=config.seed,
+        bpd=summary.bpd,
+        bpd_stderr=summary.bpd_stderr,
+        images=scored,
+    )
+
+
+def _check_fit(trained: TrainedModel, images: np.ndarray, source: Path) -> None:
+    if images.shape[1:] != trained.model.shape:
+        got, want = ("x".join(map(str, shape)) for shape in (images.shape[1:], trained.model.shape))
+        raise DataError(
+            f"the images of {source} are {got}, and run '{trained.run.name}' was trained on {want}",
+            hint="scale or crop them first; a likelihood of other images would mean nothing",
+        )
+    if images.max() >= trained.model.levels:
+        raise DataError(
+            f"the images of {source} have the value {images.max()}, and the model knows 0 to {trained.model.levels - 1}"
+        )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

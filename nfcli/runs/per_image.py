@@ -1,0 +1,93 @@
+"""Each image's numbers: kept with every measurement, and written for the user as .npz or .csv. No jax here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nfcli.errors import RunError
+from nfcli.runs.directory import RunDir
+from nfcli.runs.files import write_bytes, write_text
+from nfcli.runs.results import Evaluation
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Table = dict[str, "np.ndarray"]
+"""Columns of one length: split, index (in the split), label (-1 where unknown), log_prob and elbo (natural logarithms,
+of the K-draw and the one-draw bound), bpd (bits per dimension of the former), effective_sample_size."""
+
+
+def save_table(path: Path, table: Table) -> None:
+    """Write .npz or .csv, by the path's suffix; an unknown label is empty in .csv.
+
+    Raises:
+        WriteError: The file cannot be written.
+    """
+    if path.suffix == ".npz":
+        write_bytes(path, _npz(table))
+        return
+    cells: dict[str, list[Any]] = {column: values.tolist() for column, values in table.items()}
+    if "label" in cells:
+        cells["label"] = ["" if label == -1 else label for label in cells["label"]]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(cells)
+    writer.writerows(zip(*cells.values(), strict=True))
+    write_text(path, text.getvalue())
+
+
+def concatenate(tables: list[Table]) -> Table:
+    """Tables with the same columns, one after the other."""
+    import numpy as np
+
+    return {column: np.concatenate([table[column] for table in tables]) for column in tables[0]}
+
+
+def keep_per_image(run: RunDir, evaluation: Evaluation, table: Table) -> None:
+    """Keep a measurement's images in the run directory, for paired comparisons.
+
+    Raises:
+        WriteError: The file cannot be written.
+    """
+    write_bytes(_path(run, evaluation), _npz(table))
+
+
+def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
+    """What `keep_per_image` kept.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    import numpy as np
+
+    path = _path(run, evaluation)
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            table = {name: content[name] for name in content.files}
+        if len(table["bpd"]) != evaluation.images or abs(float(table["bpd"].mean()) - (evaluation.bpd or 0)) > 1e-9:
+            raise ValueError("its mean is not the one in results.json")
+        return table
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {error}"
+        raise RunError(f"per-image file {path} {what}", hint=f"nf eval {run.name} writes it again") from error
+
+
+def _path(run: RunDir, evaluation: Evaluation) -> Path:
+    name = (
+        f"{evaluation.split}-step{evaluation.checkpoint_step}-k{evaluation.importance_samples}"
+        f"-seed{evaluation.seed}-{evaluation.images}images-{evaluation.split_fingerprint[:8]}.npz"
+    )
+    return run.path / "per-image" / name
+
+
+def _npz(table: Table) -> bytes:
+    import numpy as np
+
+    columns: dict[str, Any] = table
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **columns)
+    return buffer.getvalue()
