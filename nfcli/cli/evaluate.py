@@ -39,8 +39,8 @@ def evaluate(
     """Measure bits per dimension with K importance samples, and the time of inference and sampling.
 
     The weights are those that did best on validation. The result goes to results.json in the run's folder. With
-    --images it gives the bits per dimension of each of your own images; beware that a low number does not make an image typical,
-    and images of another kind, smooth ones above all, can score better than the training data.
+    --images it gives the bits per dimension of each of your own images; beware that a low number does not make an image
+    typical, and images of another kind, smooth ones above all, can score better than the training data.
 
     Examples:
 
