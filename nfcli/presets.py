@@ -74,7 +74,7 @@ class Preset:
         """Shape of each level's latent, the last level last, for images of `shape` (H, W, C).
 
         Raises:
-            UsageError: A squeeze meets an odd height or width.
+            UsageError: A squeeze meets an odd height or width, or channels are to be halved and there is one.
         """
         height, width, channels = shape
         if min(shape) < 1:
@@ -85,6 +85,8 @@ class Preset:
                 if height % 2 or width % 2:
                     raise self._cannot_squeeze(shape)
                 height, width, channels = height // 2, width // 2, channels * 4
+            elif channels < 2 and (isinstance(layer, Split) or layer.mask == "channel"):
+                raise UsageError(f"preset '{self.name}' cannot halve the 1 channel of {height}x{width}x1")
             elif isinstance(layer, Split):
                 finished.append((height, width, channels // 2))
                 channels -= channels // 2

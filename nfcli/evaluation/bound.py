@@ -48,16 +48,18 @@ class StreamingLogSumExp:
         top = np.maximum(self.top, weights)
         # An image whose weights are all zero so far has nothing to rescale.
         reference = np.where(np.isneginf(top), 0.0, top)
-        rescale, added = np.exp(self.top - reference), np.exp(weights - reference)
-        self.first = self.first * rescale + added
-        self.second = self.second * rescale**2 + added**2
-        self.total += weights
+        # A weight that is not finite makes the sums NaN, and stays to be seen there.
+        with np.errstate(invalid="ignore"):
+            rescale, added = np.exp(self.top - reference), np.exp(weights - reference)
+            self.first = self.first * rescale + added
+            self.second = self.second * rescale**2 + added**2
+            self.total += weights
         self.top = top
         self.draws += 1
 
     def bound(self) -> np.ndarray:
         """log of the mean weight, (B,)."""
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(self.first) + np.where(np.isneginf(self.top), 0.0, self.top) - np.log(self.draws)
 
     def elbo(self) -> np.ndarray:

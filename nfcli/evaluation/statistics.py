@@ -33,7 +33,8 @@ class BoundSummary:
 def summarize(bound: PerImageBound) -> BoundSummary:
     """Means and standard error over images, in float64."""
     count = len(bound.bpd)
-    spread = np.std(bound.bpd, ddof=1) / np.sqrt(count) if count > 1 else np.nan
+    with np.errstate(invalid="ignore"):
+        spread = np.std(bound.bpd, ddof=1) / np.sqrt(count) if count > 1 else np.nan
     return BoundSummary(
         bpd=_finite(np.mean(bound.bpd)),
         bpd_stderr=_finite(spread),

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-
 from nfcli.data import ImageDataset, load_dataset
 from nfcli.errors import DataError, NFError, RunError
 from nfcli.flows import FlowModel, Parameters, build
@@ -71,5 +69,4 @@ def load_trained(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> T
         ) from error
     checkpoints = Checkpoints(run.checkpoints, warn)
     meta, path = checkpoints.best()
-    like = jax.eval_shape(model.init, jax.random.key(0))
-    return TrainedModel(run, config, model, checkpoints.load_parameters(path, like), meta)
+    return TrainedModel(run, config, model, checkpoints.load_parameters(path, model.parameter_shapes()), meta)

@@ -9,6 +9,7 @@ from jax import Array
 from nfcli.flows.base import Bijection, sum_per_image
 from nfcli.flows.masks import MaskKind, make_mask
 from nfcli.flows.networks import GatedConvNet
+from nfcli.flows.weights import Weights, zeros
 
 
 def limit_scale(s: Array, factor: Array) -> Array:
@@ -25,7 +26,7 @@ class AffineCoupling(Bijection):
         invert: Swap the halves.
         hidden: Channels of the network.
         context_channels: Channels of the context that `forward` and `inverse` get, 0 for none.
-        rngs: Source of the initial weights. The layer starts as the identity.
+        weights: Source of the initial weights. The layer starts as the identity.
     """
 
     def __init__(
@@ -36,12 +37,12 @@ class AffineCoupling(Bijection):
         invert: bool,
         hidden: int,
         context_channels: int = 0,
-        rngs: nnx.Rngs,
+        weights: Weights,
     ) -> None:
         channels = shape[-1]
         self.shape, self.mask, self.invert = shape, mask, invert
-        self.network = GatedConvNet(channels + context_channels, hidden, 2 * channels, rngs=rngs)
-        self.scaling_factor = nnx.Param(jnp.zeros(channels))
+        self.network = GatedConvNet(channels + context_channels, hidden, 2 * channels, weights=weights)
+        self.scaling_factor = nnx.Param(zeros(channels))
 
     def forward(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         s, t = self._scale_and_shift(x, context)

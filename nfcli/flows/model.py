@@ -19,6 +19,7 @@ from nfcli.flows.coupling import AffineCoupling
 from nfcli.flows.dequantization import UniformDequantization, VariationalDequantization
 from nfcli.flows.flow import Flow, Latents, MultiscaleTransform
 from nfcli.flows.reshaping import Squeeze
+from nfcli.flows.weights import Weights
 from nfcli.presets import ALPHA, Couplings, Preset, Shape
 from nfcli.presets import Squeeze as SqueezeSpec
 
@@ -53,15 +54,19 @@ class FlowModel:
     def __init__(self, preset: Preset, shape: Shape, *, levels: int = 256, alpha: float = ALPHA) -> None:
         self.preset, self.shape, self.levels, self.alpha = preset, shape, levels, alpha
         self.dimensions = math.prod(shape)
-        abstract = nnx.eval_shape(lambda: self._make(nnx.Rngs(0)))
-        self._graph, self._state = nnx.split(abstract)
+        weights = Weights()
+        self._graph, self._state = nnx.split(self._make(weights))
+        self._random_numbers = weights.drawn
         self.num_parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._state))
         self.latent_shapes = preset.latent_shapes(shape)
 
     def init(self, key: Array) -> Parameters:
         """Fresh parameters from one random key; the same key gives the same parameters."""
-        make = jax.jit(lambda key: _to_dict(nnx.split(self._make(nnx.Rngs(key)))[1]))
-        return make(key)
+        return _to_dict(nnx.split(self._make(Weights(key, self._random_numbers)))[1])
+
+    def parameter_shapes(self) -> Parameters:
+        """The dictionary of parameters with a `jax.ShapeDtypeStruct` in the place of each array."""
+        return _to_dict(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._state))
 
     def log_prob(self, parameters: Parameters, x: Array, keys: Array) -> Array:
         """One noise draw's lower bound on log p(x).
@@ -128,26 +133,35 @@ class FlowModel:
                 raise ValueError(f"parameter {'/'.join(name)} has shape {value.shape}, not {leaf.shape}")
         return nnx.merge(self._graph, jax.tree.unflatten(structure, values))
 
-    def _make(self, rngs: nnx.Rngs) -> Flow:
+    def _make(self, weights: Weights) -> Flow:
         spec = self.preset.dequantization
         dequantization = (
             UniformDequantization(levels=self.levels, alpha=self.alpha)
             if spec is None
             else VariationalDequantization(
-                self.shape, couplings=spec.count, hidden=spec.hidden, levels=self.levels, alpha=self.alpha, rngs=rngs
+                self.shape,
+                couplings=spec.count,
+                hidden=spec.hidden,
+                levels=self.levels,
+                alpha=self.alpha,
+                weights=weights,
             )
         )
-        return Flow(dequantization, MultiscaleTransform(_make_levels(self.preset, self.shape, rngs)))
+        return Flow(dequantization, MultiscaleTransform(_make_levels(self.preset, self.shape, weights)))
 
 
-def _make_levels(preset: Preset, shape: Shape, rngs: nnx.Rngs) -> list[list[Bijection]]:
+def _make_levels(preset: Preset, shape: Shape, weights: Weights) -> list[list[Bijection]]:
     height, width, channels = shape
     levels: list[list[Bijection]] = [[]]
     for layer in preset.layers:
         if isinstance(layer, Couplings):
             levels[-1] += [
                 AffineCoupling(
-                    (height, width, channels), mask=layer.mask, invert=bool(index % 2), hidden=layer.hidden, rngs=rngs
+                    (height, width, channels),
+                    mask=layer.mask,
+                    invert=bool(index % 2),
+                    hidden=layer.hidden,
+                    weights=weights,
                 )
                 for index in range(layer.count)
             ]

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from nfcli.flows.weights import Weights, ones, zeros
+
 
 def concat_elu(x: Array) -> Array:
     """`[elu(x), elu(-x)]` on the channel axis: (..., C) to (..., 2C).
@@ -21,12 +23,48 @@ def concat_elu(x: Array) -> Array:
     return jnp.concatenate([jnp.where(x > 0, x, tail), jnp.where(x > 0, tail, -x)], axis=-1)
 
 
+class Conv(nnx.Module):
+    """Convolution with an odd square kernel, stride 1, zeros around, bias.
+
+    Args:
+        inputs, outputs: Channels.
+        size: Width of the kernel.
+        weights: Source of the initial kernel; None for zeros.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int, *, weights: Weights | None) -> None:
+        shape = (size, size, inputs, outputs)
+        self.kernel = nnx.Param(zeros(*shape) if weights is None else weights.lecun_normal(shape))
+        self.bias = nnx.Param(zeros(outputs))
+
+    def __call__(self, x: Array) -> Array:
+        """(B, H, W, inputs) to (B, H, W, outputs)."""
+        layout = ("NHWC", "HWIO", "NHWC")
+        y = jax.lax.conv_general_dilated(x, self.kernel[...], (1, 1), "SAME", dimension_numbers=layout)
+        return y + self.bias[...][None, None, None, :]
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalization over channels (Ba, Kiros, Hinton 2016, arXiv:1607.06450), eps 1e-6."""
+
+    def __init__(self, channels: int) -> None:
+        self.scale = nnx.Param(ones(channels))
+        self.bias = nnx.Param(zeros(channels))
+
+    def __call__(self, x: Array) -> Array:
+        """(B, H, W, channels) to the same."""
+        mean = jnp.mean(x, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True) - jnp.square(mean)
+        scale = jax.lax.rsqrt(jnp.maximum(variance, 0) + 1e-6) * self.scale[...][None, None, None, :]
+        return (x - mean) * scale + self.bias[...][None, None, None, :]
+
+
 class GatedBlock(nnx.Module):
     """`x + value * sigmoid(gate)`, the two from ConcatELU, Conv 3x3, ConcatELU, Conv 1x1."""
 
-    def __init__(self, channels: int, *, rngs: nnx.Rngs) -> None:
-        self.conv = nnx.Conv(2 * channels, channels, (3, 3), rngs=rngs)
-        self.gate = nnx.Conv(2 * channels, 2 * channels, (1, 1), rngs=rngs)
+    def __init__(self, channels: int, *, weights: Weights) -> None:
+        self.conv = Conv(2 * channels, channels, 3, weights=weights)
+        self.gate = Conv(2 * channels, 2 * channels, 1, weights=weights)
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, channels) to the same."""
@@ -42,15 +80,15 @@ class GatedConvNet(nnx.Module):
         inputs: Channels of the input.
         hidden: Channels inside.
         outputs: Channels of the output.
-        rngs: Source of the initial weights (LeCun normal).
+        weights: Source of the initial weights (LeCun normal).
         blocks: Number of gated blocks.
     """
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, *, rngs: nnx.Rngs, blocks: int = 3) -> None:
-        self.conv_in = nnx.Conv(inputs, hidden, (3, 3), rngs=rngs)
-        self.blocks = nnx.List([GatedBlock(hidden, rngs=rngs) for _ in range(blocks)])
-        self.norms = nnx.List([nnx.LayerNorm(hidden, epsilon=1e-6, rngs=rngs) for _ in range(blocks)])
-        self.conv_out = nnx.Conv(2 * hidden, outputs, (3, 3), kernel_init=nnx.initializers.zeros, rngs=rngs)
+    def __init__(self, inputs: int, hidden: int, outputs: int, *, weights: Weights, blocks: int = 3) -> None:
+        self.conv_in = Conv(inputs, hidden, 3, weights=weights)
+        self.blocks = nnx.List([GatedBlock(hidden, weights=weights) for _ in range(blocks)])
+        self.norms = nnx.List([LayerNorm(hidden) for _ in range(blocks)])
+        self.conv_out = Conv(2 * hidden, outputs, 3, weights=None)
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, inputs) to (B, H, W, outputs)."""
