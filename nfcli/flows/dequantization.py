@@ -23,8 +23,8 @@ from nfcli.flows.weights import Weights
 from nfcli.presets import ALPHA
 
 NOISE_BITS = 13
-"""Noise is an odd multiple of 2^-14. With the 8 bits of a pixel that fits float32 exactly, and the nearest edge of a bin is
-four times further away than the worst rounding error of the round trip (a grid of 2^-15 moves one pixel in 8 million)."""
+"""Noise is an odd multiple of 2^-14. With the 8 bits of a pixel that fits float32 exactly, and the nearest edge of a
+bin is further away than the worst rounding error of the round trip (a grid of 2^-15 moves one pixel in 8 million)."""
 
 
 def uniform_grid_noise(keys: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:

@@ -66,7 +66,8 @@ def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
 
     path = _path(run, evaluation)
     try:
-        with np.load(path, allow_pickle=False) as content:
+        # Opened here: numpy leaves its own handle open when the file is no zip.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             table = {name: content[name] for name in content.files}
         if len(table["bpd"]) != evaluation.images or abs(float(table["bpd"].mean()) - (evaluation.bpd or 0)) > 1e-9:
             raise ValueError("its mean is not the one in results.json")

@@ -1,0 +1,130 @@
+"""Paired comparison: a clear difference is found, none is not made up, and unequal questions are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nfcli.errors import RunError, UsageError
+from nfcli.evaluation.paired import bootstrap_interval, compare_paired
+from nfcli.runs import RunDir
+from nfcli.runs.per_image import keep_per_image
+from nfcli.runs.results import Evaluation, record
+
+IMAGES = 200
+CONFIG = {"model": {"preset": "simple", "parameters": 10}, "data": {"name": "digits"}}
+
+
+def evaluation_of(bpd: np.ndarray) -> Evaluation:
+    """A measurement with these bits per dimension of each image."""
+    return Evaluation(
+        split="test",
+        split_fingerprint="f" * 64,
+        images=len(bpd),
+        importance_samples=8,
+        seed=42,
+        checkpoint_step=10,
+        bpd=float(bpd.mean()),
+        bpd_stderr=0.1,
+        elbo_bpd=2.0,
+        effective_sample_size=1.5,
+        precision="float32",
+        versions={},
+        device={},
+    )
+
+
+def measured(folder: Path, name: str, bpd: np.ndarray, **changes) -> RunDir:
+    """A run directory with one measurement."""
+    run = RunDir(folder / name)
+    run.write_config(CONFIG)
+    evaluation = replace(evaluation_of(bpd), **changes)
+    keep_per_image(run, evaluation, {"bpd": bpd})
+    record(run, CONFIG, [evaluation], {})
+    return run
+
+
+@pytest.fixture
+def bpd() -> np.ndarray:
+    """Images differ far more from each other than the models do."""
+    return 1 + 0.3 * np.random.default_rng(0).standard_normal(IMAGES)
+
+
+def test_a_small_steady_difference_is_found(tmp_path: Path, bpd: np.ndarray) -> None:
+    noise = 0.005 * np.random.default_rng(1).standard_normal(IMAGES)
+    measured(tmp_path, "a", bpd)
+    measured(tmp_path, "b", bpd + 0.01 + noise)
+    result = compare_paired("a", "b", tmp_path)
+    assert result.decided
+    assert result.difference_bpd == pytest.approx(-0.01 - noise.mean(), abs=1e-12)
+    assert result.interval_low < result.difference_bpd < result.interval_high < 0
+    assert "decide for a: it needs 0.0" in result.sentence
+    other = compare_paired("b", "a", tmp_path)
+    assert "decide for a: it needs 0.0" in other.sentence
+    assert other.better_images == pytest.approx(1 - result.better_images)
+
+
+def test_no_difference_is_not_made_up(tmp_path: Path, bpd: np.ndarray) -> None:
+    measured(tmp_path, "a", bpd)
+    measured(tmp_path, "b", bpd + 0.1 * np.random.default_rng(3).standard_normal(IMAGES))
+    result = compare_paired("a", "b", tmp_path)
+    assert not result.decided
+    assert result.interval_low < 0 < result.interval_high
+    assert "do not decide between a and b" in result.sentence
+
+
+def test_the_interval_is_that_of_the_normal_approximation() -> None:
+    values = np.random.default_rng(0).standard_normal(2000)
+    low, high = bootstrap_interval(values, seed=0)
+    half = 1.96 * values.std(ddof=1) / np.sqrt(2000)
+    assert low == pytest.approx(values.mean() - half, abs=0.003)
+    assert high == pytest.approx(values.mean() + half, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split_fingerprint": "e" * 64}, "other test images"),
+        ({"importance_samples": 64}, "another K: 8 and 64"),
+    ],
+)
+def test_unequal_questions_are_refused(tmp_path: Path, bpd: np.ndarray, changes: dict, message: str) -> None:
+    measured(tmp_path, "a", bpd)
+    measured(tmp_path, "b", bpd, **changes)
+    with pytest.raises(UsageError, match=message):
+        compare_paired("a", "b", tmp_path)
+
+
+def test_another_number_of_images_is_refused(tmp_path: Path, bpd: np.ndarray) -> None:
+    measured(tmp_path, "a", bpd)
+    measured(tmp_path, "b", bpd[:100])
+    with pytest.raises(UsageError, match="another number of images: 200 and 100"):
+        compare_paired("a", "b", tmp_path)
+
+
+def test_a_run_that_was_not_measured(tmp_path: Path, bpd: np.ndarray) -> None:
+    measured(tmp_path, "a", bpd)
+    RunDir(tmp_path / "b").write_config(CONFIG)
+    with pytest.raises(RunError, match="'b' has no measurement of its test images"):
+        compare_paired("a", "b", tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "other numbers", "missing", "objects"])
+def test_damaged_per_image_numbers(tmp_path: Path, bpd: np.ndarray, damage: str) -> None:
+    run = measured(tmp_path, "a", bpd)
+    measured(tmp_path, "b", bpd)
+    (path,) = (run.path / "per-image").iterdir()
+    if damage == "cut off":
+        path.write_bytes(path.read_bytes()[:100])
+    elif damage == "other numbers":
+        np.savez(path, bpd=bpd + 1e-3)
+    elif damage == "objects":
+        np.savez(path, bpd=np.array([{}] * IMAGES, dtype=object))
+    else:
+        path.unlink()
+    with pytest.raises(RunError, match="per-image file") as caught:
+        compare_paired("a", "b", tmp_path)
+    assert caught.value.hint == "nf eval a writes it again"
