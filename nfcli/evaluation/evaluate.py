@@ -19,7 +19,7 @@ from nfcli.evaluation.timing import Timing, time_model
 from nfcli.evaluation.trained import TrainedModel, load_trained
 from nfcli.runs import find_run, versions
 from nfcli.runs.per_image import Table, concatenate, keep_per_image, save_table
-from nfcli.runs.results import Evaluation, record
+from nfcli.runs.results import Evaluation, load_evaluations, record
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,9 @@ def evaluate(
         WriteError: The result cannot be written.
     """
     check_numerics()
-    trained = load_trained(find_run(config.run, config.runs_dir), warn)
+    run = find_run(config.run, config.runs_dir)
+    load_evaluations(run)  # a damaged results.json should cost no hours of measuring
+    trained = load_trained(run, warn)
     dataset = trained.dataset()
     splits = {name: dataset.split(name).first(config.limit) for name in config.splits}
     evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices)
