@@ -11,7 +11,7 @@ from typing import Any
 from nfcli.errors import UsageError
 from nfcli.presets import get_preset
 
-SMOKE = {"epochs": 2, "batch_size": 64, "eval_every": 1, "train_size": 1280, "val_size": 256}
+SMOKE = {"epochs": 2, "batch_size": 32, "eval_every": 1, "train_size": 2560, "val_size": 256}
 """Settings of --smoke, wherever the user said nothing else."""
 
 OPERATIONAL = {"epochs", "runs_dir", "name", "overwrite", "devices", "checkpoint_minutes", "max_minutes"}

@@ -1,0 +1,7 @@
+"""Fixtures of the tests of evaluation."""
+
+from __future__ import annotations
+
+from tests.flows.conftest import shallow
+
+__all__ = ["shallow"]

@@ -1,0 +1,29 @@
+"""Models of spaces so small that every image can be looked at."""
+
+from __future__ import annotations
+
+from nfcli.flows import build
+from nfcli.presets import Couplings, Preset, Split, Squeeze
+from tests.flows.parameters import random_parameters
+
+ONE = Couplings(1, "checkerboard", 4)
+LEARNED = Couplings(2, "checkerboard", 4)
+PLAIN = (Couplings(2, "checkerboard", 4),)
+HALVES = Couplings(2, "channel", 4)
+MULTISCALE = (*PLAIN, Squeeze(), HALVES, Split(), HALVES)
+
+SPACES = {
+    "two pixels, uniform, 4 levels": (PLAIN, None, (1, 2, 1), 4),
+    "two pixels, uniform, 8 levels": (PLAIN, None, (2, 1, 1), 8),
+    "two pixels, learned noise, 4 levels": (PLAIN, LEARNED, (2, 1, 1), 4),
+    "two pixels, one coupling each, 8 levels": ((ONE,), ONE, (1, 2, 1), 8),
+    "squeeze and split, learned noise": (MULTISCALE, LEARNED, (2, 2, 1), 2),
+    "squeeze and split, uniform": (MULTISCALE, None, (2, 2, 1), 4),
+}
+
+
+def small(name, *, shape=None, levels=None):
+    """A model of the table and its random parameters; shape and levels may be others."""
+    layers, dequantization, own_shape, own_levels = SPACES[name]
+    model = build(Preset("small", "", layers, dequantization, 0, 0, 0), shape or own_shape, levels=levels or own_levels)
+    return model, random_parameters(model, seed=4, gain=0.6)

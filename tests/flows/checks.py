@@ -1,0 +1,124 @@
+"""What must hold of every layer and every flow, as functions that raise AssertionError."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from nfcli.flows import build
+from nfcli.flows import dequantization as dequantization_module
+from nfcli.flows.dequantization import NOISE_BITS
+from nfcli.flows.prior import standard_normal_log_prob
+from nfcli.presets import Couplings, Preset
+from tests.flows.parameters import random_parameters
+
+QUICK_COMPILATION = {"xla_backend_optimization_level": 0}
+"""Where compiling costs more than computing."""
+
+
+def check_log_det(forward, x, *others, tolerance):
+    """The `ldj` that `forward` reports is the log-determinant of its autodiff Jacobian, image by image.
+
+    Args:
+        forward: (B, ...) and other batched arrays to (a tree of (B, ...), (B,)).
+        x: (B, ...), what is differentiated by.
+        others: Further batched arguments.
+        tolerance: Relative and absolute.
+    """
+
+    def outputs(x, *others):
+        z = forward(x[None], *(other[None] for other in others))[0]
+        return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(z)])
+
+    def both(x, *others):
+        return forward(x, *others)[1], jax.vmap(jax.jacfwd(outputs))(x, *others)
+
+    ldj, jacobian = jax.jit(both, compiler_options=QUICK_COMPILATION)(x, *others)
+    assert ldj.shape == (len(x),)
+    assert ldj.dtype == x.dtype
+    square = np.asarray(jacobian, np.float64).reshape(len(x), x[0].size, x[0].size)
+    np.testing.assert_allclose(ldj, np.linalg.slogdet(square).logabsdet, rtol=tolerance, atol=tolerance)
+
+
+def check_inverse(layer, x, *others, tolerance):
+    """`inverse(forward(x))` is x."""
+
+    def there_and_back(x, *others):
+        return layer.inverse(layer.forward(x, *others)[0], *others)
+
+    back = jax.jit(there_and_back, compiler_options=QUICK_COMPILATION)(x, *others)
+    assert back.shape == x.shape
+    np.testing.assert_allclose(back, x, rtol=tolerance, atol=tolerance)
+
+
+def check_dequantized_log_det(dequantization, transform, x, u, *, tolerance):
+    """The whole path from noise to latents, for fixed images: `dequantize`, then the transform.
+
+    The rounding of learned noise to its grid counts as a rounding: gradients pass through it, and the density belongs
+    to the unrounded noise. So the log-determinant still holds exactly.
+
+    Args:
+        dequantization, transform: Of a flow.
+        x: (B, H, W, C) integers.
+        u: (B, H, W, C) uniform noise, in the place of what would be drawn.
+        tolerance: Relative and absolute.
+    """
+
+    def forward(u, x):
+        with mock.patch.object(dequantization_module, "uniform_grid_noise", return_value=u):
+            y, ldj = dequantization.dequantize(x, None, u.dtype)
+        z, step = transform.forward(y)
+        return z, ldj + step
+
+    check_log_det(forward, u, jnp.asarray(x), tolerance=tolerance)
+
+
+def check_prior(tolerance=1e-6):
+    """The prior is the standard normal, and integrates to 1."""
+    z = np.linspace(-9, 9, 1801)
+    log_prob = np.asarray(standard_normal_log_prob(jnp.asarray(z, jnp.float32)[:, None, None, None]), np.float64)
+    np.testing.assert_allclose(log_prob, -(z**2) / 2 - np.log(2 * np.pi) / 2, rtol=tolerance, atol=tolerance)
+    assert abs(special.logsumexp(log_prob) + np.log(z[1] - z[0])) < tolerance
+    pair = standard_normal_log_prob(jnp.asarray([[[[0.5, -1.0]]], [[[0.0, 2.0]]]]))
+    np.testing.assert_allclose(pair, [-0.625 - np.log(2 * np.pi), -2 - np.log(2 * np.pi)], rtol=tolerance)
+
+
+def check_one_pixel(levels, s, t, *, dtype, tolerance, noise=None, values=None):
+    """A flow of one pixel against its closed form, by the average over every noise of the grid.
+
+    A 1x1 image conditions nothing, so the coupling is `z = (y + t) exp(s)`, and the integral over the noise is a
+    difference of two values of the normal distribution's Phi. Learned noise, `n = (logit(u) + t') exp(s')` then a
+    sigmoid, covers all of the bin but what the squash of the logit keeps it from.
+    """
+    one = Couplings(1, "checkerboard", 2)
+    model = build(Preset("pixel", "", (one,), noise and one, 0, 0, 0), (1, 1, 1), levels=levels)
+    parameters = random_parameters(model, dtype=dtype)
+    set_affine(parameters["transform"]["levels"]["0"]["0"], s, t)
+    ends = np.array([0.0, 1.0])
+    if noise is not None:
+        set_affine(parameters["dequantization"]["couplings"]["0"], *noise)
+        squashed = special.logit(ends * (1 - model.alpha) + model.alpha / 2)
+        ends = special.expit((squashed + noise[1]) * np.exp(noise[0]))
+    values = np.unique(np.linspace(0, levels - 1, 5).astype(int)) if values is None else np.array(values)
+    edges = (values[:, None] + ends) / levels * (1 - model.alpha) + model.alpha / 2
+    z = (special.logit(edges) + t) * np.exp(s)
+    z = np.where(z[:, :1] > 0, -z[:, ::-1], z)  # the tail where a difference keeps its digits
+    want = np.log(special.ndtr(z[:, 1]) - special.ndtr(z[:, 0]))
+    grid = jnp.asarray((np.arange(2**NOISE_BITS) + 0.5) / 2**NOISE_BITS, dtype)[:, None, None, None]
+    with mock.patch.object(dequantization_module, "uniform_grid_noise", return_value=grid):
+        log_prob = jax.jit(lambda value: model.log_prob(parameters, jnp.full(grid.shape, value), None))
+        draws = [np.asarray(log_prob(value), np.float64) for value in values]
+    got = special.logsumexp(np.array(draws), axis=1) - np.log(len(grid))
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+def set_affine(coupling, s, t):
+    """Make a coupling's network say the same scale and shift for every input."""
+    dtype, limit = coupling["scaling_factor"].dtype, 1 + 2 * abs(s)
+    coupling["scaling_factor"] = jnp.asarray([np.log(limit)], dtype)
+    coupling["network"]["conv_out"]["kernel"] *= 0
+    coupling["network"]["conv_out"]["bias"] = jnp.asarray([np.arctanh(s / limit) * limit, t], dtype)
