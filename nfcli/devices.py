@@ -25,7 +25,10 @@ def data_mesh(batch_size: int, devices: int | None = None) -> Mesh:
     if devices is None:
         devices = device_count_for(batch_size, len(available), platform=available[0].platform)
     if not 1 <= devices <= len(available):
-        raise UsageError(f"{devices} devices asked for, {len(available)} found")
+        raise UsageError(
+            f"--devices {devices} is more than the {len(available)} found here",
+            hint="leave --devices out to use them all",
+        )
     if batch_size % devices:
         raise UsageError(
             f"a batch of {batch_size} cannot be divided over {devices} devices",

@@ -13,6 +13,8 @@ from pathlib import Path
 YNNPACK_OFF = "--xla_cpu_experimental_ynn_fusion_type="
 """Fusing with YNNPACK on CPU returns wrong sums in jaxlib 0.10.2 (jax issue 39103), and is slow."""
 
+MOST_CPU_DEVICES = 16
+
 IMAGES_PER_DEVICE = 16
 """On CPU a device with fewer images of a batch costs more than it brings."""
 
@@ -29,11 +31,17 @@ def prepare(devices: int | None = None) -> None:
     if "xla_cpu_experimental_ynn_fusion_type" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {YNNPACK_OFF}".strip()
     if "xla_force_host_platform_device_count" not in flags:
-        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(devices or available_cores()))
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(_shown_devices(devices)))
     cache = compilation_cache()
     if cache is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def _shown_devices(devices: int | None) -> int:
+    cores = available_cores()
+    # A CPU can be shown as more devices than it has cores, which helps nobody but tests; thousands would hang it.
+    return cores if devices is None else max(1, min(devices, max(cores, MOST_CPU_DEVICES)))
 
 
 def available_cores() -> int:

@@ -10,29 +10,29 @@ import typer
 
 from nfcli import __version__
 from nfcli.cli.compare import compare
-from nfcli.cli.console import print_error
+from nfcli.cli.console import abandon_stdout, print_error
 from nfcli.cli.evaluate import evaluate
 from nfcli.cli.look import inspect_dequant, interpolate, sample
+from nfcli.cli.parsing import Command, usage_error
 from nfcli.cli.train import train
-from nfcli.errors import NFError, UsageError
+from nfcli.errors import NFError
 
 app = typer.Typer(
     name="nf",
     help="Normalizing flows on images: train, measure honestly, look at what was learned.",
     epilog="Exit codes: 0 done, 1 the work failed, 2 usage, 3 data, run or checkpoint missing or damaged, "
     "130 and 143 interrupted.",
-    no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(short_help="Train a model, or continue an unfinished run.")(train)
-app.command("eval", short_help="Measure bits per dimension of a run.")(evaluate)
-app.command(short_help="Draw images as a PNG grid.")(sample)
-app.command(short_help="Walk between images in latent space.")(interpolate)
-app.command("inspect-dequant", short_help="Show how integers become real numbers.")(inspect_dequant)
-app.command(short_help="Print the results table.")(compare)
+app.command(cls=Command, short_help="Train a model, or continue an unfinished run.")(train)
+app.command("eval", cls=Command, short_help="Measure bits per dimension of a run.")(evaluate)
+app.command(cls=Command, short_help="Draw images as a PNG grid.")(sample)
+app.command(cls=Command, short_help="Walk between images in latent space.")(interpolate)
+app.command("inspect-dequant", cls=Command, short_help="Show how integers become real numbers.")(inspect_dequant)
+app.command(cls=Command, short_help="Print the results table.")(compare)
 
 
 def _print_version(value: bool) -> None:
@@ -58,10 +58,13 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; an expected error becomes two lines on stderr."""
     try:
+        if not arguments:
+            app(args=["--help"], prog_name="nf", standalone_mode=False)
+            return 2
         return int(app(args=arguments, prog_name="nf", standalone_mode=False) or 0)
     except BrokenPipeError:
-        # Whoever read stdout has gone, as with `nf ... | head`; Python must not try to flush it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read stdout has gone, as with `nf ... | head`.
+        abandon_stdout()
         return 1
     except (KeyboardInterrupt, typer.Abort):
         print("error: interrupted", file=sys.stderr)
@@ -69,11 +72,15 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         if _debugging():
             raise
-        return _report(_usage_error(error))
+        return _report(usage_error(error, arguments))
     except NFError as error:
         if _debugging():
             raise
         return _report(error)
+    except OSError as error:
+        if _debugging():
+            raise
+        return _report(_of_the_system(error))
     except Exception as error:
         if _debugging():
             raise
@@ -85,12 +92,11 @@ def _report(error: NFError) -> int:
     return error.exit_code
 
 
-def _usage_error(error: typer.TyperException) -> UsageError:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "nf"
-    message = error.format_message().strip().rstrip(".")
-    message = message[:1].lower() + message[1:]
-    return UsageError(message or "no command was given", hint=f"{command} --help")
+def _of_the_system(error: OSError) -> NFError:
+    # What nf reads and writes has errors of its own; this is what changed under its hands.
+    reason = error.strerror or str(error)
+    hint = "was it moved or deleted meanwhile?" if isinstance(error, FileNotFoundError) else None
+    return NFError(reason if error.filename is None else f"{error.filename}: {reason}", hint=hint)
 
 
 def _unexpected(error: Exception) -> NFError:

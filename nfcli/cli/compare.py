@@ -16,17 +16,15 @@ from nfcli.errors import UsageError
 from nfcli.runs.comparison import Comparison, Row
 from nfcli.runs.comparison import compare as compare_runs
 
-HEADER = ("model", "preset", "parameters", "val bpd", "test bpd", "std error", "inference", "sampling")
-
-
-def _completed(incomplete: str) -> list[str]:
-    return complete_run(incomplete)
+TERMINAL_FORMAT = "simple"
+HEADER = ("run", "preset", "params", "val\nbpd", "test\nbpd", "std\nerr", "infer\nms", "sample\nms")
+CAPTION = "std err: over images; infer, sample: for 64 images; *: best of a column"
 
 
 def compare(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Names of runs; all by default.", autocompletion=_completed),
+        typer.Argument(metavar="RUN", help="Names of runs; all by default.", autocompletion=complete_run),
     ] = None,
     importance_samples: Annotated[
         int | None,
@@ -40,7 +38,7 @@ def compare(
     ] = False,
     table_format: Annotated[
         str, typer.Option("--format", help="A format of tabulate: simple, github, latex, html, tsv, ...")
-    ] = "simple",
+    ] = TERMINAL_FORMAT,
     runs_dir: RunsDir = RUNS_DIR,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -63,6 +61,8 @@ def compare(
         _paired(runs or [], runs_dir, importance_samples, console)
         return
     _check_format(table_format)
+    if importance_samples is not None and importance_samples < 1:
+        raise UsageError(f"--importance-samples {importance_samples} is not possible", hint="it must be at least 1")
     comparison = compare_runs(runs or [], runs_dir, importance_samples=importance_samples, warn=console.warning)
     content = {
         "rankable": comparison.rankable,
@@ -74,7 +74,8 @@ def compare(
         console.message("warning: the groups differ in images or K, so their numbers must not be ranked together")
     missing = [row.name for row in comparison.rows if row.group is None]
     if missing:
-        console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}")
+        wanted = "" if importance_samples is None else f" -k {importance_samples}"
+        console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
 
 
 def _paired(names: list[str], runs_dir: Path, importance_samples: int | None, console: Console) -> None:
@@ -102,6 +103,8 @@ def _text(comparison: Comparison, table_format: str) -> str:
     unmeasured = [row for row in comparison.rows if row.group is None]
     if unmeasured:
         tables.append(f"not measured yet\n\n{_table(unmeasured, table_format)}")
+    if comparison.questions and table_format == TERMINAL_FORMAT:
+        tables.append(CAPTION)
     return "\n\n".join(tables)
 
 
@@ -115,12 +118,14 @@ def _table(rows: list[Row], table_format: str) -> str:
         _column(rows, lambda row: row.val_bpd, "{:.4f}"),
         _column(rows, lambda row: row.test_bpd, "{:.4f}"),
         ["-" if row.test_bpd_stderr is None else f"{row.test_bpd_stderr:.4f}" for row in rows],
-        _column(rows, lambda row: row.inference_ms, "{:.1f} ms"),
-        _column(rows, lambda row: row.sampling_ms, "{:.1f} ms"),
+        _column(rows, lambda row: row.inference_ms, "{:.1f}"),
+        _column(rows, lambda row: row.sampling_ms, "{:.1f}"),
     ]
     alignment = ("left", "left", *["right"] * 6)
     body = [list(cells) for cells in zip(*columns, strict=True)]
-    return tabulate(body, HEADER, tablefmt=table_format, disable_numparse=True, colalign=alignment)
+    # In 80 columns the headers need two lines; elsewhere a cell of two lines would break the table.
+    header = HEADER if table_format == TERMINAL_FORMAT else [title.replace("\n", " ") for title in HEADER]
+    return tabulate(body, header, tablefmt=table_format, disable_numparse=True, colalign=alignment)
 
 
 def _column(rows: list[Row], value: Callable[[Row], float | None], pattern: str) -> list[str]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import typer
+
+from nfcli.errors import NFError
 
 
-def complete_run(incomplete: str) -> list[str]:
-    """Names of runs that begin with `incomplete`."""
+def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of runs in the `--runs-dir` of the command line that begin with `incomplete`."""
     from nfcli.runs.directory import list_runs
 
     try:
-        names = [run.name for run in list_runs(Path(os.environ.get("NF_RUNS_DIR", "runs")))]
-    except OSError:
+        names = [run.name for run in list_runs(ctx.params["runs_dir"])]
+    except (NFError, OSError):
         return []
     return [name for name in names if name.startswith(incomplete)]
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from nfcli.errors import NFError
+from nfcli.errors import NFError, WriteError
 
 
 class Console:
@@ -36,7 +36,17 @@ class Console:
                 indent=2,
                 allow_nan=False,
             )
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            abandon_stdout()
+            raise WriteError(f"cannot write the result to stdout: {error.strerror or error}") from error
+        except UnicodeEncodeError:
+            # A terminal or a pipe of another encoding gets what it can show, rather than nothing.
+            encoding = sys.stdout.encoding or "ascii"
+            print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
     def message(self, text: str) -> None:
         """Something worth a line."""
@@ -56,6 +66,11 @@ class Console:
     def warning(self, text: str) -> None:
         """Something went wrong and was survived."""
         print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def abandon_stdout() -> None:
+    """Send what is still buffered to nowhere: Python would try to write it once more at exit, and fail loudly."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(error: NFError) -> None:

@@ -9,15 +9,10 @@ import typer
 
 from nfcli.cli.complete import complete_run
 
-
-def _completed(incomplete: str) -> list[str]:
-    return complete_run(incomplete)
-
-
 Run = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]", help="Name of the run; the one trained last by default.", autocompletion=_completed
+        metavar="RUN", help="Name of the run; the one trained last by default.", autocompletion=complete_run
     ),
 ]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", envvar="NF_RUNS_DIR", help="Where run directories live.")]

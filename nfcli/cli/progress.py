@@ -74,7 +74,7 @@ class TrainingProgress(Reporter):
             parts.append(f"validation {_bpd(row['val_bpd'])}{best}")
         if row["images_per_second"] is not None:
             parts.append(speed(row["images_per_second"]))
-        if progress.step < progress.total_steps:
+        if self._bar is None and progress.step < progress.total_steps:
             parts.append(f"{duration(progress.seconds_left)} left")
         self._line("  ".join(parts))
 

@@ -19,15 +19,11 @@ def _default(name: str) -> str:
     return f"[default: {getattr(DEFAULTS, name)}]"
 
 
-def _completed(incomplete: str) -> list[tuple[str, str]]:
-    return complete_preset(incomplete)
-
-
 def train(
     preset: Annotated[
         str,
         typer.Argument(
-            metavar="PRESET", help="simple, vardeq or multiscale.", autocompletion=_completed, show_default=False
+            metavar="PRESET", help="simple, vardeq or multiscale.", autocompletion=complete_preset, show_default=False
         ),
     ],
     dataset: Annotated[
@@ -129,7 +125,8 @@ def _describe(config: TrainConfig, console: Console) -> None:
         **{key: value for key, value in described.items() if key != "run"},
     }
     lines = [("run", job.run.path), ("parameters", f"{job.model.num_parameters:,}"), ("steps", f"{job.total_steps:,}")]
-    lines += [(key.replace("_", "-"), value) for key, value in described["settings"].items()]
+    settings = described["settings"].items()
+    lines += [(key.replace("_", "-"), "all" if value is None else value) for key, value in settings]
     lines += [("data", f"{described['data']['source']}, {len(job.train):,} train, {len(job.val):,} validation")]
     console.result(content, _columns(lines))
 

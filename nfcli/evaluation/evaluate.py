@@ -18,6 +18,8 @@ from nfcli.evaluation.statistics import BoundSummary, summarize
 from nfcli.evaluation.timing import Timing, time_model
 from nfcli.evaluation.trained import TrainedModel, load_trained
 from nfcli.runs import find_run, versions
+from nfcli.runs.directory import refuse_inside_run
+from nfcli.runs.files import check_place
 from nfcli.runs.per_image import Table, concatenate, keep_per_image, save_table
 from nfcli.runs.results import Evaluation, load_evaluations, record
 
@@ -55,6 +57,8 @@ class EvalConfig:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is not possible", hint="it must be at least 1")
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"--seed {self.seed} is not possible", hint="it must be between 0 and 2^32 - 1")
+        if not self.splits or len(set(self.splits)) != len(self.splits):
+            raise UsageError("--split names no split, or one twice", hint="splits: train, val, test")
         for split in self.splits:
             if split not in ("train", "val", "test"):
                 raise UsageError(f"unknown split '{split}'", hint="splits: train, val, test")
@@ -100,7 +104,12 @@ def evaluate(
     """
     check_numerics()
     run = find_run(config.run, config.runs_dir)
-    load_evaluations(run)  # a damaged results.json should cost no hours of measuring
+    # What could fail at the end should cost no hours of measuring.
+    load_evaluations(run)
+    check_place(run.path / "results.json")
+    if config.save_per_image is not None:
+        refuse_inside_run(config.save_per_image, "--save-per-image")
+        check_place(config.save_per_image)
     trained = load_trained(run, warn)
     dataset = trained.dataset()
     splits = {name: dataset.split(name).first(config.limit) for name in config.splits}

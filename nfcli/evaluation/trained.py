@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from nfcli.data import ImageDataset, load_dataset
-from nfcli.errors import DataError, NFError, RunError
+from nfcli.errors import DataError, NFError, RunError, UsageError
 from nfcli.flows import FlowModel, Parameters, build
 from nfcli.presets import get_preset
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir
@@ -37,7 +38,15 @@ class TrainedModel:
         Raises:
             DataError: They cannot be read, or are not the same any more.
         """
-        dataset = load_dataset(self.config["settings"]["dataset"])
+        # `source` is the same place from any working directory; what the user typed may be found where the whole
+        # project was moved. The fingerprint decides whether these are the images.
+        source, typed = self.config["data"]["source"], self.config["settings"]["dataset"]
+        if not os.path.lexists(source) and os.path.lexists(typed):
+            source = typed
+        try:
+            dataset = load_dataset(source)
+        except UsageError as error:
+            raise RunError(f"run '{self.run.name}' was trained on '{source}': {error.message}") from error
         if dataset.fingerprint != self.config["data"]["fingerprint"]:
             raise DataError(
                 f"{dataset.source} holds other images than run '{self.run.name}' was trained on",
@@ -54,15 +63,14 @@ def load_trained(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> T
         CheckpointError: There is no whole checkpoint.
     """
     config = run.config()
+    described = config["model"]
     try:
-        described = config["model"]
         preset = get_preset(described["preset"], smoke=described["smoke"])
-        height, width, channels = (int(size) for size in described["shape"])
+        height, width, channels = described["shape"]
         model = build(preset, (height, width, channels), levels=described["levels"], alpha=described["alpha"])
         if model.num_parameters != described["parameters"]:
             raise ValueError(f"it says {described['parameters']} parameters, the preset has {model.num_parameters}")
-        str(config["settings"]["dataset"]), str(config["data"]["fingerprint"])
-    except (KeyError, TypeError, ValueError, NFError) as error:
+    except (TypeError, ValueError, OverflowError, MemoryError, NFError) as error:
         raise RunError(
             f"run file {run.path / 'config.json'} does not describe a model: {error}",
             hint="it was changed by hand, or written by another version of nf",

@@ -4,9 +4,12 @@ An image x of integers 0..L-1 becomes `v = (x + u) / L` with noise u inside (0, 
 The average of `exp(ldj + log p(v))` over u is the probability of x (Theis, van den Oord, Bethge 2016,
 arXiv:1511.01844); learned noise tightens the bound (variational dequantization: Ho et al. 2019, arXiv:1902.00275).
 
-The round trip is exact in float32. Noise lives on the midpoints of a grid of 2^-13, so that `x + u` and `1 - u` have no
-rounding error; whatever is near the upper end is computed from the distance to that end, `(L - 1 - x) + (1 - u)`, which
-keeps its digits where `1 - v` would have lost them.
+The round trip is exact in float32, whatever noise is drawn. Noise is as fine as float32 holds it, an odd multiple of
+2^-24: a coarser one would make data discrete again next to black and white, where the logit is steep, and a density
+could then pile up on the few points that it is asked for. Only next to an edge that two pixel values share, where the
+logit is nearly a straight line, are the last 2^-13 of a bin represented by their middle: that is further from the edge
+than the worst rounding error. Near the upper end all is computed from the distance to that end,
+`(L - 1 - x) + (1 - u)`, which keeps its digits where `1 - v` would have lost them.
 """
 
 from __future__ import annotations
@@ -22,25 +25,36 @@ from nfcli.flows.coupling import AffineCoupling
 from nfcli.flows.weights import Weights
 from nfcli.presets import ALPHA
 
-NOISE_BITS = 13
-"""Noise is an odd multiple of 2^-14. With the 8 bits of a pixel that fits float32 exactly, and the nearest edge of a
-bin is further away than the worst rounding error of the round trip (a grid of 2^-15 moves one pixel in 8 million)."""
+NOISE_BITS = 23
+"""Noise is drawn as the middle of one of 2^23 cells: u and 1 - u are then exact in float32, and inside (0, 1)."""
+
+EDGE = 2.0**-13
+"""Noise closer than this to an edge shared with another pixel value is represented by the middle, EDGE / 2."""
 
 
-def uniform_grid_noise(keys: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-    """Uniform noise on the grid's midpoints, one key an image: (B,) keys to (B, *shape) inside (0, 1)."""
-    bits = jax.vmap(lambda key: jax.random.bits(key, shape, jnp.uint16))(keys)
-    return ((bits >> (16 - NOISE_BITS)).astype(dtype) + 0.5) * 2.0**-NOISE_BITS
+def uniform_noise(keys: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """Uniform noise, one key an image: (B,) keys to (B, *shape) inside (0, 1)."""
+    bits = jax.vmap(lambda key: jax.random.bits(key, shape, jnp.uint32))(keys)
+    return ((bits >> (32 - NOISE_BITS)).astype(dtype) + 0.5) * 2.0**-NOISE_BITS
 
 
-def snap_to_grid(u: Array) -> Array:
-    """Round noise in [0, 1] to the nearest midpoint of the grid, inside (0, 1); gradients pass as if nothing happened.
+def keep_in_bin(x: Array, u: Array, levels: int) -> Array:
+    """Noise in [0, 1] to noise inside (0, 1) that no rounding can carry into the bin of another pixel value.
 
-    The density is left at the unrounded value: with steps of 2^-13 this is a rounding like that of any float.
+    Args:
+        x: (B, ...) integers 0..levels-1.
+        u: (B, ...) noise.
+        levels: Number of values that a pixel can have.
+
+    Returns:
+        (B, ...): what is closer than `EDGE` to a shared edge becomes the middle of that stretch, all else stays.
+        Gradients pass as if nothing happened, and the density is that of the noise given.
     """
-    cells = 2.0**NOISE_BITS
-    midpoint = (jnp.clip(jnp.floor(u * cells), 0, cells - 1) + 0.5) / cells
-    return u + jax.lax.stop_gradient(midpoint - u)
+    smallest = 2.0 ** -(NOISE_BITS + 1)
+    kept = jnp.clip(u, smallest, 1 - smallest)
+    kept = jnp.where((u < EDGE) & (x > 0), EDGE / 2, kept)
+    kept = jnp.where((u > 1 - EDGE) & (x < levels - 1), 1 - EDGE / 2, kept)
+    return u + jax.lax.stop_gradient(kept - u)
 
 
 def squashed_logit(lower: Array, upper: Array, alpha: float) -> tuple[Array, Array]:
@@ -92,10 +106,11 @@ class UniformDequantization(nnx.Module):
             dtype: Floating-point type of the result.
 
         Returns:
-            u: (B, H, W, C), inside (0, 1), on the grid.
+            u: (B, H, W, C), inside (0, 1), and off the edges that bins share.
             log_q: log q(u | x), (B,), natural logarithm.
         """
-        return uniform_grid_noise(keys, x.shape[1:], dtype), jnp.zeros(x.shape[0], dtype)
+        u = uniform_noise(keys, x.shape[1:], dtype)
+        return keep_in_bin(x, u, self.levels), jnp.zeros(x.shape[0], dtype)
 
     def dequantize(self, x: Array, keys: Array, dtype: jnp.dtype = jnp.float32) -> tuple[Array, Array]:
         """Integers to the real line.
@@ -163,11 +178,11 @@ class VariationalDequantization(UniformDequantization):
         )
 
     def noise(self, x: Array, keys: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
-        uniform, _ = super().noise(x, keys, dtype)
+        uniform = uniform_noise(keys, x.shape[1:], dtype)
         context = x.astype(dtype) / (self.levels - 1) * 2 - 1
         n, ldj = squashed_logit(uniform, 1 - uniform, self.alpha)
         for coupling in self.couplings:
             n, step = coupling.forward(n, context)
             ldj = ldj + step
         u, step = sigmoid_with_ldj(n)
-        return snap_to_grid(u), -(ldj + step)
+        return keep_in_bin(x, u, self.levels), -(ldj + step)

@@ -25,11 +25,13 @@ from nfcli.figures import (
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.dequantization import UniformDequantization
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
-from nfcli.inspection.common import check_png, check_seed, image_path, write_numbers
+from nfcli.inspection.common import check_seed, image_path, write_numbers
 from nfcli.runs import find_run
 
 BINS = 256
 BATCH = 128
+
+LARGEST_WEIGHT = 1e6
 
 Dequantize = Callable[[Array, Array], Array]
 
@@ -66,19 +68,18 @@ class InspectDequantConfig:
         for name in ("images", "draws"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name} {getattr(self, name)} is not possible", hint="it must be at least 1")
+        if self.explain and self.run is not None:
+            raise UsageError("--explain needs no run", hint="leave the name out, or leave --explain out")
         if self.prior is not None:
-            weights = np.array(self.prior)
-            if (
-                len(weights) != self.levels
-                or not np.all(np.isfinite(weights))
-                or weights.min() < 0
-                or weights.sum() <= 0
-            ):
-                raise UsageError(
-                    f"--prior has {len(weights)} weights; {self.levels} numbers of 0 or more are needed, not all 0",
-                    hint="for example --levels 4 --prior 1,2,2,1",
-                )
+            self._check_prior(self.prior)
         check_seed(self.seed)
+
+    def _check_prior(self, prior: tuple[float, ...]) -> None:
+        hint = "for example --levels 4 --prior 1,2,2,1"
+        if len(prior) != self.levels:
+            raise UsageError(f"--prior has {len(prior)} weights, and --levels is {self.levels}", hint=hint)
+        if not all(0 <= weight <= LARGEST_WEIGHT for weight in prior) or sum(prior) == 0:
+            raise UsageError(f"--prior needs numbers between 0 and {LARGEST_WEIGHT:g}, not all 0", hint=hint)
 
     def normalized_prior(self) -> np.ndarray:
         """(levels,) probabilities: the user's, or a bell over the values."""
@@ -115,7 +116,7 @@ def inspect_dequantization(
     if config.explain:
         return _explain(config)
     trained = load_trained(find_run(config.run, config.runs_dir), warn)
-    path = image_path(trained, config.output, "dequantization")
+    path = image_path(config.output, trained.run.figures / "dequantization.png")
     alpha, levels = trained.model.alpha, trained.model.levels
     edges = _edges(alpha)
     images = trained.dataset().val.images[: config.images]
@@ -228,7 +229,6 @@ def _edges(alpha: float) -> np.ndarray:
 
 
 def _explain(config: InspectDequantConfig) -> InspectDequantResult:
-    path = config.output or Path("explain.png")
-    check_png(path)
+    path = image_path(config.output, Path("explain.png"), with_numbers=False)
     save_explain_figure(path)
     return InspectDequantResult(run=None, image=str(path), numbers=None)

@@ -77,7 +77,7 @@ def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lamb
         WriteError: The PNG cannot be written.
     """
     trained = load_trained(find_run(config.run, config.runs_dir), warn)
-    path = image_path(trained, config.output, "interpolation")
+    path = image_path(config.output, trained.run.figures / "interpolation.png")
     images = trained.dataset().split(config.split).images
     for index in {index for pair in config.pairs for index in pair}:
         if not 0 <= index < len(images):

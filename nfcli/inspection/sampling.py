@@ -53,8 +53,10 @@ class SampleConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.count <= 10_000:
             raise UsageError(f"--num {self.num} is not possible", hint="it must be between 1 and 10000")
-        if self.columns is not None and self.columns < 1:
-            raise UsageError(f"--columns {self.columns} is not possible", hint="it must be at least 1")
+        if self.columns is not None and not 1 <= self.columns <= self.count:
+            raise UsageError(
+                f"--columns {self.columns} is not possible", hint=f"it must be between 1 and the {self.count} images"
+            )
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise UsageError(f"--temperature {self.temperature} is not possible", hint="it must be 0 or more")
         if self.real and self.share_final_latent:
@@ -103,7 +105,7 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     """
     trained = load_trained(find_run(config.run, config.runs_dir), warn)
     name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
-    path = image_path(trained, config.output, name)
+    path = image_path(config.output, trained.run.figures / f"{name}.png")
     if config.real:
         images = trained.dataset().train.first(config.count).images
     else:

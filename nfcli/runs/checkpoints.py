@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,10 +21,23 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import CheckpointError, NFError, WriteError
+from nfcli.runs.fields import COUNT, INDEX, NUMBER, OBJECT, POSITIVE, Check, check_fields, optional
 from nfcli.runs.files import read_json, write_error, write_json
 
 KEEP_LATEST = 2
 STAGING = ".saving-"
+STEP = re.compile(r"[0-9]{8,}")
+
+META: dict[str, Check] = {
+    "step": INDEX,
+    "steps_per_epoch": COUNT,
+    "best_step": optional(INDEX),
+    "best_val_bpd": optional(NUMBER),
+    "best_val_stderr": optional(POSITIVE),
+    "seconds": POSITIVE,
+    "train_seconds": POSITIVE,
+    "train_images": INDEX,
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class Checkpoints:
         """Steps of the checkpoints on disk, oldest first; nothing is verified."""
         if not self.folder.is_dir():
             return []
-        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdigit() and path.is_dir())
+        return sorted(int(path.name) for path in self.folder.iterdir() if STEP.fullmatch(path.name) and path.is_dir())
 
     def save(self, state: dict[str, Any], meta: CheckpointMeta) -> None:
         """Save a state; afterwards only the latest two and the best are left.
@@ -95,7 +109,7 @@ class Checkpoints:
             if isinstance(error, NFError):
                 raise
             raise WriteError(
-                f"cannot write checkpoint {final}: {_first_line(error)}", hint="check free space, quota and permissions"
+                f"cannot write checkpoint {final}: {_one_line(error)}", hint="check free space, quota and permissions"
             ) from error
         self._prune(meta)
 
@@ -110,7 +124,7 @@ class Checkpoints:
             try:
                 return self.verify(step), self._path(step)
             except CheckpointError as error:
-                self.warn(f"{error.message}; going back to the one before")
+                self.warn(error.message + ("; going back to the one before" if step != steps[0] else ""))
         if steps:
             raise CheckpointError(
                 f"every checkpoint in {self.folder} is damaged", hint="train the run again with --overwrite"
@@ -143,15 +157,18 @@ class Checkpoints:
         """
         path = self._path(step)
         try:
-            listed = read_json(path / "manifest.json", kind="manifest")["files"]
-            if _sums(path) != listed:
-                raise CheckpointError(f"checkpoint {path} is damaged: {_difference(_sums(path), listed)}")
+            manifest = read_json(path / "manifest.json", kind="manifest")
+            check_fields(manifest, {"files": OBJECT})
+            sums = _sums(path)
+            if sums != manifest["files"]:
+                raise CheckpointError(f"checkpoint {path} is damaged: {_difference(sums, manifest['files'])}")
             content = read_json(path / "meta.json", kind="checkpoint file")
-            return CheckpointMeta(**{name: value for name, value in content.items() if name != "schema_version"})
+            check_fields(content, META)
+            return CheckpointMeta(**{name: content[name] for name in META})
         except CheckpointError:
             raise
-        except (NFError, OSError, KeyError, TypeError) as error:
-            raise CheckpointError(f"checkpoint {path} is damaged: {_first_line(error)}") from error
+        except (NFError, OSError, ValueError) as error:
+            raise CheckpointError(f"checkpoint {path} is damaged: {_one_line(error)}") from error
 
     def load_parameters(self, path: Path, like: dict[str, Any]) -> dict[str, Any]:
         """The model's parameters as numpy arrays, in the shapes of `like`."""
@@ -197,7 +214,7 @@ def _load_tree(path: Path, like: Any) -> Any:
         return tree
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise CheckpointError(
-            f"checkpoint {path} does not fit the model: {_first_line(error)}",
+            f"checkpoint {path} does not fit the model: {_one_line(error)}",
             hint="it was written by another version of nf, or config.json was changed",
         ) from error
 
@@ -236,5 +253,6 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _one_line(error: BaseException) -> str:
+    """An error of a library in one line; the first of its own lines alone may end in a colon."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import NFError, RunError
-from nfcli.runs.directory import RunDir, find_run, list_runs
-from nfcli.runs.results import Evaluation, load_evaluations
+from nfcli.runs.directory import RunDir, find_run, list_runs, no_run
+from nfcli.runs.results import Evaluation, load_evaluations, load_timing
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,18 @@ def compare(
         RunError: There is no run at all, or a named one is missing or damaged.
     """
     if names:
-        entries = [_entry(find_run(name, runs_dir), importance_samples) for name in dict.fromkeys(names)]
+        runs = {run.path: run for run in (find_run(name, runs_dir) for name in names)}
+        entries = [_entry(run, importance_samples) for run in runs.values()]
     else:
         entries = []
-        for run in list_runs(runs_dir):
+        found = list_runs(runs_dir)
+        for run in found:
             try:
                 entries.append(_entry(run, importance_samples))
             except NFError as error:
                 warn(f"leaving out run '{run.name}': {error.message}")
         if not entries:
-            raise RunError(
-                f"there is no run in {runs_dir}", hint="train one first, for example: nf train simple --smoke"
-            )
+            raise RunError(f"every run in {runs_dir} is damaged") if found else no_run(runs_dir)
     questions = list(dict.fromkeys(entry.question for entry in entries if entry.question is not None))
     rows = [entry.row(questions) for entry in entries]
     rows.sort(key=lambda row: (row.group is None, row.group or 0, row.test_bpd is None, row.test_bpd or 0, row.name))
@@ -129,12 +129,6 @@ class _Entry:
 
 def _entry(run: RunDir, importance_samples: int | None) -> _Entry:
     config = run.config()
-    try:
-        str(config["model"]["preset"]), int(config["model"]["parameters"]), str(config["data"]["name"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"run file {run.path / 'config.json'} is damaged: {error}", hint="it was changed by hand"
-        ) from error
     evaluations = [
         evaluation
         for evaluation in load_evaluations(run)
@@ -152,8 +146,7 @@ def _entry(run: RunDir, importance_samples: int | None) -> _Entry:
             ),
             None,
         )
-    timing = (run.results() or {}).get("timing", {})
-    return _Entry(run, config, timing if isinstance(timing, dict) else {}, test, val)
+    return _Entry(run, config, load_timing(run), test, val)
 
 
 def _in_words(question: Question) -> str:

@@ -12,9 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import RunError, UsageError
-from nfcli.runs.files import read_json, write_error, write_json, write_text
+from nfcli.runs.fields import COUNT, FLAG, FRACTION, INDEX, SHAPE, TEXT, Check, check_fields
+from nfcli.runs.files import parse_json, read_json, read_text, write_error, write_json, write_text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
+
+CONFIG: dict[str, Check] = {
+    "settings.epochs": COUNT,
+    "settings.dataset": TEXT,
+    "model.preset": TEXT,
+    "model.smoke": FLAG,
+    "model.shape": SHAPE,
+    "model.levels": ("a whole number of 2 or more", lambda value: COUNT[1](value) and value >= 2),
+    "model.alpha": FRACTION,
+    "model.parameters": COUNT,
+    "data.name": TEXT,
+    "data.source": TEXT,
+    "data.fingerprint": TEXT,
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,10 @@ class RunDir:
 
     def exists(self) -> bool:
         """Whether a run was started here."""
-        return (self.path / "config.json").is_file()
+        try:
+            return (self.path / "config.json").is_file()
+        except OSError:  # a name that is too long for the file system, for example
+            return False
 
     def config(self) -> dict[str, Any]:
         """The effective configuration that training wrote.
@@ -45,7 +63,16 @@ class RunDir:
         Raises:
             RunError: It is missing or damaged.
         """
-        return read_json(self.path / "config.json", kind="run file")
+        path = self.path / "config.json"
+        content = read_json(path, kind="run file")
+        try:
+            check_fields(content, CONFIG)
+        except ValueError as error:
+            raise RunError(
+                f"run file {path} is damaged: {error}",
+                hint="it was changed by hand, or written by another version of nf",
+            ) from error
+        return content
 
     def write_config(self, content: dict[str, Any]) -> None:
         """Write config.json."""
@@ -70,18 +97,22 @@ class RunDir:
         Raises:
             RunError: Another line is damaged.
         """
-        try:
-            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-        except FileNotFoundError:
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
             return []
         rows = []
+        lines = read_text(path, kind="metrics file").splitlines(keepends=True)
         for number, line in enumerate(lines, 1):
             try:
-                rows.append(dict(json.loads(line)))
-            except (ValueError, TypeError) as error:
+                row = parse_json(line)
+                check_fields(row, {"epoch": COUNT, "step": INDEX})
+                rows.append(row)
+            except ValueError as error:
                 if number == len(lines) and not line.endswith("\n"):
                     break
-                raise RunError(f"line {number} of {self.path / 'metrics.jsonl'} is damaged: {error}") from error
+                raise RunError(
+                    f"line {number} of {path} is damaged: {error}", hint="it was changed by hand; delete that line"
+                ) from error
         return rows
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
@@ -148,7 +179,7 @@ def run_named(name: str, runs_dir: Path) -> RunDir:
             hint=f"use letters, digits and . _ + = - (runs are folders of {runs_dir}; --runs-dir names another place)",
         )
     run = runs_dir / name
-    if run.is_symlink() and run.resolve().parent != runs_dir.resolve():
+    if _leaves(run, runs_dir):
         raise UsageError(f"run '{name}' is a link that leaves {runs_dir}", hint="use --runs-dir with its real place")
     return RunDir(run)
 
@@ -168,16 +199,54 @@ def find_run(name: str | None, runs_dir: Path) -> RunDir:
         return run
     runs = list_runs(runs_dir)
     if not runs:
-        raise RunError(f"there is no run in {runs_dir}", hint="train one first, for example: nf train simple --smoke")
+        raise no_run(runs_dir)
     return max(runs, key=_last_trained)
 
 
+def refuse_inside_run(path: Path, option: str) -> None:
+    """Keep what the user names for output away from the files that make a run.
+
+    Raises:
+        UsageError: The path is in a run directory, and not in its `figures/`.
+    """
+    place = path.absolute().parent.resolve()
+    for folder in (place, *place.parents):
+        if RunDir(folder).exists() and (folder / "checkpoints").is_dir():
+            if (folder / "figures") not in (place, *place.parents):
+                raise UsageError(
+                    f"{option} {path} would be among the files of run '{folder.name}'",
+                    hint=f"write it elsewhere, or into {folder.name}/figures/",
+                )
+            return
+
+
+def no_run(runs_dir: Path) -> RunError:
+    """The error for a place without runs."""
+    if runs_dir.exists() and not runs_dir.is_dir():
+        return RunError(f"{runs_dir} is no folder, so it holds no runs", hint="--runs-dir names the folder of runs")
+    return RunError(f"there is no run in {runs_dir}", hint="train one first, for example: nf train simple --smoke")
+
+
 def list_runs(runs_dir: Path) -> list[RunDir]:
-    """All runs, by name."""
-    if not runs_dir.is_dir():
-        return []
-    runs = [RunDir(path) for path in sorted(runs_dir.iterdir()) if path.is_dir() and NAME.fullmatch(path.name)]
-    return [run for run in runs if run.exists()]
+    """All runs, by name; links that leave the folder are passed over.
+
+    Raises:
+        RunError: The folder cannot be read.
+    """
+    try:
+        if not runs_dir.is_dir():
+            return []
+        paths = sorted(path for path in runs_dir.iterdir() if NAME.fullmatch(path.name) and not _leaves(path, runs_dir))
+        return [run for run in map(RunDir, paths) if run.exists()]
+    except OSError as error:
+        raise RunError(f"{runs_dir} cannot be read: {error.strerror or error}") from error
+
+
+def _leaves(path: Path, runs_dir: Path) -> bool:
+    try:
+        return path.is_symlink() and path.resolve().parent != runs_dir.resolve()
+    except OSError:
+        return False
 
 
 def _last_trained(run: RunDir) -> tuple[int, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import secrets
 from contextlib import suppress
@@ -59,6 +61,23 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise write_error(path, error) from error
 
 
+def check_place(path: Path) -> None:
+    """Find out whether a file could be written here, before the work whose result it will hold.
+
+    Raises:
+        WriteError: It could not.
+    """
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
 def read_json(path: Path, *, kind: str) -> dict[str, Any]:
     """Read one JSON object that `write_json` wrote.
 
@@ -69,26 +88,56 @@ def read_json(path: Path, *, kind: str) -> dict[str, Any]:
     Raises:
         RunError: It is missing, is no JSON object, or has a schema that this version does not know.
     """
+    text = read_text(path, kind=kind)
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise RunError(f"{kind} {path} is damaged: {error}", hint="it was changed by hand or cut off") from error
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise RunError(f"{kind} {path} is not of schema version {SCHEMA_VERSION}", hint="it was not written by this nf")
+    return content
+
+
+def parse_json(text: str) -> dict[str, Any]:
+    """One JSON object with finite numbers.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    return content
+
+
+def read_text(path: Path, *, kind: str) -> str:
+    """Read a text file of this package.
+
+    Raises:
+        RunError: It is missing, larger than any that nf writes, or no text.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise RunError(f"{kind} {path} is larger than {MAX_BYTES // 2**20} MiB", hint="it was not written by nf")
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RunError(f"{kind} {path} is missing") from None
     except OSError as error:
         raise RunError(f"{kind} {path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{kind} {path} is damaged: {error}", hint="it was changed by hand or cut off") from error
-    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
-        raise RunError(f"{kind} {path} is not of schema version {SCHEMA_VERSION}", hint="it was not written by this nf")
-    return content
+    except ValueError as error:
+        raise RunError(f"{kind} {path} is damaged: it is no text", hint="it was changed by hand or cut off") from error
 
 
 def write_error(path: Path, error: OSError) -> WriteError:
     """The error for something that could not be written."""
     # "File exists" would be said of the parent, and would read as if the file were there already.
     reason = "its parent is not a folder" if isinstance(error, FileExistsError) else error.strerror or str(error)
-    return WriteError(f"cannot write {path}: {reason}", hint="check free space, quota and permissions of that folder")
+    misplaced = isinstance(error, (FileExistsError, NotADirectoryError, FileNotFoundError, IsADirectoryError))
+    hint = "name a place in a folder" if misplaced else "check free space, quota and permissions of that folder"
+    return WriteError(f"cannot write {path}: {reason}", hint=hint)
 
 
 def remove_tree(path: Path) -> None:
@@ -105,6 +154,13 @@ def remove_tree(path: Path) -> None:
         return
     except OSError as error:
         raise NFError(f"cannot delete {path}: {error.strerror or error}") from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is not a number that nf writes")
+    return number
 
 
 def _refuse_constant(name: str) -> float:

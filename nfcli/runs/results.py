@@ -7,6 +7,30 @@ from typing import Any
 
 from nfcli.errors import RunError
 from nfcli.runs.directory import RunDir
+from nfcli.runs.fields import COUNT, INDEX, LIST, NUMBER, OBJECT, POSITIVE, TEXT, Check, check_fields, optional
+
+RESULTS: dict[str, Check] = {
+    "evaluations": LIST,
+    "timing": OBJECT,
+    "timing.inference_ms": POSITIVE,
+    "timing.sampling_ms": POSITIVE,
+}
+
+EVALUATION: dict[str, Check] = {
+    "split": TEXT,
+    "split_fingerprint": TEXT,
+    "images": COUNT,
+    "importance_samples": COUNT,
+    "seed": INDEX,
+    "checkpoint_step": INDEX,
+    "bpd": optional(NUMBER),
+    "bpd_stderr": optional(POSITIVE),
+    "elbo_bpd": optional(NUMBER),
+    "effective_sample_size": optional(POSITIVE),
+    "precision": TEXT,
+    "versions": OBJECT,
+    "device": OBJECT,
+}
 
 
 @dataclass(frozen=True)
@@ -80,24 +104,30 @@ def load_evaluations(run: RunDir) -> list[Evaluation]:
     Raises:
         RunError: results.json is damaged.
     """
+    return _load(run)[0]
+
+
+def load_timing(run: RunDir) -> dict[str, Any]:
+    """When the model was last timed: `inference_ms`, `sampling_ms` and what they depend on; empty before that.
+
+    Raises:
+        RunError: results.json is damaged.
+    """
+    return _load(run)[1]
+
+
+def _load(run: RunDir) -> tuple[list[Evaluation], dict[str, Any]]:
     results = run.results()
     if results is None:
-        return []
-    names = {field.name for field in fields(Evaluation)}
+        return [], {}
+    names = [field.name for field in fields(Evaluation)]
     try:
-        return [_checked(Evaluation(**{name: entry[name] for name in names})) for entry in results["evaluations"]]
-    except (KeyError, TypeError, ValueError) as error:
+        check_fields(results, RESULTS)
+        for number, entry in enumerate(results["evaluations"]):
+            check_fields({f"evaluations[{number}]": entry}, {f"evaluations[{number}]": OBJECT})
+            check_fields(entry, EVALUATION)
+    except ValueError as error:
         raise RunError(
             f"results file {run.path / 'results.json'} is damaged: {error}", hint="delete it and run nf eval again"
         ) from error
-
-
-def _checked(evaluation: Evaluation) -> Evaluation:
-    for name in ("images", "importance_samples", "seed", "checkpoint_step"):
-        if type(getattr(evaluation, name)) is not int:
-            raise ValueError(f"{name} is {getattr(evaluation, name)!r}")
-    for name in ("bpd", "bpd_stderr", "elbo_bpd", "effective_sample_size"):
-        value = getattr(evaluation, name)
-        if value is not None and type(value) not in (int, float):
-            raise ValueError(f"{name} is {value!r}")
-    return evaluation
+    return [Evaluation(**{name: entry[name] for name in names}) for entry in results["evaluations"]], results["timing"]

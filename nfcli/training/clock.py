@@ -23,6 +23,7 @@ class Clock:
         self._born = self._saved = time.monotonic()
         self._earlier = meta
         self._running_since: float | None = None
+        self._first_start: float | None = None
         self._stepping = 0.0
         self._images = 0
         self._row_mark = (0.0, 0, self._born)
@@ -42,6 +43,7 @@ class Clock:
         """Training steps begin."""
         if self._running_since is None:
             self._running_since = time.monotonic()
+            self._first_start = self._first_start or self._running_since
 
     def pause(self) -> None:
         """Something else than training steps begins. The caller has waited for the last step."""
@@ -79,14 +81,16 @@ class Clock:
         now = time.monotonic()
         stepping = self._stepping + (now - self._running_since if self._running_since is not None else 0.0)
         total = self.config.epochs * self.steps_per_epoch
-        per_step = (now - self._born) / max(1, self._images // self.config.batch_size)
+        # The step under way is counted in `_images` already. Compilation is over, and left out.
+        done = max(1, self._images // self.config.batch_size - 1)
+        per_step = (now - (self._first_start or now)) / done
         return Progress(
             step=meta.step,
             total_steps=total,
             epoch=min(self.config.epochs, (meta.step - 1) // self.steps_per_epoch + 1),
             epochs=self.config.epochs,
             loss=loss,
-            images_per_second=self._images / stepping if stepping > 0 else 0.0,
+            images_per_second=done * self.config.batch_size / stepping if stepping > 0 else 0.0,
             best_val_bpd=meta.best_val_bpd,
             seconds_left=per_step * (total - meta.step),
         )

@@ -72,6 +72,8 @@ class TrainConfig:
         for name in ("learning_rate", "learning_rate_floor", "clip_norm", "checkpoint_minutes"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value > 0, name, value, "a positive number")
+        floor, rate = self.learning_rate_floor, self.learning_rate
+        _require(floor <= rate, "learning_rate_floor", floor, f"at most the --learning-rate of {rate:g}")
         _require(0 < self.learning_rate_decay <= 1, "learning_rate_decay", self.learning_rate_decay, "in (0, 1]")
         _require(self.max_minutes is None or self.max_minutes > 0, "max_minutes", self.max_minutes, "positive")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2^32 - 1")

@@ -98,7 +98,7 @@ class _Training:
             self.meta = found[0]
         self.clock = Clock(self.meta, self.config)
         if self.meta.step >= self.job.total_steps:
-            self.reporter.message(f"run '{self.job.run.name}' is finished: {self.config.epochs} epochs are done")
+            self.reporter.message(f"run '{self.job.run.name}' is finished: all of --epochs {self.config.epochs}")
             return self._result()
         state = self._begin(found)
         while self.meta.step < self.job.total_steps and not self.leaving:

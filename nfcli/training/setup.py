@@ -97,7 +97,7 @@ def enter_run(job: Job, message: Callable[[str], None]) -> bool:
     """
     if job.run.exists() and job.config.overwrite:
         message(f"deleting the earlier run {job.run.path}")
-        for name in ("checkpoints", "figures"):
+        for name in ("checkpoints", "figures", "per-image"):
             remove_tree(job.run.path / name)
         for name in ("results.json", "metrics.jsonl", "config.json"):
             (job.run.path / name).unlink(missing_ok=True)
@@ -128,6 +128,6 @@ def _check_same(job: Job, known: dict[str, Any]) -> None:
         )
     if job.config.epochs < before.get("epochs", 0):
         raise UsageError(
-            f"run '{job.run.name}' was started for {before['epochs']} epochs, and {job.config.epochs} are fewer",
+            f"run '{job.run.name}' was started with --epochs {before['epochs']}, and {job.config.epochs} is fewer",
             hint="give this one another --name, or replace the earlier run with --overwrite",
         )

@@ -11,7 +11,6 @@ from scipy import special
 
 from nfcli.flows import build
 from nfcli.flows import dequantization as dequantization_module
-from nfcli.flows.dequantization import NOISE_BITS
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.presets import Couplings, Preset
 from tests.flows.parameters import random_parameters
@@ -58,8 +57,8 @@ def check_inverse(layer, x, *others, tolerance):
 def check_dequantized_log_det(dequantization, transform, x, u, *, tolerance):
     """The whole path from noise to latents, for fixed images: `dequantize`, then the transform.
 
-    The rounding of learned noise to its grid counts as a rounding: gradients pass through it, and the density belongs
-    to the unrounded noise. So the log-determinant still holds exactly.
+    Keeping noise off the edges of a bin counts as a rounding: gradients pass through it, and the density belongs to the
+    noise before it. So the log-determinant still holds exactly.
 
     Args:
         dequantization, transform: Of a flow.
@@ -69,7 +68,7 @@ def check_dequantized_log_det(dequantization, transform, x, u, *, tolerance):
     """
 
     def forward(u, x):
-        with mock.patch.object(dequantization_module, "uniform_grid_noise", return_value=u):
+        with mock.patch.object(dequantization_module, "uniform_noise", return_value=u):
             y, ldj = dequantization.dequantize(x, None, u.dtype)
         z, step = transform.forward(y)
         return z, ldj + step
@@ -87,8 +86,8 @@ def check_prior(tolerance=1e-6):
     np.testing.assert_allclose(pair, [-0.625 - np.log(2 * np.pi), -2 - np.log(2 * np.pi)], rtol=tolerance)
 
 
-def check_one_pixel(levels, s, t, *, dtype, tolerance, noise=None, values=None):
-    """A flow of one pixel against its closed form, by the average over every noise of the grid.
+def check_one_pixel(levels, s, t, *, dtype, tolerance, noise=None, values=None, nodes=2**13):
+    """A flow of one pixel against its closed form, by the average over a grid of noises.
 
     A 1x1 image conditions nothing, so the coupling is `z = (y + t) exp(s)`, and the integral over the noise is a
     difference of two values of the normal distribution's Phi. Learned noise, `n = (logit(u) + t') exp(s')` then a
@@ -108,8 +107,8 @@ def check_one_pixel(levels, s, t, *, dtype, tolerance, noise=None, values=None):
     z = (special.logit(edges) + t) * np.exp(s)
     z = np.where(z[:, :1] > 0, -z[:, ::-1], z)  # the tail where a difference keeps its digits
     want = np.log(special.ndtr(z[:, 1]) - special.ndtr(z[:, 0]))
-    grid = jnp.asarray((np.arange(2**NOISE_BITS) + 0.5) / 2**NOISE_BITS, dtype)[:, None, None, None]
-    with mock.patch.object(dequantization_module, "uniform_grid_noise", return_value=grid):
+    grid = jnp.asarray((np.arange(nodes) + 0.5) / nodes, dtype)[:, None, None, None]
+    with mock.patch.object(dequantization_module, "uniform_noise", return_value=grid):
         log_prob = jax.jit(lambda value: model.log_prob(parameters, jnp.full(grid.shape, value), None))
         draws = [np.asarray(log_prob(value), np.float64) for value in values]
     got = special.logsumexp(np.array(draws), axis=1) - np.log(len(grid))

@@ -95,13 +95,19 @@ def dequantize_uniform(x, u, levels, alpha):
     return y, ldj - x[0].size * np.log(levels)
 
 
-def variational_noise(stack, x, u, levels, alpha, cells):
-    """Uniform noise to learned noise, rounded to the middle of its cell, and minus its log-density."""
+def off_shared_edges(x, u, levels, edge):
+    """The middle of a bin's last stretch stands for all of it, where another value begins."""
+    u = np.where((x > 0) & (u < edge), edge / 2, u)
+    return np.where((x < levels - 1) & (u > 1 - edge), 1 - edge / 2, u)
+
+
+def variational_noise(stack, x, u, levels, alpha):
+    """Uniform noise to learned noise, and minus its log-density."""
     n, ldj = logit(u, alpha)
     n, step = couplings(stack, n, "checkerboard", x / (levels - 1) * 2 - 1)
     v = sigmoid(n)
     ldj = ldj + step + (np.log(v) + np.log(1 - v)).sum(axis=(1, 2, 3))
-    return (np.clip(np.floor(v * cells), 0, cells - 1) + 0.5) / cells, ldj
+    return v, ldj
 
 
 def log_normal(z):
@@ -113,13 +119,13 @@ def in_order(tree):
     return [tree[name] for name in sorted((name for name in tree if name.isdigit()), key=int)]
 
 
-def log_prob(preset, parameters, x, u, *, levels, alpha, cells):
+def log_prob(preset, parameters, x, u, *, levels, alpha, edge):
     """`log p(x + u) - log q(u | x)` of each image, u being the uniform noise at the start."""
     log_p = 0.0
     if preset.dequantization is not None:
         stack = in_order(parameters["dequantization"]["couplings"])
-        u, log_p = variational_noise(stack, x, u, levels, alpha, cells)
-    z, ldj = dequantize_uniform(x, u, levels, alpha)
+        u, log_p = variational_noise(stack, x, u, levels, alpha)
+    z, ldj = dequantize_uniform(x, off_shared_edges(x, u, levels, edge), levels, alpha)
     log_p, level, place = log_p + ldj, 0, 0
     for layer in preset.layers:
         if type(layer).__name__ == "Couplings":

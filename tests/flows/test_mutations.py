@@ -126,7 +126,7 @@ MUTATIONS = [
     ("log-det of learned noise", dequantization, "sigmoid_with_ldj", drop),
     ("log-det of learned noise", VariationalDequantization, "noise", flip),
     ("log-det of learned noise", VariationalDequantization, "noise", drop),
-    ("log-det of learned noise", dequantization, "snap_to_grid", result(jax.lax.stop_gradient)),
+    ("log-det of learned noise", dequantization, "keep_in_bin", result(jax.lax.stop_gradient)),
     ("prior", checks, "standard_normal_log_prob", result(lambda log_prob: -log_prob)),
     ("prior", checks, "standard_normal_log_prob", result(lambda log_prob: log_prob + np.log(2 * np.pi) / 2)),
     ("prior", prior_module, "sum_per_image", result(lambda total: total + 1e-3)),

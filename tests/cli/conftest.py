@@ -1,0 +1,91 @@
+"""Two tiny runs, trained once by the real program on images that the tests know."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nfcli.cli.app import run
+from tests.cli.program import Done, succeeds
+
+IMAGES = {"train": 48, "val": 16, "test": 16}
+
+SETTINGS = ("--dataset", "tiny.npz", "--smoke", "--train-size", "32", "--val-size", "16", "--batch-size", "16")
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A working directory with `tiny.npz` and `runs/` in it.
+
+    Attributes:
+        path: The directory.
+        trained: What training `simple` and `multiscale` printed with --json, by preset.
+    """
+
+    path: Path
+    trained: dict[str, Done]
+
+    @property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+    @property
+    def images(self) -> dict[str, np.ndarray]:
+        with np.load(self.path / "tiny.npz") as archive:
+            return dict(archive)
+
+    def copy(self, to: Path) -> Path:
+        """The same directory elsewhere, to be changed."""
+        copy = Path(shutil.copytree(self.path, to))
+        for config in copy.glob("runs/*/config.json"):
+            content = json.loads(config.read_text())
+            content["data"]["source"] = str(copy / "tiny.npz")
+            config.write_text(json.dumps(content))
+        return copy
+
+
+def write_images(path: Path, side: int = 8, **counts: int) -> Path:
+    """An npz file with splits of random images."""
+    generator = np.random.default_rng(5)
+    counts = counts or IMAGES
+    arrays = {split: generator.integers(0, 256, (count, side, side), np.uint8) for split, count in counts.items()}
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory):
+    """Do not change it: `workshop.copy(tmp_path / "copy")` may be changed."""
+    path = tmp_path_factory.mktemp("workshop")
+    write_images(path / "tiny.npz")
+    trained = {
+        preset: succeeds("train", preset, *SETTINGS, "--epochs", "1", "--name", preset, "--json", cwd=path)
+        for preset in ("simple", "multiscale")
+    }
+    return Workshop(path, trained)
+
+
+@pytest.fixture(scope="session")
+def measured(workshop):
+    """What `nf eval simple -k 2 --json` and the same for multiscale printed; their results.json are there."""
+    options = ("-k", "2", "--batch-size", "16", "--json")
+    return {name: succeeds("eval", name, *options, cwd=workshop.path) for name in ("simple", "multiscale")}
+
+
+@pytest.fixture
+def call(capfd, monkeypatch):
+    """`nf` within this process, for the many command lines that end before any model is compiled."""
+
+    def call_within(*arguments, cwd) -> Done:
+        monkeypatch.chdir(cwd)
+        capfd.readouterr()
+        code = run([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Done(code, out, err)
+
+    return call_within

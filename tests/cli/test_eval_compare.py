@@ -1,0 +1,127 @@
+"""`nf eval` and `nf compare`: the numbers, results.json, and which rows are ranked together."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tabulate import tabulate_formats
+
+from tests.cli.program import assert_refused, succeeds
+
+KEYS = {"run", "preset", "dataset", "importance_samples", "checkpoint_step", "splits", "inference_ms", "sampling_ms"}
+ROW = {
+    "name",
+    "preset",
+    "parameters",
+    "val_bpd",
+    "test_bpd",
+    "test_bpd_stderr",
+    "importance_samples",
+    "images",
+    "inference_ms",
+    "sampling_ms",
+}
+
+
+@pytest.fixture
+def home(workshop, measured, tmp_path):
+    """A copy of the workshop, both runs measured."""
+    return workshop.copy(tmp_path / "copy")
+
+
+def results(home, run="simple"):
+    return json.loads((home / "runs" / run / "results.json").read_text())
+
+
+def test_json_tells_the_result(measured):
+    told = measured["simple"].json
+    assert told.keys() >= KEYS
+    assert (told["run"], told["preset"]) == ("simple", "simple")
+    assert (told["importance_samples"], told["checkpoint_step"]) == (2, 2)
+    assert set(told["splits"]) == {"val", "test"}
+    for numbers in told["splits"].values():
+        assert numbers.keys() >= {"bpd", "bpd_stderr", "elbo_bpd", "images"}
+        assert numbers["images"] == 16
+        assert 0 < numbers["bpd"] <= numbers["elbo_bpd"]
+        assert numbers["bpd_stderr"] > 0
+    assert min(told["inference_ms"], told["sampling_ms"]) > 0
+
+
+def test_the_same_question_has_the_same_answer_and_one_place(home, measured):
+    before = results(home)
+    told = succeeds("eval", "simple", "-k", "2", "--batch-size", "8", "--json", cwd=home).json
+    for split, numbers in measured["simple"].json["splits"].items():
+        assert told["splits"][split] == pytest.approx(numbers, rel=1e-6)
+    after = results(home)
+    assert [entry["split"] for entry in after["evaluations"]] == ["val", "test"]
+    assert after["evaluations"][0]["bpd"] == pytest.approx(before["evaluations"][0]["bpd"], rel=1e-6)
+
+
+def test_another_question_is_added_and_ranked_apart(home):
+    done = succeeds("eval", "simple", "-k", "3", "--split", "test", "--limit", "5", "--batch-size", "16", cwd=home)
+    assert "bpd (K=3)" in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
+    asked = [(entry["split"], entry["images"], entry["importance_samples"]) for entry in results(home)["evaluations"]]
+    assert asked == [("val", 16, 2), ("test", 16, 2), ("test", 5, 3)]
+    told = succeeds("compare", "--json", cwd=home)
+    assert not told.json["rankable"]
+    assert len(told.json["groups"]) == 2
+    assert "must not be ranked together" in told.err
+    same = succeeds("compare", "-k", "2", "--json", cwd=home).json
+    assert same["rankable"]
+    assert [row["images"] for row in same["rows"]] == [16, 16]
+
+
+def test_compare_tells_every_row(home, measured):
+    told = succeeds("compare", "--json", cwd=home).json
+    assert told["rankable"]
+    assert {row["name"] for row in told["rows"]} == {"simple", "multiscale"}
+    for row in told["rows"]:
+        assert row.keys() >= ROW
+        numbers = measured[row["name"]].json
+        assert row["test_bpd"] == numbers["splits"]["test"]["bpd"]
+        assert row["val_bpd"] == numbers["splits"]["val"]["bpd"]
+        assert (row["importance_samples"], row["images"]) == (2, 16)
+        assert row["inference_ms"] > 0
+    assert [row["test_bpd"] for row in told["rows"]] == sorted(row["test_bpd"] for row in told["rows"])
+
+
+def test_compare_prints_a_table_that_fits_the_terminal(home):
+    done = succeeds("compare", cwd=home)
+    assert done.err == ""
+    assert "multiscale" in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", tabulate_formats)
+def test_compare_knows_every_format_of_tabulate(name, home, call):
+    done = call("compare", "--format", name, cwd=home)
+    assert (done.code, done.err) == (0, "")
+    assert "simple" in done.out
+
+
+def test_compare_takes_names_and_refuses_unknown_ones(home, call):
+    for names in (["simple"], ["runs/simple"], ["simple", "simple"], ["simple", "runs/simple"]):
+        assert [row["name"] for row in call("compare", *names, "--json", cwd=home).json["rows"]] == ["simple"]
+    assert_refused(call("compare", "simple", "nothere", cwd=home), 3)
+    assert_refused(call("compare", "--format", "nonsense", cwd=home), 2)
+
+
+def test_a_run_that_was_not_measured_is_shown_as_such(home, call):
+    (home / "runs/simple/results.json").unlink()
+    done = call("compare", cwd=home)
+    assert done.code == 0
+    assert "not measured yet" in done.out
+    assert "nf eval simple" in done.err
+    rows = {row["name"]: row for row in call("compare", "--json", cwd=home).json["rows"]}
+    assert rows["simple"]["test_bpd"] is None
+    assert rows["multiscale"]["test_bpd"] is not None
+
+
+def test_images_can_be_saved_and_the_run_trained_last_is_the_default(home):
+    settings = ("-k", "1", "--limit", "3", "--split", "val", "--batch-size", "16")
+    done = succeeds("eval", *settings, "--save-per-image", "each.csv", "-q", cwd=home)
+    assert done.err == ""
+    assert len((home / "each.csv").read_text().splitlines()) == 1 + 3
+    assert results(home, "multiscale")["evaluations"][-1]["importance_samples"] == 1

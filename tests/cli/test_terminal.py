@@ -1,0 +1,95 @@
+"""What reaches a terminal of 80 columns, a pipe, and a pipe whose reader has gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from tests.cli.conftest import SETTINGS
+from tests.cli.program import ESCAPE, NF, environment, nf, succeeds
+from tests.cli.terminal import CONTROL, Terminal
+
+COLOUR = b"\x1b[3"
+
+
+def longest_line(plain: str) -> int:
+    """Columns that the longest line needs, each drawing of a live line counted by itself."""
+    return max(len(piece.rstrip()) for line in plain.split("\n") for piece in line.split("\r"))
+
+
+def test_training_on_a_terminal_has_a_live_line_and_ends_tidily(workshop, tmp_path):
+    home = workshop.copy(tmp_path / "copy")
+    command = [*NF, "train", "simple", *SETTINGS, "--epochs", "3", "--eval-every", "2", "--name", "live"]
+    with Terminal(command, home, environment(TERM="xterm-256color")) as terminal:
+        assert terminal.finish() == 0
+        written, plain = terminal.written, terminal.plain
+    assert "compiling" in plain
+    assert "epoch 3/3" in plain
+    assert "epoch 2/3  train" in plain  # validated, so it keeps a line of its own
+    assert longest_line(plain) <= 80
+    assert written.rindex(b"\x1b[?25h") > written.rindex(b"\x1b[?25l")  # the cursor is shown again
+    assert plain.rstrip().splitlines()[-1].startswith("hint: ")
+
+
+def test_no_color_draws_without_colours_and_interrupting_saves(workshop, tmp_path):
+    home = workshop.copy(tmp_path / "copy")
+    command = [*NF, "train", "simple", *SETTINGS, "--epochs", "2000", "--eval-every", "1000", "--name", "plain"]
+    with Terminal(command, home, environment(TERM="xterm-256color", NO_COLOR="1")) as terminal:
+        assert terminal.wait_for(" left", 60), terminal.plain
+        os.kill(terminal.pid, signal.SIGINT)
+        assert terminal.finish() == 130
+        assert COLOUR not in terminal.written
+        assert "error: stopped after step" in terminal.plain
+        assert "Traceback" not in terminal.plain
+    assert list((home / "runs/plain/checkpoints").iterdir())
+
+
+def test_dumb_terminal_gets_plain_lines(workshop, tmp_path):
+    home = workshop.copy(tmp_path / "copy")
+    command = [*NF, "train", "simple", *SETTINGS, "--epochs", "1", "--name", "simple"]
+    with Terminal(command, home, environment(TERM="dumb")) as terminal:
+        assert terminal.finish() == 0
+        assert not CONTROL.search(terminal.written)
+        assert longest_line(terminal.plain) <= 80
+
+
+@pytest.mark.parametrize("forced", ["FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"])
+def test_a_pipe_never_sees_escape_sequences(forced, workshop, measured):
+    arguments = ("train", "simple", *SETTINGS, "--epochs", "1", "--name", "simple")
+    for words in (arguments, ("compare",), ("train", "--help"), ("eval", "nothere"), ()):
+        done = nf(*words, cwd=workshop.path, **{forced: "1"})
+        assert not ESCAPE.search(done.out + done.err)
+
+
+@pytest.mark.parametrize("arguments", ["compare", "compare --format nonsense", "--help", "compare --json"])
+def test_a_reader_that_left_is_no_error(arguments, workshop, measured):
+    line = f"{' '.join(NF)} {arguments} | head -1"
+    done = subprocess.run(line, shell=True, cwd=workshop.path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_closed_stream_gives_no_traceback(stream, workshop, measured):
+    line = f"{' '.join(NF)} compare {stream}>&-"
+    done = subprocess.run(line, shell=True, cwd=workshop.path, env=environment(), capture_output=True, text=True)
+    assert done.returncode in (0, 1)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_behind_stdout_is_one_line(workshop, measured):
+    line = f"{' '.join(NF)} compare > /dev/full"
+    done = subprocess.run(line, shell=True, cwd=workshop.path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "unexpected" not in done.stderr
+
+
+def test_an_ascii_world_gets_its_output(workshop, measured):
+    done = succeeds("compare", "--format", "fancy_grid", cwd=workshop.path, LC_ALL="C")
+    assert "simple" in done.out

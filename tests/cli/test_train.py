@@ -1,0 +1,131 @@
+"""`nf train`: what it prints and writes, and what the same command does to a run that is there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.conftest import SETTINGS, write_images
+from tests.cli.program import ESCAPE, assert_refused, contents, succeeds
+
+KEYS = {"run", "preset", "parameters", "epochs", "steps", "best_val_bpd", "images_per_second", "seconds"}
+
+
+@pytest.mark.parametrize("preset", ["simple", "multiscale"])
+def test_json_tells_the_result(preset, workshop):
+    told = workshop.trained[preset].json
+    assert told.keys() >= KEYS
+    assert (told["run"], told["preset"], told["epochs"], told["steps"]) == (preset, preset, 1, 2)
+    assert 0 < told["best_val_bpd"] < 20
+    assert told["images_per_second"] > 0
+
+
+def test_progress_goes_to_stderr_as_plain_lines(workshop):
+    err = workshop.trained["simple"].err
+    assert [line for line in err.splitlines() if line.startswith("epoch 1/1")]
+    assert "\r" not in err
+    assert not ESCAPE.search(err)
+
+
+def test_the_run_directory_is_complete(workshop):
+    run = workshop.runs / "simple"
+    config = json.loads((run / "config.json").read_text())
+    assert config["settings"]["epochs"] == 1
+    assert config["model"]["parameters"] == workshop.trained["simple"].json["parameters"]
+    (row,) = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert row["val_bpd"] == workshop.trained["simple"].json["best_val_bpd"]
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000002"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters"), [("simple", 556_312), ("vardeq", 628_388), ("multiscale", 1_711_818)]
+)
+def test_dry_run_counts_parameters_and_writes_nothing(preset, parameters, tmp_path):
+    told = succeeds("train", preset, "--dry-run", "--json", cwd=tmp_path).json
+    assert told["parameters"] == parameters
+    assert told["steps"] == 200 * (50_000 // 128)
+    assert not contents(tmp_path)
+
+
+def test_a_finished_run_is_left_alone(workshop, tmp_path):
+    home = workshop.copy(tmp_path / "copy")
+    before = contents(home)
+    done = succeeds("train", "simple", *SETTINGS, "--epochs", "1", "--name", "simple", "--json", cwd=home)
+    assert "is finished" in done.err
+    assert done.json == workshop.trained["simple"].json
+    assert contents(home) == before
+
+
+def test_more_epochs_extend_a_run_and_quiet_is_quiet(workshop, tmp_path):
+    home = workshop.copy(tmp_path / "copy")
+    first = (home / "runs/simple/metrics.jsonl").read_text()
+    done = succeeds("train", "simple", *SETTINGS, "--epochs", "2", "--name", "simple", "--json", "-q", cwd=home)
+    assert done.err == ""
+    assert (done.json["epochs"], done.json["steps"]) == (2, 4)
+    metrics = (home / "runs/simple/metrics.jsonl").read_text()
+    assert metrics.startswith(first)
+    assert [json.loads(line)["epoch"] for line in metrics.splitlines()] == [1, 2]
+    assert json.loads((home / "runs/simple/config.json").read_text())["settings"]["epochs"] == 2
+
+
+def test_overwrite_starts_again(workshop, measured, tmp_path):
+    home = workshop.copy(tmp_path / "copy")
+    assert (home / "runs/simple/results.json").exists()
+    settings = (*SETTINGS, "--epochs", "1", "--name", "simple", "--overwrite", "--seed", "43")
+    done = succeeds("train", "simple", *settings, cwd=home)
+    assert "deleting the earlier run" in done.err
+    assert "parameters" in done.out
+    config = json.loads((home / "runs/simple/config.json").read_text())
+    assert config["settings"]["seed"] == 43
+    assert not (home / "runs/simple/results.json").exists()
+    assert len((home / "runs/simple/metrics.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("--seed", "1"),
+        ("--learning-rate", "0.1"),
+        ("--batch-size", "8"),
+        ("--train-size", "48"),
+        ("--dataset", "mnist"),
+        ("--eval-every", "3"),
+    ],
+    ids=lambda changed: changed[0],
+)
+def test_other_settings_are_refused(changed, workshop, call):
+    before = contents(workshop.path)
+    done = call("train", "simple", *SETTINGS, "--epochs", "1", "--name", "simple", *changed, cwd=workshop.path)
+    assert_refused(done, 2)
+    assert changed[0] in done.err
+    assert "--overwrite" in done.err
+    assert contents(workshop.path) == before
+
+
+def test_fewer_epochs_and_another_preset_are_refused(workshop, call):
+    before = contents(workshop.path)
+    done = call("train", "vardeq", *SETTINGS, "--epochs", "1", "--name", "simple", cwd=workshop.path)
+    assert_refused(done, 2)
+    assert "vardeq" in done.err
+    assert contents(workshop.path) == before
+
+
+def test_out_of_time_ends_well_and_says_how_to_go_on(workshop, tmp_path):
+    home = workshop.copy(tmp_path / "copy")
+    settings = (*SETTINGS, "--epochs", "50", "--name", "simple", "--max-minutes", "0.0001")
+    done = succeeds("train", "simple", *settings, cwd=home)
+    assert "the same command continues" in done.err
+    last = max(int(path.name) for path in (home / "runs/simple/checkpoints").iterdir())
+    assert 2 < last < 100
+
+
+def test_other_images_than_before_are_refused(workshop, tmp_path, call):
+    home = workshop.copy(tmp_path / "copy")
+    images = (home / "tiny.npz").read_bytes()
+    before = contents(home / "runs")
+    write_images(home / "tiny.npz", train=48, val=16, test=15)
+    assert (home / "tiny.npz").read_bytes() != images
+    assert_refused(call("train", "simple", *SETTINGS, "--epochs", "1", "--name", "simple", cwd=home), 2)
+    assert_refused(call("eval", "simple", cwd=home), 3)
+    assert contents(home / "runs") == before

@@ -1,0 +1,116 @@
+"""Arguments that make no sense: one line that says so, the right exit code, nothing written."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import SETTINGS, write_images
+from tests.cli.program import assert_refused, contents, nf
+
+SMALL = ("--dataset", "tiny.npz", "--smoke")
+
+USAGE = [
+    ("train", "nonsense"),
+    ("train", "SIMPLE"),
+    ("train", ""),
+    ("train", "simple", "--epochs", "0"),
+    ("train", "simple", "--epochs", "abc"),
+    ("train", "simple", "--epochs", "1.5"),
+    ("train", "simple", "--batch-size", "-1"),
+    ("train", "simple", "--eval-every", "0"),
+    ("train", "simple", "--train-size", "0"),
+    ("train", "simple", "--seed", "-1"),
+    ("train", "simple", "--seed", "4294967296"),
+    ("train", "simple", "--learning-rate", "0"),
+    ("train", "simple", "--learning-rate", "nan"),
+    ("train", "simple", "--learning-rate", "inf"),
+    ("train", "simple", "--learning-rate-decay", "1.1"),
+    ("train", "simple", "--learning-rate-floor", "1"),
+    ("train", "simple", "--clip-norm", "-1"),
+    ("train", "simple", "--checkpoint-minutes", "0"),
+    ("train", "simple", "--max-minutes", "-1"),
+    ("train", "simple", "--max-minutes", "nan"),
+    ("train", "simple", "--devices", "0"),
+    ("train", "simple", "--dataset", ""),
+    ("train", "simple", "--dataset", "nowhere"),
+    ("train", "simple", *SMALL, "--batch-size", "49"),
+    ("train", "simple", *SMALL, "--batch-size", "16", "--train-size", "49"),
+    ("train", "simple", *SMALL, "--batch-size", "16", "--train-size", "32", "--val-size", "17"),
+    ("train", "multiscale", "--dataset", "odd.npz", "--batch-size", "4"),
+    ("eval", "simple", "--importance-samples", "0"),
+    ("eval", "simple", "--limit", "0"),
+    ("eval", "simple", "--batch-size", "0"),
+    ("eval", "simple", "--seed", "-1"),
+    ("eval", "simple", "--split", "nonsense"),
+    ("eval", "simple", "--split", ""),
+    ("eval", "simple", "--split", "val,"),
+    ("eval", "simple", "--save-per-image", "each.txt"),
+    ("compare", "--format", "nonsense"),
+]
+
+NAMES = ["..", ".", "", "../outside", "/etc", "/etc/passwd", "a/b", "a b", ".hidden", "größe", "-x", "x" * 101, "a\nb"]
+
+
+@pytest.fixture
+def empty(tmp_path):
+    write_images(tmp_path / "tiny.npz")
+    write_images(tmp_path / "odd.npz", side=27, train=8, val=4, test=4)
+    return tmp_path
+
+
+@pytest.mark.parametrize("arguments", USAGE, ids=lambda arguments: " ".join(arguments))
+def test_usage(arguments, empty, call):
+    before = contents(empty)
+    # What should have been refused must not train for hours.
+    harmless = ("--dry-run",) if arguments[0] == "train" else ()
+    assert_refused(call(*arguments, *harmless, cwd=empty), 2)
+    assert contents(empty) == before
+
+
+def test_a_wrong_value_is_repeated_to_the_user(empty, call):
+    assert "abc" in call("train", "simple", "--epochs", "abc", cwd=empty).err
+    assert "1.5" in call("sample", "--num", "1.5", cwd=empty).err
+
+
+def test_sizes_that_cannot_be_squeezed_are_named(empty, call):
+    done = call("train", "multiscale", "--dataset", "odd.npz", "--batch-size", "4", cwd=empty)
+    assert "27x27" in done.err
+    assert "multiples of 4" in done.err
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("command", ["train", "eval", "compare"])
+def test_names_that_are_none(command, name, empty, call):
+    before = contents(empty)
+    words = ("train", "simple", *SMALL, "--name", name) if command == "train" else (command, "--", name)
+    done = call(*words, cwd=empty)
+    assert_refused(done, 2)
+    assert len(done.err) < 500
+    assert contents(empty) == before
+
+
+@pytest.mark.parametrize("command", ["eval", "sample", "interpolate", "inspect-dequant", "compare"])
+def test_no_run_at_all(command, empty, call):
+    done = call(command, cwd=empty)
+    assert_refused(done, 3)
+    assert "nf train" in done.err
+    assert_refused(call(command, "nothere", cwd=empty), 3)
+    assert_refused(call(command, "--runs-dir", "tiny.npz", cwd=empty), 3)
+
+
+@pytest.mark.parametrize("place", ["tiny.npz", "tiny.npz/below", "/proc/nowhere", "/dev/null"])
+def test_runs_cannot_be_made_there(place, empty, call):
+    before = contents(empty)
+    words = ("train", "simple", *SETTINGS, "--epochs", "1", "--runs-dir", place)
+    assert_refused(call(*words, cwd=empty), 1)
+    assert contents(empty) == before
+
+
+@pytest.mark.parametrize("place", ["nonsense", "tiny.npz", "/proc/1/fd/x", "a\nb", "x" * 300])
+def test_nonsense_in_the_environment(place, empty):
+    assert_refused(nf("compare", cwd=empty, NF_RUNS_DIR=place), 3)
+
+
+def test_many_devices_are_refused_at_once(empty):
+    words = ("train", "simple", *SETTINGS, "--devices", "100000", "--batch-size", "100000")
+    assert_refused(nf(*words, cwd=empty, timeout=20, JAX_NUM_CPU_DEVICES=None), 2)
