@@ -176,7 +176,7 @@ def test_other_settings_are_refused(undisturbed: TrainConfig, name: str, value: 
 
 
 def test_fewer_epochs_are_refused(undisturbed: TrainConfig) -> None:
-    with pytest.raises(UsageError, match="2 epochs, and 1 are fewer"):
+    with pytest.raises(UsageError, match="--epochs 2, and 1 is fewer"):
         train(replace(undisturbed, epochs=1))
 
 
