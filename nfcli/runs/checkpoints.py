@@ -22,10 +22,9 @@ from typing import Any
 
 from nfcli.errors import CheckpointError, NFError, WriteError
 from nfcli.runs.fields import COUNT, INDEX, NUMBER, OBJECT, POSITIVE, Check, check_fields, optional
-from nfcli.runs.files import read_json, write_error, write_json
+from nfcli.runs.files import STAGING, read_json, write_error, write_json
 
 KEEP_LATEST = 2
-STAGING = ".saving-"
 STEP = re.compile(r"[0-9]{8,}")
 
 META: dict[str, Check] = {

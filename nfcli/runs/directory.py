@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import RunError, UsageError
-from nfcli.runs.fields import COUNT, FLAG, FRACTION, INDEX, SHAPE, TEXT, Check, check_fields
-from nfcli.runs.files import parse_json, read_json, read_text, write_error, write_json, write_text
+from nfcli.runs.fields import COUNT, FLAG, FRACTION, INDEX, OBJECT, SHAPE, TEXT, Check, check_fields
+from nfcli.runs.files import STAGING, parse_json, read_json, read_text, remove_tree, write_error, write_json, write_text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
 
@@ -29,7 +29,17 @@ CONFIG: dict[str, Check] = {
     "data.name": TEXT,
     "data.source": TEXT,
     "data.fingerprint": TEXT,
+    "versions": OBJECT,
+    "device": OBJECT,
+    "continued": ("a list of versions and devices", lambda value: _is_history(value)),
 }
+
+
+def _is_history(value: Any) -> bool:
+    try:
+        return all(isinstance(entry[name], dict) for entry in value for name in ("versions", "device"))
+    except (TypeError, KeyError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,12 @@ class RunDir:
                 os.fsync(file.fileno())
         except OSError as error:
             raise write_error(path, error) from error
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written. Call with the lock held."""
+        leftovers = [*self.path.glob(".*.tmp"), *self.checkpoints.glob(f"{STAGING}*")]
+        for path in leftovers:
+            remove_tree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -16,6 +16,9 @@ from nfcli.errors import NFError, RunError, WriteError
 SCHEMA_VERSION = 1
 MAX_BYTES = 64 * 2**20
 
+STAGING = ".saving-"
+"""Begins the name of a folder that is being written."""
+
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write one JSON object, atomically.

@@ -166,6 +166,7 @@ class _Training:
             "train_bpd": float(state["loss_sum"]) / counted if counted else None,
             "learning_rate": float(self.step.schedule(self.meta.step) * learning_rate_scale(self.recoveries)),
             "skipped_steps": skipped,
+            "recoveries": self.recoveries,
         }
         validated = epoch % self.config.eval_every == 0 or epoch == self.config.epochs
         if validated:

@@ -39,7 +39,7 @@ class Job:
         return self.steps_per_epoch * self.config.epochs
 
     def description(self) -> dict[str, Any]:
-        """What config.json holds: settings, model, data, versions, device."""
+        """What config.json holds; `continued` lists the versions and devices of later starts, where they changed."""
         return {
             "run": self.run.name,
             "settings": self.config.settings(),
@@ -61,6 +61,7 @@ class Job:
             },
             "versions": versions(),
             "device": device_description(self.mesh.size),
+            "continued": [],
         }
 
 
@@ -101,15 +102,33 @@ def enter_run(job: Job, message: Callable[[str], None]) -> bool:
             remove_tree(job.run.path / name)
         for name in ("results.json", "metrics.jsonl", "config.json"):
             (job.run.path / name).unlink(missing_ok=True)
+    job.run.sweep()
     if not job.run.exists():
         job.run.write_config(job.description())
         return False
     known = job.run.config()
     _check_same(job, known)
-    if known["settings"]["epochs"] != job.config.epochs:
-        settings = {**known["settings"], "epochs": job.config.epochs}
-        job.run.write_config({**known, "settings": settings})
+    now = {**known, "settings": {**known["settings"], "epochs": job.config.epochs}}
+    elsewhere = _elsewhere(job, known)
+    if elsewhere is not None:
+        message(f"continuing elsewhere ({elsewhere}): the result will equal an undisturbed run only within rounding")
+        here = {name: job.description()[name] for name in ("versions", "device")}
+        now["continued"] = [*known["continued"], here]
+    if now != known:
+        job.run.write_config(now)
     return True
+
+
+def _elsewhere(job: Job, known: dict[str, Any]) -> str | None:
+    """What differs, in words, from where the run was last trained; None when it continues bit for bit."""
+    before, here = [known, *known["continued"]][-1], job.description()
+    changed = []
+    for part in ("versions", "device"):
+        for name, value in here[part].items():
+            earlier = before[part].get(name, "unknown")
+            if earlier != value:
+                changed.append(f"{name} {earlier} became {value}")
+    return ", ".join(changed) or None
 
 
 def _check_same(job: Job, known: dict[str, Any]) -> None:

@@ -11,7 +11,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Catches signals while training runs; `signum` is None until one came."""
+    """Catches signals while training runs; `signum` is None until one came.
+
+    Python runs a signal's handler only when its main thread is back from compiled code, which may be minutes later. So
+    the signals are read from the wake-up pipe by a thread of their own: the second one ends the process even then.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -19,16 +23,35 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            self._reader, self._writer = os.pipe()
+            os.set_blocking(self._writer, False)
+            self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
+            self._thread.start()
+            self._wakeup = signal.set_wakeup_fd(self._writer)
+            self._previous = {number: signal.signal(number, _do_nothing) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._previous:
+            return
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(self._wakeup)
+        os.close(self._writer)
+        self._thread.join()
+        os.close(self._reader)
 
-    def _receive(self, signum: int, _: FrameType | None) -> None:
-        if self.signum is not None:
-            os._exit(128 + signum)
-        self.signum = signum
+    def _listen(self) -> None:
+        while received := os.read(self._reader, 1):
+            number = received[0]
+            if number not in SIGNALS:
+                continue
+            if self.signum is not None:
+                os._exit(128 + number)
+            self.signum = number
+
+
+def _do_nothing(signum: int, _: FrameType | None) -> None:
+    """A handler must be there for a signal to reach the pipe instead of ending the process."""

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from nfcli.data import load_dataset
-from nfcli.presets import PRESETS, Couplings, Split, Squeeze
+from nfcli.presets import PRESETS
 from nfcli.training.config import TrainConfig
+from tests.tiny import TINY, write_digits
 
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An npz file of the middles of MNIST digits, 8x8: 160 to train, 48 to validate, 48 to test."""
-    mnist = load_dataset("mnist")
-    middle = slice(10, 18)
-    path = tmp_path_factory.mktemp("digits") / "digits.npz"
-    np.savez(
-        path,
-        train=mnist.train.images[:160, middle, middle],
-        val=mnist.val.images[:48, middle, middle],
-        test=mnist.test.images[:48, middle, middle],
-    )
-    return path
+    """160 images to train, 48 to validate, 48 to test."""
+    return write_digits(tmp_path_factory.mktemp("digits") / "digits.npz")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _tiny_preset() -> Iterator[None]:
-    """Preset `tiny`: every kind of layer, compiled in seconds."""
-    layers = (Couplings(1, "checkerboard", 8), Squeeze(), Split(), Couplings(1, "channel", 8))
-    dequantization = Couplings(1, "checkerboard", 8)
-    PRESETS["tiny"] = replace(PRESETS["multiscale"], name="tiny", layers=layers, dequantization=dequantization)
+    PRESETS["tiny"] = TINY
     yield
     del PRESETS["tiny"]
 
