@@ -1,0 +1,140 @@
+"""Time nf beside its peers on this machine: `python -m tests.benchmarks`.
+
+Every contender runs in its own process; all take turns, and medians over the turns are reported. Before that, all must
+give the same loss on the same parameters, images and noise. PyTorch takes part where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTENDERS = ("nf", "course", "torch", "torch-compiled")
+
+# Both ask glibc for memory at every step; keeping it saves page faults, so every contender is told to.
+MEMORY = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": "67108864"}
+
+
+class Worker:
+    """A contender's process."""
+
+    def __init__(self, name: str, preset: str, batch: int) -> None:
+        command = [sys.executable, "-m", "tests.benchmarks.contenders", name, preset, str(batch)]
+        pipe = subprocess.PIPE
+        settings = {**os.environ, **MEMORY}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=settings, stdin=pipe, stdout=pipe, text=True)
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send one request and wait for its answer."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End it."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
+    """All contenders on one preset: losses, images a second of each turn, peak memory."""
+    workers = {name: Worker(name, preset, options.batch) for name in options.contenders}
+    with tempfile.TemporaryDirectory() as folder:
+        common = {"images": 16, "file": str(Path(folder) / "reference.npz")}
+        losses = {"nf": workers["nf"].ask(do="reference", **common)["loss"]}
+        losses |= {name: worker.ask(do="loss", **common)["loss"] for name, worker in workers.items() if name != "nf"}
+    for name, loss in losses.items():
+        if abs(loss - losses["nf"]) > 1e-3:
+            raise RuntimeError(f"{name} has the loss {loss} on preset {preset}, nf has {losses['nf']}")
+    tasks = {
+        "training": {"do": "train", "batch": options.batch, "steps": options.steps},
+        "evaluation": {"do": "evaluate", "images": options.eval_images, "draws": 8},
+    }
+    found: dict[str, Any] = {"losses": losses}
+    for task, request in tasks.items():
+        speeds: dict[str, list[float]] = {name: [] for name in workers}
+        for turn in range(options.repetitions + 1):
+            for name, worker in workers.items():
+                speed = worker.ask(**request)["images_per_second"]
+                if turn:  # the first one compiles
+                    speeds[name].append(speed)
+        found[task] = speeds
+    found["peak_mebibytes"] = {name: worker.ask(do="peak")["mebibytes"] for name, worker in workers.items()}
+    for worker in workers.values():
+        worker.close()
+    return found
+
+
+def table(results: dict[str, Any], contenders: list[str], task: str) -> str:
+    """Medians of images a second, and how much faster nf is, as Markdown."""
+    rows = []
+    for preset, found in results.items():
+        medians = {name: statistics.median(found[task][name]) for name in contenders}
+        ratios = [f"{medians['nf'] / medians[name]:.2f}" for name in contenders if name != "nf"]
+        rows.append([preset, *(f"{medians[name]:.1f}" for name in contenders), *ratios])
+    header = [task, *contenders, *(f"nf / {name}" for name in contenders if name != "nf")]
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
+
+
+def main() -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--presets", nargs="+", default=["simple", "vardeq", "multiscale"])
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="nf is always one of them")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=2, help="steps a turn")
+    parser.add_argument("--eval-images", type=int, default=128, help="images a turn, 8 draws each")
+    parser.add_argument("--repetitions", type=int, default=5, help="turns after the first")
+    parser.add_argument("--output", type=Path, help="also write everything to this JSON file")
+    options = parser.parse_args()
+    known = options.contenders or [name for name in CONTENDERS[:3] if name != "torch" or find_spec("torch")]
+    options.contenders = list(dict.fromkeys(["nf", *known]))
+    results = {}
+    for preset in options.presets:
+        results[preset] = measure(preset, options)
+        print(f"{preset} done", file=sys.stderr, flush=True)
+    for task in ("training", "evaluation"):
+        print(f"{table(results, options.contenders, task)}\n")
+    memory = [
+        [preset, *(f"{found['peak_mebibytes'][name]:,.0f}" for name in options.contenders)]
+        for preset, found in results.items()
+    ]
+    print(tabulate(memory, ["peak MiB", *options.contenders], tablefmt="github", disable_numparse=True))
+    if options.output is not None:
+        described = {"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
+        content = {**described, "versions": _versions(), "batch": options.batch, "presets": results}
+        options.output.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("nfcli", "jax", "jaxlib", "flax", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+if __name__ == "__main__":
+    main()
