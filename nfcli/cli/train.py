@@ -61,6 +61,9 @@ def train(
         float | None, typer.Option(help="Stop cleanly after this long, with exit code 0.", show_default=False)
     ] = None,
     devices: Devices = None,
+    steps_per_dispatch: Annotated[
+        int | None, typer.Option(help="Steps that the host asks for at a time; 1 on CPU, 50 on a GPU by default.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -102,6 +105,7 @@ def train(
         checkpoint_minutes=checkpoint_minutes,
         max_minutes=max_minutes,
         devices=devices,
+        steps_per_dispatch=steps_per_dispatch,
         **{**(SMOKE if smoke else {}), **given},
     )
     runtime.prepare(devices)

@@ -24,6 +24,7 @@ class Clock:
         self._earlier = meta
         self._running_since: float | None = None
         self._first_start: float | None = None
+        self._from_step, self._stepping_before = meta.step, 0.0
         self._stepping = 0.0
         self._images = 0
         self._row_mark = (0.0, 0, self._born)
@@ -44,6 +45,10 @@ class Clock:
         if self._running_since is None:
             self._running_since = time.monotonic()
             self._first_start = self._first_start or self._running_since
+
+    def go_back(self, step: int) -> None:
+        """Training begins again after an earlier step: estimates count from here."""
+        self._from_step, self._stepping_before, self._first_start = step, self._stepping, time.monotonic()
 
     def pause(self) -> None:
         """Something else than training steps begins. The caller has waited for the last step."""
@@ -81,9 +86,10 @@ class Clock:
         now = time.monotonic()
         stepping = self._stepping + (now - self._running_since if self._running_since is not None else 0.0)
         total = self.config.epochs * self.steps_per_epoch
-        # The step under way is counted in `_images` already. Compilation is over, and left out.
-        done = max(1, self._images // self.config.batch_size - 1)
+        # Of steps known to be done: those under way are counted in `_images` already. And without compilation.
+        done = max(1, meta.step - self._from_step)
         per_step = (now - (self._first_start or now)) / done
+        stepping -= self._stepping_before
         return Progress(
             step=meta.step,
             total_steps=total,

@@ -15,6 +15,7 @@ SMOKE = {"epochs": 2, "batch_size": 32, "eval_every": 1, "train_size": 2560, "va
 """Settings of --smoke, wherever the user said nothing else."""
 
 OPERATIONAL = {"epochs", "runs_dir", "name", "overwrite", "devices", "checkpoint_minutes", "max_minutes"}
+OPERATIONAL |= {"steps_per_dispatch"}
 """Settings that may differ when a run is continued."""
 
 
@@ -41,6 +42,7 @@ class TrainConfig:
         devices: How many devices share a batch; None for automatic.
         checkpoint_minutes: Minutes between checkpoints, besides the one at each validation.
         max_minutes: Stop cleanly after this long; None for never.
+        steps_per_dispatch: Steps that the host asks for at a time; None for 1 on CPU and 50 elsewhere.
     """
 
     preset: str
@@ -62,12 +64,13 @@ class TrainConfig:
     devices: int | None = None
     checkpoint_minutes: float = 5.0
     max_minutes: float | None = None
+    steps_per_dispatch: int | None = None
 
     def __post_init__(self) -> None:
         get_preset(self.preset)
         for name in ("epochs", "batch_size", "eval_every"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("train_size", "val_size", "devices"):
+        for name in ("train_size", "val_size", "devices", "steps_per_dispatch"):
             _require(getattr(self, name) is None or getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("learning_rate", "learning_rate_floor", "clip_norm", "checkpoint_minutes"):
             value = getattr(self, name)

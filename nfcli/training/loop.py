@@ -17,6 +17,7 @@ from nfcli.evaluation.statistics import summarize
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
 from nfcli.training.clock import Clock
 from nfcli.training.config import TrainConfig
+from nfcli.training.dispatch import make_dispatch
 from nfcli.training.order import epoch_order
 from nfcli.training.reporter import Reporter
 from nfcli.training.setup import Job, enter_run, prepare_job
@@ -87,6 +88,7 @@ class _Training:
         self.job, self.config, self.reporter, self.stop = job, job.config, reporter, stop
         self.checkpoints = Checkpoints(job.run.checkpoints, reporter.warning)
         self.step = TrainStep(job.model, self.config, job.steps_per_epoch, job.mesh)
+        self.dispatch = make_dispatch(self.step, job.train.images, self.config.steps_per_dispatch)
         self.evaluator = BoundEvaluator(job.model, self.config.batch_size, devices=self.config.devices)
         self.meta = CheckpointMeta(step=0, steps_per_epoch=job.steps_per_epoch)
         self.leaving = False
@@ -122,7 +124,7 @@ class _Training:
             self.recoveries = int(state["recoveries"])
             self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
         self._forget_later_rows()
-        self.step.compile(state)
+        self.dispatch.compile(state)
         self.clock.start()
         return state
 
@@ -134,16 +136,17 @@ class _Training:
         steps, batch = self.job.steps_per_epoch, self.config.batch_size
         order = epoch_order(self.config.seed, epoch, len(self.job.train))
         pending: tuple[Array, Array] | None = None
-        for position in range(self.meta.step - epoch * steps, steps):
-            chosen = order[position * batch : (position + 1) * batch]
-            state, news = self.step(state, self.job.train.images[chosen])
-            self.meta = replace(self.meta, step=self.meta.step + 1)
-            self.clock.count(batch)
-            # The step before is looked at while this one runs: waiting for this one would leave the device idle.
+        for position in range(self.meta.step - epoch * steps, steps, self.dispatch.per_dispatch):
+            following = min(position + self.dispatch.per_dispatch, steps)
+            chosen = order[position * batch : following * batch].reshape(-1, batch)
+            state, news = self.dispatch(state, chosen)
+            # What came before is looked at while this runs: waiting for this would leave the device idle.
             if pending is not None:
-                self._look_at(pending, self.meta.step - 1)
+                self._look_at(pending, self.meta.step)
             pending = news
-            if position + 1 < steps and (self._asked_to_leave() or self.clock.checkpoint_due):
+            self.meta = replace(self.meta, step=self.meta.step + len(chosen))
+            self.clock.count(chosen.size)
+            if following < steps and (self._asked_to_leave() or self.clock.checkpoint_due):
                 self._save(state)
                 if self.leaving:
                     return state
@@ -221,6 +224,9 @@ class _Training:
             f"(recovery {self.recoveries} of {RECOVERIES})"
         )
         self._forget_later_rows()
+        self.clock.pause()
+        self.clock.go_back(self.meta.step)
+        self.clock.start()
         return self.step.place({**fresh, "recoveries": np.int32(self.recoveries)})
 
     def _result(self) -> TrainResult:

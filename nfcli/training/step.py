@@ -60,7 +60,7 @@ class TrainStep:
         self.schedule = learning_rate_schedule(config, steps_per_epoch)
         self.optimizer = make_optimizer(config, steps_per_epoch)
         self._compiled: Any = jax.jit(
-            self._step,
+            self.map_state,
             donate_argnums=0,
             in_shardings=(replicated(mesh), batched(mesh)),
             out_shardings=(replicated(mesh), replicated(mesh)),
@@ -101,7 +101,8 @@ class TrainStep:
         result: tuple[State, tuple[Array, Array]] = self._compiled(state, jax.device_put(images, batched(self.mesh)))
         return result
 
-    def _step(self, state: State, images: Array) -> tuple[State, tuple[Array, Array]]:
+    def map_state(self, state: State, images: Array) -> tuple[State, tuple[Array, Array]]:
+        """The step itself, not compiled; arguments and results as of a call."""
         key = jax.random.fold_in(stream(self.config.seed, Purpose.TRAINING), state["step"])
         keys = indexed_keys(key, jnp.arange(images.shape[0]))
         loss, gradient = jax.value_and_grad(self._loss)(state["parameters"], images, keys)

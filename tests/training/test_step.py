@@ -91,7 +91,7 @@ def test_a_run_that_stays_bad_gives_up(configure: Configure, monkeypatch: pytest
 
 def test_a_run_recovers_with_a_smaller_learning_rate(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
-    real = TrainStep._step
+    real = TrainStep.map_state
 
     def fragile(self: TrainStep, state: dict, images: jax.Array) -> tuple:
         """Bad from the second epoch on, until the learning rate has been halved."""
@@ -102,7 +102,7 @@ def test_a_run_recovers_with_a_smaller_learning_rate(configure: Configure, monke
         kept = jax.tree.map(lambda new, old: jnp.where(bad, old, new), following["parameters"], state["parameters"])
         return {**following, "parameters": kept}, news
 
-    monkeypatch.setattr(TrainStep, "_step", fragile)
+    monkeypatch.setattr(TrainStep, "map_state", fragile)
     reporter = Warnings()
     result = train(configure(), reporter)
     assert result.finished
