@@ -1,0 +1,100 @@
+"""How steps reach the devices.
+
+On CPU one at a time, its images copied from the host: a convolution's gradient inside a loop is compiled to naive code
+there (jax issue 12868). On an accelerator many at a time, with all images resident: a step there is shorter than the
+host needs to ask for the next one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nfcli.devices import batched, replicated
+from nfcli.training.step import State, TrainStep
+
+News = tuple[Array, Array]
+"""Loss of the last step, and how many of the latest steps were skipped in a row."""
+
+STEPS_PER_DISPATCH = 50
+"""On an accelerator. Signals and time limits are looked at between two dispatches."""
+
+LARGEST_RESIDENT = 4 * 2**30
+"""Bytes of images; more of them stay on the host."""
+
+
+class OneByOne:
+    """A step a dispatch.
+
+    Args:
+        step: Of the run.
+        images: (N, H, W, C) integers on the host.
+    """
+
+    per_dispatch = 1
+
+    def __init__(self, step: TrainStep, images: np.ndarray) -> None:
+        self.step, self.images = step, images
+
+    def compile(self, state: State) -> None:
+        """Compile before the clock starts."""
+        self.step.compile(state)
+
+    def __call__(self, state: State, chosen: np.ndarray) -> tuple[State, News]:
+        """One step on the images of indices `chosen`, (1, batch); the state that was given is used up."""
+        return self.step(state, self.images[chosen[0]])
+
+
+class ManyAtOnce:
+    """Up to `per_dispatch` steps in one call, on images that live on every device.
+
+    The number of steps is an argument of one program, so results do not depend on how an epoch is cut into calls.
+    """
+
+    def __init__(self, step: TrainStep, images: np.ndarray, per_dispatch: int) -> None:
+        self.step, self.per_dispatch = step, per_dispatch
+        everywhere = replicated(step.mesh)
+        self.images = jax.device_put(images, everywhere)
+        self._compiled: Any = jax.jit(
+            self._steps, donate_argnums=0, in_shardings=everywhere, out_shardings=(everywhere, everywhere)
+        )
+
+    def compile(self, state: State) -> None:
+        """Compile before the clock starts."""
+        self._compiled = self._compiled.lower(state, self.images, *self._arguments(np.zeros((0, 0), int))).compile()
+
+    def __call__(self, state: State, chosen: np.ndarray) -> tuple[State, News]:
+        """Steps on the images of indices `chosen`, (steps, batch); the state that was given is used up."""
+        result: tuple[State, News] = self._compiled(state, self.images, *self._arguments(chosen))
+        return result
+
+    def _arguments(self, chosen: np.ndarray) -> tuple[Array, Array]:
+        order = np.zeros((self.per_dispatch, self.step.config.batch_size), np.int32)
+        order[: len(chosen), : chosen.shape[1]] = chosen
+        arguments: tuple[Array, Array] = jax.device_put((order, np.int32(len(chosen))), replicated(self.step.mesh))
+        return arguments
+
+    def _steps(self, state: State, images: Array, order: Array, count: Array) -> tuple[State, News]:
+        def body(index: Array, carry: tuple[State, News]) -> tuple[State, News]:
+            batch = jax.lax.with_sharding_constraint(images[order[index]], batched(self.step.mesh))
+            return self.step.map_state(carry[0], batch)
+
+        return jax.lax.fori_loop(0, count, body, (state, (jnp.float32(0), jnp.int32(0))))
+
+
+def make_dispatch(step: TrainStep, images: np.ndarray, per_dispatch: int | None) -> OneByOne | ManyAtOnce:
+    """The way that fits the platform and the images.
+
+    Args:
+        step: Of the run.
+        images: (N, H, W, C) integers.
+        per_dispatch: Steps a dispatch; None for automatic.
+    """
+    if per_dispatch is None:
+        accelerated = step.mesh.devices.flat[0].platform != "cpu" and images.nbytes <= LARGEST_RESIDENT
+        per_dispatch = STEPS_PER_DISPATCH if accelerated else 1
+    return OneByOne(step, images) if per_dispatch == 1 else ManyAtOnce(step, images, per_dispatch)

@@ -1,0 +1,71 @@
+"""Many steps a dispatch: the same run as one by one, however it is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nfcli.errors import UsageError
+from nfcli.training.config import TrainConfig
+from nfcli.training.dispatch import ManyAtOnce, OneByOne, make_dispatch
+from nfcli.training.loop import train
+from nfcli.training.setup import prepare_job
+from nfcli.training.step import TrainStep
+from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
+
+Configure = Callable[..., TrainConfig]
+
+
+def test_many_at_once_is_the_same_within_rounding(configure: Configure) -> None:
+    """5 steps an epoch: whole epochs at once, in pieces of 2, 2 and 1, and one by one."""
+    train(configure(name="single", steps_per_dispatch=1))
+    single = rows(configure(name="single"))
+    for per_dispatch in (2, 50):
+        config = configure(name=f"by-{per_dispatch}", steps_per_dispatch=per_dispatch)
+        train(config)
+        for mine, theirs in zip(rows(config), single, strict=True):
+            assert mine["train_bpd"] == pytest.approx(theirs["train_bpd"], abs=1e-5)
+            assert mine["val_bpd"] == pytest.approx(theirs["val_bpd"], abs=1e-4)
+
+
+def test_how_an_epoch_is_cut_changes_nothing(configure: Configure) -> None:
+    """Bit for bit: also when a run is cut off within an epoch and goes on from there."""
+    whole = configure(name="whole", steps_per_dispatch=3)
+    train(whole)
+    config = configure(steps_per_dispatch=3, checkpoint_minutes=1e-9)
+    assert train(replace(config, max_minutes=1e-9)).steps == 3
+    with pytest.raises(Crash):
+        train(config, CrashAt(8))
+    assert train(config).finished
+    assert rows(config) == rows(whole)
+    assert_same_state(final_state(config), final_state(whole))
+
+
+def test_on_cpu_steps_go_one_by_one(configure: Configure) -> None:
+    job = prepare_job(configure())
+    step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh)
+    assert isinstance(make_dispatch(step, job.train.images, None), OneByOne)
+    assert isinstance(make_dispatch(step, job.train.images, 4), ManyAtOnce)
+
+
+def test_images_are_those_of_the_order(configure: Configure) -> None:
+    """A dispatch of steps 1 and 2 equals the two steps on these images."""
+    job = prepare_job(configure(devices=2))
+    step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh)
+    chosen = np.random.default_rng(0).permutation(160)[:64].reshape(2, 32)
+    many = ManyAtOnce(step, job.train.images, 4)
+    many.compile(step.init())
+    together, (loss, _) = many(step.init(), chosen)
+    apart = step.init()
+    for indices in chosen:
+        apart, (last, _) = step(apart, job.train.images[indices])
+    assert float(loss) == pytest.approx(float(last), rel=1e-5)
+    assert int(together["step"]) == int(apart["step"]) == 2
+
+
+def test_none_at_a_time_is_refused(configure: Configure) -> None:
+    with pytest.raises(UsageError, match="--steps-per-dispatch 0"):
+        configure(steps_per_dispatch=0)
