@@ -61,6 +61,9 @@ def train(
         float | None, typer.Option(help="Stop cleanly after this long, with exit code 0.", show_default=False)
     ] = None,
     devices: Devices = None,
+    network_dtype: Annotated[
+        str, typer.Option(help="Of the coupling networks in training: float32, or bfloat16, which is faster on GPUs.")
+    ] = DEFAULTS.network_dtype,
     steps_per_dispatch: Annotated[
         int | None, typer.Option(help="Steps that the host asks for at a time; 1 on CPU, 50 on a GPU by default.")
     ] = None,
@@ -97,6 +100,7 @@ def train(
         learning_rate_decay=learning_rate_decay,
         learning_rate_floor=learning_rate_floor,
         clip_norm=clip_norm,
+        network_dtype=network_dtype,
         seed=seed,
         name=name,
         runs_dir=runs_dir,

@@ -26,6 +26,7 @@ class AffineCoupling(Bijection):
         invert: Swap the halves.
         hidden: Channels of the network.
         context_channels: Channels of the context that `forward` and `inverse` get, 0 for none.
+        network_dtype: What the network computes in; None for the type of the input. All else keeps that type.
         weights: Source of the initial weights. The layer starts as the identity.
     """
 
@@ -37,11 +38,14 @@ class AffineCoupling(Bijection):
         invert: bool,
         hidden: int,
         context_channels: int = 0,
+        network_dtype: jnp.dtype | None = None,
         weights: Weights,
     ) -> None:
         channels = shape[-1]
         self.shape, self.mask, self.invert = shape, mask, invert
-        self.network = GatedConvNet(channels + context_channels, hidden, 2 * channels, weights=weights)
+        self.network = GatedConvNet(
+            channels + context_channels, hidden, 2 * channels, weights=weights, dtype=network_dtype
+        )
         self.scaling_factor = nnx.Param(zeros(channels))
 
     def forward(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:

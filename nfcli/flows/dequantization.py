@@ -149,6 +149,7 @@ class VariationalDequantization(UniformDequantization):
         couplings: Number of coupling layers.
         hidden: Channels of their networks.
         levels, alpha: As for uniform noise.
+        network_dtype: What the networks compute in; None for the type of the noise.
         weights: Source of the initial weights.
     """
 
@@ -160,6 +161,7 @@ class VariationalDequantization(UniformDequantization):
         hidden: int,
         levels: int = 256,
         alpha: float = ALPHA,
+        network_dtype: jnp.dtype | None = None,
         weights: Weights,
     ) -> None:
         super().__init__(levels=levels, alpha=alpha)
@@ -171,6 +173,7 @@ class VariationalDequantization(UniformDequantization):
                     invert=bool(index % 2),
                     hidden=hidden,
                     context_channels=shape[-1],
+                    network_dtype=network_dtype,
                     weights=weights,
                 )
                 for index in range(couplings)

@@ -26,7 +26,14 @@ from nfcli.presets import Squeeze as SqueezeSpec
 Parameters = dict[str, Any]
 
 
-def build(preset: Preset, shape: Shape, *, levels: int = 256, alpha: float = ALPHA) -> FlowModel:
+def build(
+    preset: Preset,
+    shape: Shape,
+    *,
+    levels: int = 256,
+    alpha: float = ALPHA,
+    network_dtype: jnp.dtype | None = None,
+) -> FlowModel:
     """The model of a preset for images of one shape.
 
     Args:
@@ -34,11 +41,13 @@ def build(preset: Preset, shape: Shape, *, levels: int = 256, alpha: float = ALP
         shape: (H, W, C).
         levels: Number of values of a pixel, 2 to 256.
         alpha: Squash of the logit transform.
+        network_dtype: What the networks inside coupling layers compute in, such as bfloat16; None for the type of the
+            parameters. Dequantization, the couplings' affine maps, log-determinants and the prior keep that type.
 
     Raises:
         UsageError: The preset cannot take images of this shape.
     """
-    return FlowModel(preset, shape, levels=levels, alpha=alpha)
+    return FlowModel(preset, shape, levels=levels, alpha=alpha, network_dtype=network_dtype)
 
 
 class FlowModel:
@@ -51,14 +60,27 @@ class FlowModel:
         num_parameters: Number of scalars to learn.
     """
 
-    def __init__(self, preset: Preset, shape: Shape, *, levels: int = 256, alpha: float = ALPHA) -> None:
+    def __init__(
+        self,
+        preset: Preset,
+        shape: Shape,
+        *,
+        levels: int = 256,
+        alpha: float = ALPHA,
+        network_dtype: jnp.dtype | None = None,
+    ) -> None:
         self.preset, self.shape, self.levels, self.alpha = preset, shape, levels, alpha
+        self.network_dtype = network_dtype
         self.dimensions = math.prod(shape)
         weights = Weights()
         self._graph, self._state = nnx.split(self._make(weights))
         self._random_numbers = weights.drawn
         self.num_parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._state))
         self.latent_shapes = preset.latent_shapes(shape)
+
+    def with_network_dtype(self, dtype: jnp.dtype | None) -> FlowModel:
+        """The same model, of the same parameters, whose networks compute in another type."""
+        return FlowModel(self.preset, self.shape, levels=self.levels, alpha=self.alpha, network_dtype=dtype)
 
     def init(self, key: Array) -> Parameters:
         """Fresh parameters from one random key; the same key gives the same parameters."""
@@ -144,13 +166,17 @@ class FlowModel:
                 hidden=spec.hidden,
                 levels=self.levels,
                 alpha=self.alpha,
+                network_dtype=self.network_dtype,
                 weights=weights,
             )
         )
-        return Flow(dequantization, MultiscaleTransform(_make_levels(self.preset, self.shape, weights)))
+        levels = _make_levels(self.preset, self.shape, weights, self.network_dtype)
+        return Flow(dequantization, MultiscaleTransform(levels))
 
 
-def _make_levels(preset: Preset, shape: Shape, weights: Weights) -> list[list[Bijection]]:
+def _make_levels(
+    preset: Preset, shape: Shape, weights: Weights, network_dtype: jnp.dtype | None
+) -> list[list[Bijection]]:
     height, width, channels = shape
     levels: list[list[Bijection]] = [[]]
     for layer in preset.layers:
@@ -161,6 +187,7 @@ def _make_levels(preset: Preset, shape: Shape, weights: Weights) -> list[list[Bi
                     mask=layer.mask,
                     invert=bool(index % 2),
                     hidden=layer.hidden,
+                    network_dtype=network_dtype,
                     weights=weights,
                 )
                 for index in range(layer.count)

@@ -40,8 +40,10 @@ class Conv(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """(B, H, W, inputs) to (B, H, W, outputs)."""
         layout = ("NHWC", "HWIO", "NHWC")
-        y = jax.lax.conv_general_dilated(x, self.kernel[...], (1, 1), "SAME", dimension_numbers=layout)
-        return y + self.bias[...][None, None, None, :]
+        kernel = self.kernel[...].astype(x.dtype)
+        y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+        # Added in the bias's own type: its gradient is a sum over all pixels, which half precision would lose.
+        return (y + self.bias[...][None, None, None, :]).astype(x.dtype)
 
 
 class LayerNorm(nnx.Module):
@@ -52,11 +54,13 @@ class LayerNorm(nnx.Module):
         self.bias = nnx.Param(zeros(channels))
 
     def __call__(self, x: Array) -> Array:
-        """(B, H, W, channels) to the same."""
+        """(B, H, W, channels) to the same; moments are taken in at least float32."""
+        dtype = x.dtype
+        x = x.astype(jnp.promote_types(dtype, jnp.float32))
         mean = jnp.mean(x, axis=-1, keepdims=True)
         variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True) - jnp.square(mean)
         scale = jax.lax.rsqrt(jnp.maximum(variance, 0) + 1e-6) * self.scale[...][None, None, None, :]
-        return (x - mean) * scale + self.bias[...][None, None, None, :]
+        return ((x - mean) * scale + self.bias[...][None, None, None, :]).astype(dtype)
 
 
 class GatedBlock(nnx.Module):
@@ -82,9 +86,21 @@ class GatedConvNet(nnx.Module):
         outputs: Channels of the output.
         weights: Source of the initial weights (LeCun normal).
         blocks: Number of gated blocks.
+        dtype: What is computed in, such as bfloat16; None for the type of the input. Parameters, input and output keep
+            their type.
     """
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, *, weights: Weights, blocks: int = 3) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        *,
+        weights: Weights,
+        blocks: int = 3,
+        dtype: jnp.dtype | None = None,
+    ) -> None:
+        self.dtype = dtype
         self.conv_in = Conv(inputs, hidden, 3, weights=weights)
         self.blocks = nnx.List([GatedBlock(hidden, weights=weights) for _ in range(blocks)])
         self.norms = nnx.List([LayerNorm(hidden) for _ in range(blocks)])
@@ -92,7 +108,8 @@ class GatedConvNet(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, inputs) to (B, H, W, outputs)."""
-        x = self.conv_in(x)
+        outside = x.dtype
+        x = self.conv_in(x.astype(self.dtype or outside))
         for block, norm in zip(self.blocks, self.norms, strict=True):
             x = norm(block(x))
-        return self.conv_out(concat_elu(x))
+        return self.conv_out(concat_elu(x)).astype(outside)

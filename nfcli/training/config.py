@@ -35,6 +35,8 @@ class TrainConfig:
         clip_norm: Gradients longer than this, in bits per dimension, are shortened to it.
         eval_every: Epochs between validations; the last epoch is always validated.
         train_size, val_size: Use the first N images of the split; None for all.
+        network_dtype: What the networks inside coupling layers compute in, "float32" or "bfloat16"; all else is
+            float32, and so is every evaluation.
         seed: Of everything random.
         smoke: Use the preset's narrow twin.
         runs_dir: Where the run directory is made.
@@ -57,6 +59,7 @@ class TrainConfig:
     eval_every: int = 5
     train_size: int | None = None
     val_size: int | None = None
+    network_dtype: str = "float32"
     seed: int = 42
     smoke: bool = False
     runs_dir: Path = Path("runs")
@@ -79,6 +82,8 @@ class TrainConfig:
         _require(floor <= rate, "learning_rate_floor", floor, f"at most the --learning-rate of {rate:g}")
         _require(0 < self.learning_rate_decay <= 1, "learning_rate_decay", self.learning_rate_decay, "in (0, 1]")
         _require(self.max_minutes is None or self.max_minutes > 0, "max_minutes", self.max_minutes, "positive")
+        dtype = self.network_dtype
+        _require(dtype in ("float32", "bfloat16"), "network_dtype", dtype, "float32 or bfloat16")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2^32 - 1")
 
     def run_name(self, dataset_name: str) -> str:

@@ -55,7 +55,9 @@ class TrainStep:
     """
 
     def __init__(self, model: FlowModel, config: TrainConfig, steps_per_epoch: int, mesh: Mesh) -> None:
-        self.model, self.config, self.mesh = model, config, mesh
+        in_half = config.network_dtype == "bfloat16"
+        self.model = model.with_network_dtype(jnp.dtype(jnp.bfloat16)) if in_half else model
+        self.config, self.mesh = config, mesh
         self.steps_per_epoch = steps_per_epoch
         self.schedule = learning_rate_schedule(config, steps_per_epoch)
         self.optimizer = make_optimizer(config, steps_per_epoch)

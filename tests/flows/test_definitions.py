@@ -15,9 +15,9 @@ from nfcli.flows.networks import GatedConvNet, concat_elu
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import Squeeze, split_channels
 from nfcli.flows.weights import Weights
-from nfcli.presets import Couplings, Preset
+from nfcli.presets import Couplings, Preset, get_preset
 from tests.flows import reference
-from tests.flows.checks import check_prior
+from tests.flows.checks import QUICK_COMPILATION, check_prior
 from tests.flows.layers import LAYERS
 from tests.flows.parameters import randomized
 
@@ -147,3 +147,28 @@ def test_fresh_kernels_are_lecun_normal():
 def test_prior():
     check_prior()
     assert float(standard_normal_log_prob(jnp.zeros((1, 2, 3, 1)))[0]) == pytest.approx(-3 * np.log(2 * np.pi))
+
+
+def test_networks_in_half_precision_change_little():
+    """The bound moves by less than a thousandth of itself, parameters and outputs stay float32, and gradients flow."""
+    model = build(get_preset("multiscale", smoke=True), (8, 8, 1))
+    half = model.with_network_dtype(jnp.dtype(jnp.bfloat16))
+    generator = np.random.default_rng(0)
+    fresh = model.init(jax.random.key(0))
+    parameters = jax.tree.map(lambda leaf: leaf + generator.normal(0, 0.02, leaf.shape).astype(np.float32), fresh)
+    images = np.clip(generator.normal(0, 90, (256, 8, 8, 1)), 0, 255).astype(np.uint8)
+    keys = jax.random.split(jax.random.key(1), len(images))
+
+    def bits(model):
+        def mean(parameters):
+            return -jnp.mean(model.log_prob(parameters, images, keys)) / (model.dimensions * np.log(2))
+
+        return jax.jit(jax.value_and_grad(mean), compiler_options=QUICK_COMPILATION)(parameters)
+
+    (single, gradient), (rounded, rough) = bits(model), bits(half)
+    assert rounded.dtype == jnp.float32
+    assert rounded != single
+    assert abs(rounded - single) < 1e-3 * single
+    for exact, close in zip(jax.tree.leaves(gradient), jax.tree.leaves(rough), strict=True):
+        assert close.dtype == jnp.float32
+        assert np.linalg.norm(close - exact) < 0.1 * np.linalg.norm(exact) + 1e-4

@@ -59,7 +59,7 @@ def kill_often(arguments: Sequence[Any], run_path: Path, *, kills: int, seed: in
         assert process.finish() == -signal.SIGKILL, ("the run was over before it could be killed", process.lines)
         while_saving += saving(checkpoints)
         continued += [int(line.split()[-1]) for line in process.lines if line.startswith("continuing run")]
-    process = run(*arguments)
+    process = run(*arguments, seconds=None)
     assert process.process.returncode == 0, process.lines
     continued += [int(line.split()[-1]) for line in process.lines if line.startswith("continuing run")]
     return Killed(kills, while_saving, continued)
@@ -92,7 +92,7 @@ def main() -> None:
     paths = {name: options.dir / name for name in ("undisturbed", "killed")}
     command = ("train", *options.train, "--runs-dir", options.dir, "--name")
     start = time.monotonic()
-    code = run(*command, "undisturbed").process.returncode
+    code = run(*command, "undisturbed", seconds=None).process.returncode
     print(f"undisturbed: exit {code} after {time.monotonic() - start:.0f} s", flush=True)
     waits = {"kills": options.kills, "seed": options.seed, "longest_wait": options.longest_wait}
     killed = kill_often((*command, "killed"), paths["killed"], **waits)

@@ -70,17 +70,21 @@ class Process:
         """Send a signal."""
         self.process.send_signal(signum)
 
-    def finish(self, seconds: float = 120) -> int:
+    def finish(self, seconds: float | None = 120) -> int:
         """Wait for the end; the exit code, negative for a signal."""
-        code = self.process.wait(seconds)
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
         self._reader.join()
         return code
 
 
-def run(*arguments: Any, largest_file: int | None = None) -> Process:
+def run(*arguments: Any, largest_file: int | None = None, seconds: float | None = 120) -> Process:
     """Run `nf` to its end."""
     process = Process(*arguments, largest_file=largest_file)
-    process.finish()
+    process.finish(seconds)
     return process
 
 
