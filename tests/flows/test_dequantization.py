@@ -146,8 +146,8 @@ def test_probability_of_one_pixel(levels, s, t, bits):
         check_one_pixel(levels, s, t, dtype=jnp.dtype(f"float{bits}"), tolerance=1e-6)
 
 
-@pytest.mark.parametrize("t", [12.2, 12.0, 11.5, 10.0])
-@pytest.mark.parametrize("s", [0.0, 2.0, 4.0])
+@pytest.mark.parametrize("t", [12.2, 11.5])
+@pytest.mark.parametrize("s", [0.0, 4.0])
 def test_probability_where_the_logit_is_steepest(s, t):
     """Next to black, also for densities 55 times steeper than the prior."""
     with jax.enable_x64(True):
