@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
 from nfcli.data import load_dataset
+from nfcli.flows import coupling
+from nfcli.flows.networks import GatedConvNet
 from nfcli.presets import PRESETS, Couplings, Preset, Split, Squeeze
 
 TINY: Preset = replace(
@@ -17,6 +23,16 @@ TINY: Preset = replace(
     dequantization=Couplings(1, "checkerboard", 8),
 )
 """Every kind of layer, compiled in seconds."""
+
+
+@contextmanager
+def tiny_preset() -> Iterator[None]:
+    """Preset `tiny` by its name, its networks with one gated block instead of three."""
+    with (
+        mock.patch.dict(PRESETS, tiny=TINY),
+        mock.patch.object(coupling, "GatedConvNet", functools.partial(GatedConvNet, blocks=1)),
+    ):
+        yield
 
 
 def write_digits(path: Path) -> Path:

@@ -71,7 +71,7 @@ def compare(
     }
     console.result(content, _text(comparison, table_format))
     if not comparison.rankable:
-        console.message("warning: the groups differ in images or K, so their numbers must not be ranked together")
+        console.warning("the groups differ in images or K, so their numbers must not be ranked together")
     missing = [row.name for row in comparison.rows if row.group is None]
     if missing:
         wanted = "" if importance_samples is None else f" -k {importance_samples}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,8 @@ from nfcli import runtime
 from nfcli.cli.complete import complete_preset
 from nfcli.cli.console import Console, duration, speed
 from nfcli.cli.options import RUNS_DIR, Devices, Json, Quiet, RunsDir, Verbose
+from nfcli.errors import NFError
+from nfcli.runs import RunDir
 from nfcli.training.config import SMOKE, TrainConfig
 
 DEFAULTS = TrainConfig(preset="simple")
@@ -155,10 +158,26 @@ def _train(config: TrainConfig, console: Console) -> None:
         ("time", duration(result.seconds)),
     ]
     console.result(result, _columns(lines))
+    _draw_curve(RunDir(Path(result.path)), console)
     if result.finished:
         console.hint(f"nf eval {result.run} measures it on the test images")
     else:
         console.hint("time is up and everything is saved; the same command continues the run")
+
+
+def _draw_curve(run: RunDir, console: Console) -> None:
+    """Draw the learning curve, unless nothing was trained since it was drawn last."""
+    curve, metrics = run.figures / "learning-curve.png", run.path / "metrics.jsonl"
+    if curve.exists() and curve.stat().st_mtime_ns >= metrics.stat().st_mtime_ns:
+        return
+    from nfcli.inspection.learning import draw_learning_curve
+
+    try:
+        drawn = draw_learning_curve(run)
+    except (NFError, OSError) as error:  # the run itself is safe
+        console.warning(f"no learning curve: {error}")
+    else:
+        console.detail(f"learning curve in {drawn}" if drawn else "no learning curve before the second epoch")
 
 
 def _columns(lines: list[tuple[str, Any]]) -> str:

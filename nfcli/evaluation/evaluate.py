@@ -18,9 +18,8 @@ from nfcli.evaluation.statistics import BoundSummary, summarize
 from nfcli.evaluation.timing import Timing, time_model
 from nfcli.evaluation.trained import TrainedModel, load_trained
 from nfcli.runs import find_run, versions
-from nfcli.runs.directory import refuse_inside_run
 from nfcli.runs.files import check_place
-from nfcli.runs.per_image import Table, concatenate, keep_per_image, save_table
+from nfcli.runs.per_image import Table, check_output, concatenate, keep_per_image, save_table
 from nfcli.runs.results import Evaluation, load_evaluations, record
 
 
@@ -108,8 +107,7 @@ def evaluate(
     load_evaluations(run)
     check_place(run.path / "results.json")
     if config.save_per_image is not None:
-        refuse_inside_run(config.save_per_image, "--save-per-image")
-        check_place(config.save_per_image)
+        check_output(config.save_per_image, [run.config()["data"]["source"]])
     trained = load_trained(run, warn)
     dataset = trained.dataset()
     splits = {name: dataset.split(name).first(config.limit) for name in config.splits}

@@ -16,9 +16,7 @@ from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.statistics import summarize
 from nfcli.evaluation.trained import TrainedModel, load_trained
 from nfcli.runs import find_run
-from nfcli.runs.directory import refuse_inside_run
-from nfcli.runs.files import check_place
-from nfcli.runs.per_image import save_table
+from nfcli.runs.per_image import check_output, save_table
 
 
 @dataclass(frozen=True)
@@ -60,10 +58,10 @@ def score(
         WriteError: The per-image file cannot be written.
     """
     check_numerics()
+    run = find_run(config.run, config.runs_dir)
     if config.save_per_image is not None:
-        refuse_inside_run(config.save_per_image, "--save-per-image")
-        check_place(config.save_per_image)
-    trained = load_trained(find_run(config.run, config.runs_dir), warn)
+        check_output(config.save_per_image, [source, run.config()["data"]["source"]])
+    trained = load_trained(run, warn)
     images, names = load_images(source)
     images, names = images[: config.limit], names[: config.limit]
     _check_fit(trained, images, source)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nfcli.data import ImageDataset, load_dataset
-from nfcli.errors import DataError, NFError, RunError, UsageError
+from nfcli.errors import CheckpointError, DataError, NFError, RunError, UsageError
 from nfcli.flows import FlowModel, Parameters, build
 from nfcli.presets import get_preset
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir
@@ -75,6 +75,17 @@ def load_trained(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> T
             f"run file {run.path / 'config.json'} does not describe a model: {error}",
             hint="it was changed by hand, or written by another version of nf",
         ) from error
-    checkpoints = Checkpoints(run.checkpoints, warn)
-    meta, path = checkpoints.best()
-    return TrainedModel(run, config, model, checkpoints.load_parameters(path, model.parameter_shapes()), meta)
+    meta, parameters = _load_best(Checkpoints(run.checkpoints, warn), model)
+    return TrainedModel(run, config, model, parameters, meta)
+
+
+def _load_best(checkpoints: Checkpoints, model: FlowModel) -> tuple[CheckpointMeta, Parameters]:
+    """The best checkpoint; again when training replaced it between finding and reading it."""
+    while True:
+        before = checkpoints.steps()
+        try:
+            meta, path = checkpoints.best()
+            return meta, checkpoints.load_parameters(path, model.parameter_shapes())
+        except CheckpointError:
+            if checkpoints.steps() == before:
+                raise

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from nfcli.flows.convolution import convolve
 from nfcli.flows.weights import Weights, ones, zeros
 
 
@@ -19,8 +20,10 @@ def concat_elu(x: Array) -> Array:
 
     One exponential serves both halves, because at most one of x and -x is negative.
     """
-    tail = jnp.exp(-jnp.abs(x)) - 1
-    return jnp.concatenate([jnp.where(x > 0, x, tail), jnp.where(x > 0, tail, -x)], axis=-1)
+    # In half precision the difference would lose its digits.
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    tail = (jnp.exp(-jnp.abs(wide)) - 1).astype(x.dtype)
+    return jnp.concatenate([jnp.where(x >= 0, x, tail), jnp.where(x > 0, tail, -x)], axis=-1)
 
 
 class Conv(nnx.Module):
@@ -39,9 +42,7 @@ class Conv(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, inputs) to (B, H, W, outputs)."""
-        layout = ("NHWC", "HWIO", "NHWC")
-        kernel = self.kernel[...].astype(x.dtype)
-        y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+        y = convolve(x, self.kernel[...].astype(x.dtype))
         # Added in the bias's own type: its gradient is a sum over all pixels, which half precision would lose.
         return (y + self.bias[...][None, None, None, :]).astype(x.dtype)
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from nfcli.errors import CheckpointError, NFError, WriteError
 from nfcli.runs.fields import COUNT, INDEX, NUMBER, OBJECT, POSITIVE, Check, check_fields, optional
-from nfcli.runs.files import STAGING, read_json, write_error, write_json
+from nfcli.runs.files import STAGING, read_json, remove_tree, write_error, write_json
 
 KEEP_LATEST = 2
 STEP = re.compile(r"[0-9]{8,}")
@@ -33,6 +33,7 @@ META: dict[str, Check] = {
     "best_step": optional(INDEX),
     "best_val_bpd": optional(NUMBER),
     "best_val_stderr": optional(POSITIVE),
+    "sound_step": optional(INDEX),
     "seconds": POSITIVE,
     "train_seconds": POSITIVE,
     "train_images": INDEX,
@@ -49,6 +50,7 @@ class CheckpointMeta:
         best_step: Step of the best validation so far, None before the first.
         best_val_bpd: Its result, bits per dimension.
         best_val_stderr: Its standard error over images.
+        sound_step: Step of the latest checkpoint that was not within a row of skipped steps.
         seconds: Spent on the run so far.
         train_seconds: Of those, spent in training steps alone.
         train_images: Images trained on in that time.
@@ -59,6 +61,7 @@ class CheckpointMeta:
     best_step: int | None = None
     best_val_bpd: float | None = None
     best_val_stderr: float | None = None
+    sound_step: int | None = None
     seconds: float = 0.0
     train_seconds: float = 0.0
     train_images: int = 0
@@ -148,6 +151,26 @@ class Checkpoints:
             self.warn(f"{error.message}; using the latest checkpoint, of step {meta.step}, instead of the best one")
             return latest
 
+    def sound(self, meta: CheckpointMeta) -> tuple[CheckpointMeta, Path] | None:
+        """The latest checkpoint to go back to when training diverged; None for the start of the run."""
+        for step in dict.fromkeys((meta.sound_step, meta.best_step)):
+            if step is not None:
+                try:
+                    return self.verify(step), self._path(step)
+                except CheckpointError as error:
+                    self.warn(error.message)
+        return None
+
+    def forget_after(self, step: int) -> None:
+        """Delete checkpoints of later steps: they were damaged, or led nowhere, and would displace good ones.
+
+        Raises:
+            NFError: One cannot be deleted.
+        """
+        for later in self.steps():
+            if later > step:
+                remove_tree(self._path(later))
+
     def verify(self, step: int) -> CheckpointMeta:
         """Check every file of a checkpoint against its manifest.
 
@@ -185,7 +208,7 @@ class Checkpoints:
         return self.folder / f"{step:08d}"
 
     def _prune(self, meta: CheckpointMeta) -> None:
-        keep = {*self.steps()[-KEEP_LATEST:], meta.best_step}
+        keep = {*self.steps()[-KEEP_LATEST:], meta.best_step, meta.sound_step}
         for step in self.steps():
             if step not in keep:
                 shutil.rmtree(self._path(step), ignore_errors=True)

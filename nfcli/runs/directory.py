@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfcli.errors import RunError, UsageError
+from nfcli.errors import NFError, RunError, UsageError
 from nfcli.runs.fields import COUNT, FLAG, FRACTION, INDEX, OBJECT, SHAPE, TEXT, Check, check_fields
 from nfcli.runs.files import STAGING, parse_json, read_json, read_text, remove_tree, write_error, write_json, write_text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
 
 CONFIG: dict[str, Check] = {
+    "id": TEXT,
     "settings.epochs": COUNT,
     "settings.dataset": TEXT,
     "model.preset": TEXT,
@@ -146,7 +147,9 @@ class RunDir:
 
     def sweep(self) -> None:
         """Remove what a killed process left half-written. Call with the lock held."""
-        leftovers = [*self.path.glob(".*.tmp"), *self.checkpoints.glob(f"{STAGING}*")]
+        # Not those of results.json: an evaluation may be writing it just now.
+        mine = [path for path in self.path.glob(".*.tmp") if not path.name.startswith(".results.json")]
+        leftovers = [*mine, *self.checkpoints.glob(f"{STAGING}*")]
         for path in leftovers:
             remove_tree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -168,11 +171,36 @@ class RunDir:
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise RunError(
                     f"run '{self.name}' is being trained by another process",
                     hint="wait for it, or train under another --name",
                 ) from None
+            except OSError as error:
+                raise NFError(
+                    f"cannot lock {self.path / '.lock'}: {error.strerror or error}",
+                    hint="the file system must know locks (flock); --runs-dir names another place",
+                ) from error
+            yield
+
+    @contextlib.contextmanager
+    def results_lock(self) -> Iterator[None]:
+        """Wait for, and hold, the right to change results.json, which has nothing to do with training.
+
+        Raises:
+            WriteError: The folder cannot be written.
+        """
+        import fcntl
+
+        path = self.path / ".results.lock"
+        try:
+            file = path.open("a+")
+        except OSError as error:
+            raise write_error(path, error) from error
+        with file:
+            # Without locks on this file system the worst is that one of two simultaneous measurements is lost.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfcli.errors import RunError
-from nfcli.runs.directory import RunDir
-from nfcli.runs.files import write_bytes, write_text
+from nfcli.errors import RunError, UsageError
+from nfcli.runs.directory import RunDir, refuse_inside_run
+from nfcli.runs.files import check_place, write_bytes, write_text
 from nfcli.runs.results import Evaluation
 
 if TYPE_CHECKING:
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
 Table = dict[str, "np.ndarray"]
 """Columns of one length: split, index (in the split), label (-1 where unknown), log_prob and elbo (natural logarithms,
 of the K-draw and the one-draw bound), bpd (bits per dimension of the former), effective_sample_size."""
+
+
+def check_output(path: Path, inputs: Iterable[str | Path]) -> None:
+    """Find out before the work whether its table may be written here.
+
+    Args:
+        path: What the user named.
+        inputs: What is read, and must not be replaced.
+
+    Raises:
+        UsageError: It would replace an input, or a file of a run.
+        WriteError: It could not be written.
+    """
+    if any(path.resolve() == Path(source).resolve() for source in inputs):
+        raise UsageError(f"--save-per-image {path} would replace the images", hint="name another file")
+    refuse_inside_run(path, "--save-per-image")
+    check_place(path)
 
 
 def save_table(path: Path, table: Table) -> None:
@@ -69,7 +87,9 @@ def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
         # Opened here: numpy leaves its own handle open when the file is no zip.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             table = {name: content[name] for name in content.files}
-        if len(table["bpd"]) != evaluation.images or abs(float(table["bpd"].mean()) - (evaluation.bpd or 0)) > 1e-9:
+        if evaluation.bpd is None:
+            raise ValueError("some image has no finite bound")
+        if len(table["bpd"]) != evaluation.images or abs(float(table["bpd"].mean()) - evaluation.bpd) > 1e-9:
             raise ValueError("its mean is not the one in results.json")
         return table
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

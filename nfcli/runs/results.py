@@ -81,21 +81,27 @@ def record(run: RunDir, config: dict[str, Any], evaluations: list[Evaluation], t
     """Add measurements to results.json; the newest come last.
 
     Raises:
-        RunError: The results.json there is damaged.
+        RunError: The results.json there is damaged, or the run was replaced since `config` was read.
         WriteError: It cannot be written.
     """
     asked = {evaluation.question for evaluation in evaluations}
-    kept = [evaluation for evaluation in load_evaluations(run) if evaluation.question not in asked]
-    run.write_results(
-        {
-            "run": run.name,
-            "preset": config["model"]["preset"],
-            "dataset": config["data"]["name"],
-            "parameters": config["model"]["parameters"],
-            "evaluations": [asdict(evaluation) for evaluation in (*kept, *evaluations)],
-            "timing": timing,
-        }
-    )
+    with run.results_lock():
+        if run.config()["id"] != config["id"]:
+            raise RunError(
+                f"run '{run.name}' was replaced by another one while it was measured",
+                hint="the measurement was not written; repeat it",
+            )
+        kept = [evaluation for evaluation in load_evaluations(run) if evaluation.question not in asked]
+        run.write_results(
+            {
+                "run": run.name,
+                "preset": config["model"]["preset"],
+                "dataset": config["data"]["name"],
+                "parameters": config["model"]["parameters"],
+                "evaluations": [asdict(evaluation) for evaluation in (*kept, *evaluations)],
+                "timing": timing,
+            }
+        )
 
 
 def load_evaluations(run: RunDir) -> list[Evaluation]:

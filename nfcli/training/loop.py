@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax import Array
 
@@ -20,7 +20,7 @@ from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import make_dispatch
 from nfcli.training.order import epoch_order
 from nfcli.training.reporter import Reporter
-from nfcli.training.setup import Job, enter_run, prepare_job
+from nfcli.training.setup import Job, enter_run, note_where, prepare_job
 from nfcli.training.signals import StopRequest
 from nfcli.training.step import State, TrainStep, learning_rate_scale
 
@@ -83,6 +83,10 @@ class _Diverged(Exception):
     """Too many steps in a row were skipped."""
 
 
+class _Leaving(Exception):
+    """A validation was given up because the process should end."""
+
+
 class _Training:
     def __init__(self, job: Job, reporter: Reporter, stop: StopRequest) -> None:
         self.job, self.config, self.reporter, self.stop = job, job.config, reporter, stop
@@ -99,22 +103,33 @@ class _Training:
         if found is not None:
             self.meta = found[0]
         self.clock = Clock(self.meta, self.config)
-        if self.meta.step >= self.job.total_steps:
+        if self._finished():
             self.reporter.message(f"run '{self.job.run.name}' is finished: all of --epochs {self.config.epochs}")
             return self._result()
         state = self._begin(found)
+        if self._end_is_missing():
+            state = self._end_epoch(state, self.meta.step // self.job.steps_per_epoch, again=True)
         while self.meta.step < self.job.total_steps and not self.leaving:
             try:
                 state = self._epoch(state, self.meta.step // self.job.steps_per_epoch)
             except _Diverged:
                 state = self._recover()
-        if self.stop.signum is not None and self.meta.step < self.job.total_steps:
+        if self.stop.signum is not None and not self._finished():
             raise Interrupted(
                 f"stopped after step {self.meta.step} of {self.job.total_steps}; everything is saved",
                 hint="the same command continues the run",
                 signum=self.stop.signum,
             )
         return self._result()
+
+    def _finished(self) -> bool:
+        return self.meta.step >= self.job.total_steps and not self._end_is_missing()
+
+    def _end_is_missing(self) -> bool:
+        """Whether all steps of an epoch are done, and its validation and its row are not."""
+        step = self.meta.step
+        ended = step > 0 and step % self.job.steps_per_epoch == 0
+        return ended and all(row["step"] != step for row in self.job.run.metrics())
 
     def _begin(self, found: tuple[CheckpointMeta, Path] | None) -> State:
         self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
@@ -123,6 +138,8 @@ class _Training:
             state = self.step.place(self.checkpoints.load_state(found[1], state))
             self.recoveries = int(state["recoveries"])
             self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
+            note_where(self.job, self.reporter.message)
+        self.checkpoints.forget_after(self.meta.step)
         self._forget_later_rows()
         self.dispatch.compile(state)
         self.clock.start()
@@ -150,16 +167,17 @@ class _Training:
                 self._save(state)
                 if self.leaving:
                     return state
-        return self._end_epoch(state, epoch + 1, self._look_at(news, self.meta.step))
+        self._look_at(news, self.meta.step)
+        return self._end_epoch(state, epoch + 1)
 
-    def _look_at(self, news: tuple[Array, Array], step: int) -> float:
+    def _look_at(self, news: tuple[Array, Array], step: int) -> None:
         loss, skipped_in_a_row = float(news[0]), int(news[1])
         if skipped_in_a_row >= SKIPPED_IN_A_ROW:
             raise _Diverged
         self.reporter.step(self.clock.progress(replace(self.meta, step=step), loss))
-        return loss
 
-    def _end_epoch(self, state: State, epoch: int, loss: float) -> State:
+    def _end_epoch(self, state: State, epoch: int, *, again: bool = False) -> State:
+        """Validate, write the row, save; `again` when an earlier process left before it could."""
         skipped = int(state["skipped"])
         self.clock.pause()
         counted = self.job.steps_per_epoch - skipped
@@ -173,19 +191,31 @@ class _Training:
         }
         validated = epoch % self.config.eval_every == 0 or epoch == self.config.epochs
         if validated:
-            row |= self._validate(state)
+            try:
+                row |= self._validate(state, patient=again)
+            except _Leaving:
+                self._save(state)
+                return state
         row |= self.clock.row()
         # The row goes first: killed between the two, the run goes back to a checkpoint before it and writes it again.
         self.job.run.append_metrics(row)
-        self.reporter.row(row, self.clock.progress(self.meta, loss))
+        self.reporter.row(row, self.clock.progress(self.meta, row["train_bpd"] or math.nan))
         if self._asked_to_leave() or validated or self.clock.checkpoint_due:
             self._save(state)
         self.clock.start()
         return state
 
-    def _validate(self, state: State) -> dict[str, Any]:
-        images = self.job.val.images
-        result = summarize(self.evaluator(state["parameters"], images, samples=1, seed=self.config.seed))
+    def _validate(self, state: State, *, patient: bool) -> dict[str, Any]:
+        def leave_if_asked(*_: int) -> None:
+            # A time limit that is shorter than a validation must not keep a run from ever passing it.
+            if self._asked_to_leave() and not (patient and self.stop.signum is None):
+                raise _Leaving
+
+        leave_if_asked()
+        bound = self.evaluator(
+            state["parameters"], self.job.val.images, samples=1, seed=self.config.seed, progress=leave_if_asked
+        )
+        result = summarize(bound)
         if result.bpd is None:
             self.reporter.warning("the validation bound is not finite; this epoch cannot be the best one")
         elif self.meta.best_val_bpd is None or result.bpd < self.meta.best_val_bpd:
@@ -195,9 +225,11 @@ class _Training:
         return {"val_bpd": result.bpd, "val_bpd_stderr": result.bpd_stderr, "val_images": result.images}
 
     def _save(self, state: State) -> None:
-        jax.block_until_ready(state)
+        in_a_row = int(state["skipped_in_a_row"])
         self.clock.pause()
         self.meta = self.clock.stamp(self.meta)
+        if in_a_row == 0:
+            self.meta = replace(self.meta, sound_step=self.meta.step)
         self.checkpoints.save(state, self.meta)
         self.clock.start()
 
@@ -206,18 +238,19 @@ class _Training:
         return self.leaving
 
     def _recover(self) -> State:
-        """Go back to the last checkpoint, or to the start, with half the learning rate."""
+        """Go back to the last checkpoint whose latest step was finite, or to the start, with half the learning rate."""
         self.recoveries += 1
         if self.recoveries > RECOVERIES:
             raise DivergedError(
                 f"training diverged at step {self.meta.step}: no finite loss or gradient after {RECOVERIES} recoveries",
                 hint="try a smaller --learning-rate under another --name",
             )
-        found = self.checkpoints.latest()
+        found = self.checkpoints.sound(self.meta)
         fresh = self.step.init()
-        self.meta = replace(self.meta, step=0, best_step=None, best_val_bpd=None) if found is None else found[0]
+        self.meta = CheckpointMeta(step=0, steps_per_epoch=self.job.steps_per_epoch) if found is None else found[0]
         if found is not None:
             fresh = self.checkpoints.load_state(found[1], fresh)
+        self.checkpoints.forget_after(self.meta.step)
         self.reporter.warning(
             f"{SKIPPED_IN_A_ROW} steps in a row gave no finite loss or gradient; going back to step {self.meta.step} "
             f"with {float(learning_rate_scale(self.recoveries)):g} of the learning rate "
@@ -227,7 +260,7 @@ class _Training:
         self.clock.pause()
         self.clock.go_back(self.meta.step)
         self.clock.start()
-        return self.step.place({**fresh, "recoveries": np.int32(self.recoveries)})
+        return self.step.place({**fresh, "recoveries": np.int32(self.recoveries), "skipped_in_a_row": np.int32(0)})
 
     def _result(self) -> TrainResult:
         meta = self.meta
@@ -242,5 +275,5 @@ class _Training:
             best_val_bpd=meta.best_val_bpd,
             images_per_second=meta.train_images / meta.train_seconds if meta.train_seconds else None,
             seconds=meta.seconds,
-            finished=meta.step >= self.job.total_steps,
+            finished=self._finished(),
         )

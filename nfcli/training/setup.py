@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,8 @@ class Job:
         """What config.json holds; `continued` lists the versions and devices of later starts, where they changed."""
         return {
             "run": self.run.name,
+            # Tells a run from one that replaced it under the same name and with the same settings.
+            "id": secrets.token_hex(8),
             "settings": self.config.settings(),
             "model": {
                 "preset": self.config.preset,
@@ -109,14 +112,19 @@ def enter_run(job: Job, message: Callable[[str], None]) -> bool:
     known = job.run.config()
     _check_same(job, known)
     now = {**known, "settings": {**known["settings"], "epochs": job.config.epochs}}
+    if now != known:
+        job.run.write_config(now)
+    return True
+
+
+def note_where(job: Job, message: Callable[[str], None]) -> None:
+    """Write down versions and devices that differ from those that trained the run last, and say so."""
+    known = job.run.config()
     elsewhere = _elsewhere(job, known)
     if elsewhere is not None:
         message(f"continuing elsewhere ({elsewhere}): the result will equal an undisturbed run only within rounding")
         here = {name: job.description()[name] for name in ("versions", "device")}
-        now["continued"] = [*known["continued"], here]
-    if now != known:
-        job.run.write_config(now)
-    return True
+        job.run.write_config({**known, "continued": [*known["continued"], here]})
 
 
 def _elsewhere(job: Job, known: dict[str, Any]) -> str | None:
@@ -133,9 +141,12 @@ def _elsewhere(job: Job, known: dict[str, Any]) -> str | None:
 
 def _check_same(job: Job, known: dict[str, Any]) -> None:
     settings, before = job.config.settings(), known.get("settings", {})
-    changed = [name for name in settings if name != "epochs" and settings[name] != before.get(name)]
+    # The images are compared below: there are many names for one place. A setting that is new has its default.
+    defaults = TrainConfig(preset=job.config.preset).settings()
+    before = {**defaults, **before, "dataset": settings["dataset"]}
+    changed = [name for name in settings if name != "epochs" and settings[name] != before[name]]
     if changed:
-        text = ", ".join(f"--{name.replace('_', '-')} {before.get(name)} became {settings[name]}" for name in changed)
+        text = ", ".join(f"--{name.replace('_', '-')} {before[name]} became {settings[name]}" for name in changed)
         raise UsageError(
             f"run '{job.run.name}' was started with other settings: {text}",
             hint="give this one another --name, or replace the earlier run with --overwrite",

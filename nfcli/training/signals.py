@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
+import time
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+ONE_WISH = 0.3
+"""Seconds in which a second signal is taken for the first: a wrapper may pass on what the terminal sent already."""
 
 
 class StopRequest:
@@ -28,13 +34,15 @@ class StopRequest:
             self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
             self._thread.start()
             self._wakeup = signal.set_wakeup_fd(self._writer)
-            self._previous = {number: signal.signal(number, _do_nothing) for number in SIGNALS}
+            # What the parent ignores, as a shell does for jobs in the background of a script, stays ignored.
+            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._previous = {number: signal.signal(number, _do_nothing) for number in heard}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._previous:
+        if threading.current_thread() is not threading.main_thread():
             return
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
@@ -44,13 +52,23 @@ class StopRequest:
         os.close(self._reader)
 
     def _listen(self) -> None:
+        first = 0.0
         while received := os.read(self._reader, 1):
             number = received[0]
             if number not in SIGNALS:
                 continue
-            if self.signum is not None:
+            if self.signum is None:
+                self.signum, first = number, time.monotonic()
+            elif time.monotonic() - first > ONE_WISH:
+                _show_cursor()
                 os._exit(128 + number)
-            self.signum = number
+
+
+def _show_cursor() -> None:
+    """The live line of a terminal hides it, and nobody is left to bring it back."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr.isatty():
+            os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
 
 
 def _do_nothing(signum: int, _: FrameType | None) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from nfcli.devices import batched, replicated
 from nfcli.flows import FlowModel
@@ -27,6 +27,8 @@ latest steps were `skipped_in_a_row`; and the `recoveries` so far, each of which
 
 def learning_rate_schedule(config: TrainConfig, steps_per_epoch: int) -> optax.Schedule:
     """Exponential decay, `decay` an epoch but smooth in steps, down to the floor."""
+    if config.learning_rate_decay == 1:  # optax would take the floor for a ceiling
+        return optax.constant_schedule(config.learning_rate)
     return optax.exponential_decay(
         config.learning_rate, steps_per_epoch, config.learning_rate_decay, end_value=config.learning_rate_floor
     )
@@ -107,7 +109,7 @@ class TrainStep:
         """The step itself, not compiled; arguments and results as of a call."""
         key = jax.random.fold_in(stream(self.config.seed, Purpose.TRAINING), state["step"])
         keys = indexed_keys(key, jnp.arange(images.shape[0]))
-        loss, gradient = jax.value_and_grad(self._loss)(state["parameters"], images, keys)
+        loss, gradient = self._gradient(state["parameters"], images, keys)
         updates, optimizer = self.optimizer.update(gradient, state["optimizer"], state["parameters"])
         scale = learning_rate_scale(state["recoveries"])
         updates = jax.tree.map(lambda update: update * scale, updates)
@@ -126,6 +128,18 @@ class TrainStep:
             "skipped_in_a_row": in_a_row,
         }
         return following, (loss, in_a_row)
+
+    def _gradient(self, parameters: Any, images: Array, keys: Array) -> tuple[Array, Any]:
+        """Loss and gradient of the whole batch; each device works on its part, and only means are exchanged."""
+
+        def of_part(parameters: Any, images: Array, keys: Array) -> tuple[Array, Any]:
+            return jax.lax.pmean(jax.value_and_grad(self._loss)(parameters, images, keys), "data")
+
+        everywhere, parts = PartitionSpec(), PartitionSpec("data")
+        together = jax.shard_map(
+            of_part, mesh=self.mesh, in_specs=(everywhere, parts, parts), out_specs=everywhere, check_vma=False
+        )
+        return together(parameters, images, keys)
 
     def _loss(self, parameters: Any, images: Array, keys: Array) -> Array:
         bound = self.model.log_prob(parameters, images, keys)

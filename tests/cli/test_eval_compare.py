@@ -125,3 +125,11 @@ def test_images_can_be_saved_and_the_run_trained_last_is_the_default(home):
     assert done.err == ""
     assert len((home / "each.csv").read_text().splitlines()) == 1 + 3
     assert results(home, "multiscale")["evaluations"][-1]["importance_samples"] == 1
+
+
+def test_saved_images_never_replace_what_is_measured(home, call):
+    images = (home / "tiny.npz").read_bytes()
+    assert_refused(call("eval", "simple", "--save-per-image", "tiny.npz", cwd=home), 2)
+    assert_refused(call("eval", "simple", "--images", "tiny.npz", "--save-per-image", "./tiny.npz", cwd=home), 2)
+    assert_refused(call("eval", "simple", "--save-per-image", "runs/simple/each.csv", cwd=home), 2)
+    assert (home / "tiny.npz").read_bytes() == images

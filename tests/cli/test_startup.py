@@ -72,7 +72,7 @@ def test_compare_imports_no_array_library(tmp_path):
     model = {"preset": "simple", "smoke": False, "shape": [8, 8, 1], "levels": 256, "alpha": 1e-5, "parameters": 7}
     data = {"name": "mnist", "source": "mnist", "fingerprint": "0"}
     config = {"schema_version": 1, "settings": {"epochs": 1, "dataset": "mnist"}, "model": model, "data": data}
-    config |= {"versions": {}, "device": {}, "continued": []}
+    config |= {"id": "0", "versions": {}, "device": {}, "continued": []}
     (run / "config.json").write_text(json.dumps(config))
     assert not imported("compare", cwd=tmp_path) & HEAVY
 

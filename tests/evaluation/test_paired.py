@@ -15,7 +15,15 @@ from nfcli.runs.per_image import keep_per_image
 from nfcli.runs.results import Evaluation, record
 
 IMAGES = 200
-CONFIG = {"model": {"preset": "simple", "parameters": 10}, "data": {"name": "digits"}}
+CONFIG = {
+    "id": "0",
+    "settings": {"epochs": 1, "dataset": "digits"},
+    "model": {"preset": "simple", "smoke": False, "shape": [8, 8, 1], "levels": 256, "alpha": 1e-5, "parameters": 10},
+    "data": {"name": "digits", "source": "digits", "fingerprint": "0"},
+    "versions": {},
+    "device": {},
+    "continued": [],
+}
 
 
 def evaluation_of(bpd: np.ndarray) -> Evaluation:
@@ -128,3 +136,23 @@ def test_damaged_per_image_numbers(tmp_path: Path, bpd: np.ndarray, damage: str)
     with pytest.raises(RunError, match="per-image file") as caught:
         compare_paired("a", "b", tmp_path)
     assert caught.value.hint == "nf eval a writes it again"
+
+
+def test_a_measurement_without_a_finite_mean_decides_nothing(tmp_path: Path, bpd: np.ndarray) -> None:
+    measured(tmp_path, "a", bpd)
+    broken = np.where(np.arange(len(bpd)) == 3, np.nan, bpd)
+    run = measured(tmp_path, "b", bpd)
+    evaluation = replace(evaluation_of(bpd), bpd=None)
+    keep_per_image(run, evaluation, {"bpd": broken})
+    record(run, CONFIG, [evaluation], {"inference_ms": 1.0, "sampling_ms": 1.0})
+    with pytest.raises(RunError, match="no finite bound"):
+        compare_paired("a", "b", tmp_path)
+
+
+def test_a_run_that_was_replaced_meanwhile_keeps_its_own_results(tmp_path: Path, bpd: np.ndarray) -> None:
+    run = measured(tmp_path, "a", bpd)
+    before = run.results()
+    run.write_config({**CONFIG, "id": "1"})
+    with pytest.raises(RunError, match="was replaced by another one"):
+        record(run, CONFIG, [evaluation_of(bpd + 1)], {"inference_ms": 1.0, "sampling_ms": 2.0})
+    assert run.results() == before

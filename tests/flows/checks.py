@@ -34,7 +34,7 @@ def check_log_det(forward, x, *others, tolerance):
         return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(z)])
 
     def both(x, *others):
-        return forward(x, *others)[1], jax.vmap(jax.jacfwd(outputs))(x, *others)
+        return forward(x, *others)[1], jax.vmap(jax.jacrev(outputs))(x, *others)
 
     ldj, jacobian = jax.jit(both, compiler_options=QUICK_COMPILATION)(x, *others)
     assert ldj.shape == (len(x),)

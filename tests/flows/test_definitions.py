@@ -173,3 +173,15 @@ def test_networks_in_half_precision_change_little():
     for exact, close in zip(jax.tree.leaves(gradient), jax.tree.leaves(rough), strict=True):
         assert close.dtype == jnp.float32
         assert np.linalg.norm(close - exact) < 0.1 * np.linalg.norm(exact) + 1e-4
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_concat_elu_near_zero(dtype):
+    """It keeps its digits in half precision, and both gradients exist at 0."""
+    x = jnp.asarray([-0.001, -0.003, -0.01, 0.0, 0.003], dtype)
+    wide = x.astype(jnp.float32)
+    both = concat_elu(x[:, None]).astype(jnp.float32)
+    want = jnp.stack([jax.nn.elu(wide), jax.nn.elu(-wide)], axis=1)
+    np.testing.assert_allclose(both, want, rtol=8e-3 if dtype == jnp.bfloat16 else 1e-4)
+    slopes = jax.jacrev(lambda value: concat_elu(value[None]))(dtype(0))
+    np.testing.assert_array_equal(slopes.astype(jnp.float32), [1, -1])

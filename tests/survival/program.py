@@ -1,9 +1,17 @@
 """`python -m tests.survival.program ...` is `nf ...` that also knows preset `tiny`."""
 
+import contextlib
+import sys
+
+from nfcli import runtime
 from nfcli.cli.app import main
 from nfcli.presets import PRESETS
-from tests.tiny import TINY
 
 if __name__ == "__main__":
-    PRESETS["tiny"] = TINY
-    main()
+    with contextlib.ExitStack() as stack:
+        if not set(PRESETS) & set(sys.argv):
+            runtime.prepare()  # before the next line imports jax
+            from tests.tiny import tiny_preset
+
+            stack.enter_context(tiny_preset())
+        main()

@@ -8,7 +8,7 @@ from tests.survival.processes import assert_same_run, run, train_arguments
 
 def test_twenty_kills_change_nothing(digits, undisturbed, tmp_path):
     arguments = train_arguments(tmp_path, digits, epochs=undisturbed.epochs)
-    killed = kill_often(arguments, tmp_path / "run", kills=20, seed=1, longest_wait=0.3)
+    killed = kill_often(arguments, tmp_path / "run", kills=20, seed=1, longest_wait=0.1)
     assert killed.while_saving >= 3
     assert len(killed.continued_after) >= 5
     assert killed.continued_after == sorted(killed.continued_after)

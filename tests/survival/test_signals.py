@@ -38,11 +38,14 @@ def test_a_run_stopped_by_a_signal_and_continued_is_the_same(digits, undisturbed
 
 
 def test_the_second_signal_ends_at_once_even_while_compiling(digits, tmp_path):
-    process = Process(*train_arguments(tmp_path, digits))
+    # A batch size of its own: no program of it is in the cache.
+    process = Process(*train_arguments(tmp_path, digits, "--batch-size", 40))
     assert process.says("compiling")
     start = time.monotonic()
     process.send(signal.SIGTERM)
-    time.sleep(0.1)
+    process.send(signal.SIGTERM)  # a wrapper that passes on what the terminal has sent already
+    time.sleep(0.5)
+    assert process.process.poll() is None
     process.send(signal.SIGINT)
     assert process.finish() == 130
     assert time.monotonic() - start < 2

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
-from nfcli.presets import PRESETS
 from nfcli.training.config import TrainConfig
-from tests.tiny import TINY, write_digits
+from tests.tiny import tiny_preset, write_digits
 
 
 @pytest.fixture(scope="session")
@@ -19,11 +19,18 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_digits(tmp_path_factory.mktemp("digits") / "digits.npz")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _tiny_preset() -> Iterator[None]:
-    PRESETS["tiny"] = TINY
+@pytest.fixture(scope="package", autouse=True)
+def _quick_to_compile() -> Iterator[None]:
+    """These programs take longer to optimize than to run."""
+    jax.config.update("jax_disable_most_optimizations", True)
     yield
-    del PRESETS["tiny"]
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _tiny_preset() -> Iterator[None]:
+    with tiny_preset():
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,17 @@ import jax
 import numpy as np
 import pytest
 
-from nfcli.errors import RunError, UsageError
+from nfcli.errors import Interrupted, RunError, UsageError
 from nfcli.flows import build
 from nfcli.presets import get_preset
 from nfcli.runs import Checkpoints, RunDir
+from nfcli.training import loop
 from nfcli.training.config import TrainConfig
 from nfcli.training.loop import train
 from nfcli.training.order import epoch_order
 from nfcli.training.reporter import Progress, Reporter
 from nfcli.training.setup import prepare_job
-from nfcli.training.step import TrainStep
+from nfcli.training.step import TrainStep, learning_rate_schedule
 
 Configure = Callable[..., TrainConfig]
 TIMINGS = {"images_per_second", "seconds"}
@@ -218,3 +220,41 @@ def test_the_schedule_is_the_recipe_s() -> None:
     assert float(schedule(195)) == pytest.approx(1e-3 * 0.99**0.5)
     assert float(schedule(390 * 200)) == pytest.approx(1e-3 * 0.99**200, rel=1e-5)
     assert float(schedule(390 * 2000)) == pytest.approx(1e-5)
+
+
+def test_a_learning_rate_that_does_not_decay_stays() -> None:
+    schedule = learning_rate_schedule(TrainConfig(preset="simple", learning_rate_decay=1.0), 390)
+    assert float(schedule(0)) == float(schedule(100_000)) == pytest.approx(1e-3)
+
+
+class StopDuringValidation(Reporter):
+    """Asks to stop, as SIGTERM does, once the last step of an epoch is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+        self.at, self.requests = step, []
+        monkeypatch.setattr(loop.StopRequest, "__enter__", self.remember(loop.StopRequest.__enter__))
+
+    def remember(self, enter: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def enter_and_remember(request: Any) -> Any:
+            self.requests.append(request)
+            return enter(request)
+
+        return enter_and_remember
+
+    def step(self, progress: Progress) -> None:
+        if progress.step == self.at:
+            self.requests[-1].signum = signal.SIGTERM
+
+
+@pytest.mark.parametrize("step", [5, 10])
+def test_a_validation_is_not_waited_for(
+    undisturbed: TrainConfig, configure: Configure, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """It is done by whoever continues the run, and the result is the same."""
+    config = configure()
+    with pytest.raises(Interrupted, match=f"stopped after step {step} of 10"):
+        train(config, StopDuringValidation(monkeypatch, step))
+    assert [row["step"] for row in rows(config)] == [5] * (step == 10)
+    assert train(config).finished
+    assert rows(config) == rows(undisturbed)
+    assert_same_state(final_state(config), final_state(undisturbed))

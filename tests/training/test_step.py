@@ -89,22 +89,37 @@ def test_a_run_that_stays_bad_gives_up(configure: Configure, monkeypatch: pytest
     assert "0.125 of the learning rate" in reporter.texts[2]
 
 
-def test_a_run_recovers_with_a_smaller_learning_rate(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
+def bad_from(step: int) -> Callable[..., tuple]:
+    """A step whose parameters cannot be used from some step on, until the learning rate has been halved."""
     real = TrainStep.map_state
 
     def fragile(self: TrainStep, state: dict, images: jax.Array) -> tuple:
-        """Bad from the second epoch on, until the learning rate has been halved."""
-        bad = (state["step"] >= 5) & (state["recoveries"] == 0)
+        bad = (state["step"] >= step) & (state["recoveries"] == 0)
         poison = jnp.where(bad, jnp.nan, 0.0)
         poisoned = {**state, "parameters": jax.tree.map(lambda leaf: leaf + poison, state["parameters"])}
         following, news = real(self, poisoned, images)
         kept = jax.tree.map(lambda new, old: jnp.where(bad, old, new), following["parameters"], state["parameters"])
         return {**following, "parameters": kept}, news
 
-    monkeypatch.setattr(TrainStep, "map_state", fragile)
+    return fragile
+
+
+def test_a_run_recovers_with_a_smaller_learning_rate(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
+    monkeypatch.setattr(TrainStep, "map_state", bad_from(5))
     reporter = Warnings()
     result = train(configure(), reporter)
     assert result.finished
     assert [text for text in reporter.texts if "going back to step 5" in text]
     assert result.steps == 10
+
+
+def test_a_recovery_passes_over_checkpoints_of_a_bad_row(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bad from step 6 on until the learning rate is halved, and a checkpoint after every step."""
+    monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
+    monkeypatch.setattr(TrainStep, "map_state", bad_from(6))
+    reporter = Warnings()
+    result = train(configure(checkpoint_minutes=1e-9), reporter)
+    assert result.finished
+    (text,) = reporter.texts
+    assert "going back to step 6" in text

@@ -1,0 +1,107 @@
+"""Convolution whose gradients are fast on CPU too.
+
+XLA's CPU convolutions are fine forwards and towards the input, and slow towards the kernel, for 1x1 kernels, and for
+few output channels. The same sums are written in other orders here; measured on two cores, with 64 images:
+
+    what                                   as XLA does it     here
+    kernel's gradient, 3x3, 64 to 32       58 GFLOP/s         76      the smaller side takes the part of the image
+    kernel's gradient, 1x1, 64 to 64       20                 45      a matrix product an image
+    forwards, 3x3, 64 to 2                 18                 81      a matrix product, then nine shifted sums
+
+Other platforms get the plain convolution. There is a gradient in reverse mode only.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+CHUNK = 16
+"""Images whose share of a kernel's gradient is computed at a time: more would leave the caches."""
+
+FEW = 16
+"""So many output channels count as few where there are four times as many input channels."""
+
+
+@jax.custom_vjp
+def convolve(x: Array, kernel: Array) -> Array:
+    """Convolution of odd square kernels, stride 1, zeros around.
+
+    Args:
+        x: (B, H, W, I).
+        kernel: (K, K, I, O).
+
+    Returns:
+        (B, H, W, O).
+    """
+    return _forwards(x, kernel)
+
+
+def _forwards(x: Array, kernel: Array) -> Array:
+    size, _, inputs, outputs = kernel.shape
+    if size == 1:
+        return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+    if outputs <= FEW and inputs >= 4 * outputs:
+        return jax.lax.platform_dependent(x, kernel, cpu=_shifted_sums, default=_plain)
+    return _plain(x, kernel)
+
+
+def _plain(x: Array, kernel: Array) -> Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=LAYOUT)
+
+
+def _shifted_sums(x: Array, kernel: Array) -> Array:
+    """All products with the kernel as one matrix product; then each is added where it belongs."""
+    size, _, inputs, outputs = kernel.shape
+    batch, height, width, _ = x.shape
+    products = jnp.einsum("bhwi,ip->bhwp", x, kernel.transpose(2, 0, 1, 3).reshape(inputs, -1))
+    edge = size // 2
+    around = jnp.pad(products, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
+    around = around.reshape(batch, height + 2 * edge, width + 2 * edge, size, size, outputs)
+    parts = [around[:, i : i + height, j : j + width, i, j] for i in range(size) for j in range(size)]
+    return sum(parts[1:], parts[0])
+
+
+def _remember(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _forwards(x, kernel), (x, kernel)
+
+
+def _backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = remembered
+    if kernel.shape[0] == 1:
+        towards_x = jnp.einsum("bhwo,io->bhwi", gradient, kernel[0, 0])
+        by_image = jnp.einsum("bhwi,bhwo->bio", x, gradient)
+        return towards_x, jnp.sum(by_image, axis=0)[None, None]
+    (towards_x,) = jax.vjp(partial(_plain, kernel=kernel), x)[1](gradient)
+    if kernel.shape[2] <= kernel.shape[3]:
+        return towards_x, _towards_kernel(x, kernel, gradient)
+    towards_kernel = jax.lax.platform_dependent(x, kernel, gradient, cpu=_in_chunks, default=_towards_kernel)
+    return towards_x, towards_kernel
+
+
+def _towards_kernel(x: Array, kernel: Array, gradient: Array) -> Array:
+    result: Array = jax.vjp(partial(_plain, x), kernel)[1](gradient)[0]
+    return result
+
+
+def _in_chunks(x: Array, kernel: Array, gradient: Array) -> Array:
+    """A correlation of the gradient, which has fewer channels, with the images: its output is the kernel backwards."""
+    edge = kernel.shape[0] // 2
+    total = jnp.zeros_like(kernel)
+    for start in range(0, len(x), CHUNK):
+        total += jax.lax.conv_general_dilated(
+            gradient[start : start + CHUNK],
+            x[start : start + CHUNK],
+            (1, 1),
+            ((edge, edge), (edge, edge)),
+            dimension_numbers=("CHWN", "IHWO", "HWCN"),
+        )
+    return jnp.flip(total, (0, 1))
+
+
+convolve.defvjp(_remember, _backwards)
