@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 
 from nfcli import runtime
@@ -13,6 +14,8 @@ os.environ["NF_CACHE_DIR"] = _CACHE
 for _name in ("NF_RUNS_DIR", "NF_DEBUG", "NO_COLOR", "FORCE_COLOR", "JAX_COMPILATION_CACHE_DIR"):
     os.environ.pop(_name, None)
 runtime.prepare(devices=4)
+# Of a job in the background, as on a build server, interrupts are ignored, and so they would be in its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax  # noqa: E402
 
