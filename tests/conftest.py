@@ -9,8 +9,10 @@ import tempfile
 
 from nfcli import runtime
 
-_CACHE = tempfile.mkdtemp(prefix="nf-test-cache-")
-os.environ["NF_CACHE_DIR"] = _CACHE
+# The processes that share the work of one session share its cache too: the first one makes and removes it.
+_OURS = "NF_TEST_CACHE" not in os.environ
+_CACHE = tempfile.mkdtemp(prefix="nf-test-cache-") if _OURS else os.environ["NF_TEST_CACHE"]
+os.environ["NF_TEST_CACHE"] = os.environ["NF_CACHE_DIR"] = _CACHE
 for _name in ("NF_RUNS_DIR", "NF_DEBUG", "NO_COLOR", "FORCE_COLOR", "JAX_COMPILATION_CACHE_DIR"):
     os.environ.pop(_name, None)
 runtime.prepare(devices=4)
@@ -24,4 +26,5 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_unconfigure() -> None:
-    shutil.rmtree(_CACHE, ignore_errors=True)
+    if _OURS:
+        shutil.rmtree(_CACHE, ignore_errors=True)
