@@ -65,7 +65,7 @@ def train(
     ] = None,
     devices: Devices = None,
     network_dtype: Annotated[
-        str, typer.Option(help="Of the coupling networks in training: float32, or bfloat16, which is faster on GPUs.")
+        str, typer.Option(help="Of the coupling networks in training: float32 or bfloat16; all else is float32.")
     ] = DEFAULTS.network_dtype,
     steps_per_dispatch: Annotated[
         int | None, typer.Option(help="Steps that the host asks for at a time; 1 on CPU, 50 on a GPU by default.")

@@ -83,7 +83,9 @@ def _limits(lines: Sequence[tuple[Floats, Floats]], marks: Sequence[tuple[Floats
     x, y = x[finite], y[finite]
     if not y.size:
         raise UsageError("there is no finite loss to draw", hint="train for at least one step")
-    settled = y[x >= x.min() + WARM_UP * (x.max() - x.min())]
+    # Of few points, each is more than this share of the curve: then all are shown.
+    long = len(np.unique(x)) * WARM_UP >= 1
+    settled = y[x >= x.min() + WARM_UP * (x.max() - x.min())] if long else y
     low, high = float(settled.min()), float(settled.max())
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin

@@ -6,7 +6,8 @@
         meta.json       where the run stood: step, epoch, best validation so far
         manifest.json   size and sha256 of every other file
 
-The latest two are kept, and the best by validation. One that is incomplete or damaged is never used.
+The latest two are kept, the best by validation, and the latest that a diverged run can go back to. One that is
+incomplete or damaged is never used.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Checkpoints:
         return sorted(int(path.name) for path in self.folder.iterdir() if STEP.fullmatch(path.name) and path.is_dir())
 
     def save(self, state: dict[str, Any], meta: CheckpointMeta) -> None:
-        """Save a state; afterwards only the latest two and the best are left.
+        """Save a state; afterwards only those that are kept are left.
 
         Raises:
             WriteError: It could not be written; what was there before is untouched.

@@ -1,8 +1,8 @@
 """How steps reach the devices.
 
 On CPU one at a time, its images copied from the host: a convolution's gradient inside a loop is compiled to naive code
-there (jax issue 12868). On an accelerator many at a time, with all images resident: a step there is shorter than the
-host needs to ask for the next one.
+there (jax issue 12868). On an accelerator many at a time, with all images resident, so that it need not wait for the
+host between steps.
 """
 
 from __future__ import annotations

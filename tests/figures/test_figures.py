@@ -23,6 +23,7 @@ from nfcli.figures import (
     scale_limit,
     volumes_figure,
 )
+from nfcli.figures.curves import _limits
 from nfcli.figures.style import BLUE, VERMILION
 
 ALPHA = 1e-5
@@ -186,3 +187,14 @@ def test_curves_that_cannot_be_drawn(tmp_path: Path, curves: dict[str, Any]) -> 
     with pytest.raises(UsageError) as caught:
         save_learning_curves(tmp_path / "figure.png", curves)
     assert caught.value.hint
+
+
+def test_no_point_of_a_short_curve_is_cut_off():
+    """The warm-up is a share of a long curve; of two epochs both are shown."""
+    short = _limits(
+        [(np.array([80.0, 160.0]), np.array([3.1, 1.4]))], [(np.array([80.0, 160.0]), np.array([1.5, 1.3]))]
+    )
+    assert short[0] < 1.3 < 3.1 < short[1]
+    steps = np.arange(100.0)
+    long = _limits([(steps, 1 + 100 * np.exp(-steps))], [])
+    assert long[1] < 10

@@ -258,3 +258,30 @@ def test_a_validation_is_not_waited_for(
     assert train(config).finished
     assert rows(config) == rows(undisturbed)
     assert_same_state(final_state(config), final_state(undisturbed))
+
+
+class Messages(Reporter):
+    """Keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_continuing_elsewhere_is_said_and_written_down(configure: Configure) -> None:
+    config = configure(epochs=1)
+    train(config)
+    run = RunDir(config.runs_dir / "run")
+    known = run.config()
+    run.write_config({**known, "versions": {**known["versions"], "jaxlib": "0.0.1"}})
+    train(config)  # finished: nothing is trained, so nothing is noted
+    assert run.config()["continued"] == []
+    reporter = Messages()
+    train(replace(config, epochs=2), reporter)
+    (text,) = [text for text in reporter.texts if "continuing elsewhere" in text]
+    assert "jaxlib 0.0.1 became" in text
+    assert "within rounding" in text
+    (entry,) = run.config()["continued"]
+    assert entry["versions"] == known["versions"]
