@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from nfcli.flows.convolution import convolve
+from nfcli.flows.convolution import add_bias, convolve
 from nfcli.flows.weights import Weights, ones, zeros
 
 
@@ -42,9 +42,8 @@ class Conv(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, inputs) to (B, H, W, outputs)."""
-        y = convolve(x, self.kernel[...].astype(x.dtype))
-        # Added in the bias's own type: its gradient is a sum over all pixels, which half precision would lose.
-        return (y + self.bias[...][None, None, None, :]).astype(x.dtype)
+        # The bias keeps its own type: its gradient is a sum over all pixels, which half precision would lose.
+        return add_bias(convolve(x, self.kernel[...].astype(x.dtype)), self.bias[...])
 
 
 class LayerNorm(nnx.Module):

@@ -2,6 +2,8 @@
 
 Every contender runs in its own process; all take turns, and medians over the turns are reported. Before that, all must
 give the same loss on the same parameters, images and noise. PyTorch takes part where it is installed.
+
+A start lasts until the end of the first training step: cold with an empty cache of compiled programs, then warm.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,18 +28,21 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[2]
 CONTENDERS = ("nf", "course", "torch", "torch-compiled")
 
-# Both ask glibc for memory at every step; keeping it saves page faults, so every contender is told to.
+# All ask glibc for memory at every step; keeping it saves page faults. nf sees to that itself, its peers are told to.
 MEMORY = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": "67108864"}
+
+# Turns before those that count: the first compiles, and the first few find their memory.
+WARM_UP = 3
 
 
 class Worker:
     """A contender's process."""
 
-    def __init__(self, name: str, preset: str, batch: int) -> None:
+    def __init__(self, name: str, preset: str, batch: int, **settings: str) -> None:
         command = [sys.executable, "-m", "tests.benchmarks.contenders", name, preset, str(batch)]
         pipe = subprocess.PIPE
-        settings = {**os.environ, **MEMORY}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=settings, stdin=pipe, stdout=pipe, text=True)
+        around = {**os.environ, **({} if name == "nf" else MEMORY), **settings}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=around, stdin=pipe, stdout=pipe, text=True)
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send one request and wait for its answer."""
@@ -56,8 +63,22 @@ class Worker:
         self.process.wait()
 
 
+def starts(name: str, preset: str, batch: int) -> dict[str, float]:
+    """Seconds from starting the process to the end of its first training step, without and with a filled cache."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("cold", "warm"):
+            begin = time.perf_counter()
+            worker = Worker(name, preset, batch, NF_CACHE_DIR=folder, TORCHINDUCTOR_CACHE_DIR=folder)
+            worker.ask(do="train", batch=batch, steps=1)
+            found[kind] = time.perf_counter() - begin
+            worker.close()
+    return found
+
+
 def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
     """All contenders on one preset: losses, images a second of each turn, peak memory."""
+    begun = {name: starts(name, preset, options.batch) for name in options.contenders}
     workers = {name: Worker(name, preset, options.batch) for name in options.contenders}
     with tempfile.TemporaryDirectory() as folder:
         common = {"images": 16, "file": str(Path(folder) / "reference.npz")}
@@ -69,14 +90,15 @@ def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
     tasks = {
         "training": {"do": "train", "batch": options.batch, "steps": options.steps},
         "evaluation": {"do": "evaluate", "images": options.eval_images, "draws": 8},
+        "sampling": {"do": "sample", "images": options.batch},
     }
-    found: dict[str, Any] = {"losses": losses}
+    found: dict[str, Any] = {"losses": losses, "start_seconds": begun}
     for task, request in tasks.items():
         speeds: dict[str, list[float]] = {name: [] for name in workers}
-        for turn in range(options.repetitions + 1):
+        for turn in range(-WARM_UP, options.repetitions):
             for name, worker in workers.items():
                 speed = worker.ask(**request)["images_per_second"]
-                if turn:  # the first one compiles
+                if turn >= 0:
                     speeds[name].append(speed)
         found[task] = speeds
     found["peak_mebibytes"] = {name: worker.ask(do="peak")["mebibytes"] for name, worker in workers.items()}
@@ -92,8 +114,24 @@ def table(results: dict[str, Any], contenders: list[str], task: str) -> str:
         medians = {name: statistics.median(found[task][name]) for name in contenders}
         ratios = [f"{medians['nf'] / medians[name]:.2f}" for name in contenders if name != "nf"]
         rows.append([preset, *(f"{medians[name]:.1f}" for name in contenders), *ratios])
-    header = [task, *contenders, *(f"nf / {name}" for name in contenders if name != "nf")]
+    header = [f"{task}, images/s", *contenders, *(f"nf / {name}" for name in contenders if name != "nf")]
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)
+
+
+def report(results: dict[str, Any], contenders: list[str]) -> Iterator[str]:
+    """The tables, as Markdown."""
+    for task in ("training", "evaluation", "sampling"):
+        yield table(results, contenders, task)
+    for kind in ("cold", "warm"):
+        rows = [
+            [preset, *(f"{found['start_seconds'][name][kind]:.1f}" for name in contenders)]
+            for preset, found in results.items()
+        ]
+        yield tabulate(rows, [f"{kind} start, s", *contenders], tablefmt="github", disable_numparse=True)
+    rows = [
+        [preset, *(f"{found['peak_mebibytes'][name]:,.0f}" for name in contenders)] for preset, found in results.items()
+    ]
+    yield tabulate(rows, ["peak MiB", *contenders], tablefmt="github", disable_numparse=True)
 
 
 def main() -> None:
@@ -105,7 +143,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="steps a turn")
     parser.add_argument("--eval-images", type=int, default=128, help="images a turn, 8 draws each")
     parser.add_argument("--repetitions", type=int, default=5, help="turns after the first")
-    parser.add_argument("--output", type=Path, help="also write everything to this JSON file")
+    parser.add_argument("--output", type=Path, help="also write the tables to this .md file, and all to .json")
     options = parser.parse_args()
     known = options.contenders or [name for name in CONTENDERS[:3] if name != "torch" or find_spec("torch")]
     options.contenders = list(dict.fromkeys(["nf", *known]))
@@ -113,17 +151,13 @@ def main() -> None:
     for preset in options.presets:
         results[preset] = measure(preset, options)
         print(f"{preset} done", file=sys.stderr, flush=True)
-    for task in ("training", "evaluation"):
-        print(f"{table(results, options.contenders, task)}\n")
-    memory = [
-        [preset, *(f"{found['peak_mebibytes'][name]:,.0f}" for name in options.contenders)]
-        for preset, found in results.items()
-    ]
-    print(tabulate(memory, ["peak MiB", *options.contenders], tablefmt="github", disable_numparse=True))
+    text = "\n\n".join(report(results, options.contenders)) + "\n"
+    print(text, end="")
     if options.output is not None:
         described = {"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
         content = {**described, "versions": _versions(), "batch": options.batch, "presets": results}
-        options.output.write_text(json.dumps(content, indent=2) + "\n")
+        options.output.with_suffix(".md").write_text(text)
+        options.output.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _versions() -> dict[str, str]:

@@ -28,6 +28,9 @@ class Contender(Protocol):
     def evaluate(self, images: np.ndarray, draws: int) -> None:
         """The bound with so many draws of each image, waited for."""
 
+    def sample(self, count: int) -> np.ndarray:
+        """So many new images, on the host."""
+
 
 class NF:
     """nf as it is installed."""
@@ -52,6 +55,7 @@ class NF:
         self.step.compile(self.state)
         self.evaluator = BoundEvaluator(self.model, batch)
         self.parameters = self.model.init(jax.random.key(0))
+        self.draw = jax.jit(self.model.sample)
 
     def reference(self, images: np.ndarray, path: Path) -> float:
         """Write random parameters and noise for the others to a file, and tell the loss with them."""
@@ -80,6 +84,10 @@ class NF:
 
     def evaluate(self, images: np.ndarray, draws: int) -> None:
         self.evaluator(self.parameters, images, samples=draws, seed=0)
+
+    def sample(self, count: int) -> np.ndarray:
+        keys = self.jax.random.split(self.jax.random.key(0), count)
+        return np.asarray(self.draw(self.parameters, keys))
 
 
 class Course:
@@ -113,6 +121,9 @@ class Course:
             for start in range(0, len(images), size)
         ]
         self.jax.block_until_ready(bounds)
+
+    def sample(self, count: int) -> np.ndarray:
+        return np.asarray(self.course.sample_step(self.flow, self.state.params, self.rng, (count, 28, 28, 1)))
 
 
 class Torch:
@@ -157,6 +168,10 @@ class Torch:
                 bits = self.flow(tensor, self.torch.rand(tensor.shape)).view(-1, draws)
                 self.torch.logsumexp(-bits * scale, 1)
 
+    def sample(self, count: int) -> np.ndarray:
+        with self.torch.no_grad():
+            return np.asarray(self.plain.sample(count))
+
     def _tensor(self, array: np.ndarray) -> Any:
         tensor = self.torch.from_numpy(np.array(array).transpose(0, 3, 1, 2).copy())
         return tensor.contiguous(memory_format=self.torch.channels_last)
@@ -185,6 +200,8 @@ def answer(contender: Any, request: dict[str, Any], images: np.ndarray) -> dict[
         batches = [images[index * size : (index + 1) * size] for index in range(request["steps"])]
         contender.train(batches)
         done = size * request["steps"]
+    elif request["do"] == "sample":
+        done = len(contender.sample(request["images"]))
     else:
         contender.evaluate(images[: request["images"]], request["draws"])
         done = request["images"]

@@ -7,6 +7,7 @@ and a third implementation of the same mathematics, so its loss must equal nf's 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -61,7 +62,9 @@ class Coupling(nn.Module):
     hidden: int
 
     @nn.compact
-    def __call__(self, z: jax.Array, ldj: jax.Array, image: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, z: jax.Array, ldj: jax.Array, image: jax.Array | None = None, *, reverse: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
         channels = z.shape[-1]
         scaling = self.param("scaling_factor", nn.initializers.zeros, (channels,))
         masked = z * self.mask
@@ -70,6 +73,8 @@ class Coupling(nn.Module):
         factor = jnp.exp(scaling).reshape(1, 1, 1, -1)
         s = nn.tanh(s / factor) * factor * (1 - self.mask)
         t = t * (1 - self.mask)
+        if reverse:
+            return z * jnp.exp(-s) - t, ldj
         return (z + t) * jnp.exp(s), ldj + s.sum(axis=[1, 2, 3])
 
 
@@ -90,6 +95,13 @@ def squeeze(z: jax.Array) -> jax.Array:
     batch, height, width, channels = z.shape
     z = z.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose((0, 1, 3, 2, 4, 5))
     return z.reshape(batch, height // 2, width // 2, 4 * channels)
+
+
+def unsqueeze(z: jax.Array) -> jax.Array:
+    """Channels to 2x2 pixels."""
+    batch, height, width, channels = z.shape
+    z = z.reshape(batch, height, width, 2, 2, channels // 4).transpose((0, 1, 3, 2, 4, 5))
+    return z.reshape(batch, 2 * height, 2 * width, channels // 4)
 
 
 def logit(v: jax.Array, ldj: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -117,8 +129,13 @@ class CourseFlow(nn.Module):
     variational: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array, u: jax.Array) -> jax.Array:
-        """Bits per dimension of images with their uniform noise: (B, H, W, C) twice to (B,)."""
+    def __call__(self, x: jax.Array, u: jax.Array, *, reverse: bool = False) -> jax.Array:
+        """Bits per dimension of images with their uniform noise: (B, H, W, C) twice to (B,).
+
+        In reverse the images are those of a latent and of the noise that splits are filled with.
+        """
+        if reverse:
+            return self._sample(x, u)
         image, ldj = x.astype(jnp.float32), jnp.zeros(x.shape[0])
         dimensions = np.prod(x.shape[1:])
         if self.variational:
@@ -146,6 +163,28 @@ class CourseFlow(nn.Module):
                     z, ldj = Coupling(mask, hidden, name=f"couplings_{number}")(z, ldj)
                     number += 1
         return -(ldj + log_normal(z)) / (np.log(2) * dimensions)
+
+    def _sample(self, z: jax.Array, noise: jax.Array) -> jax.Array:
+        splits, squeezes = self.layers.count("split"), self.layers.count("squeeze")
+        batch, height, width, channels = z.shape
+        numbers = sum(layer[1] for layer in self.layers if not isinstance(layer, str))
+        finest = noise.reshape(batch, height >> squeezes, width >> squeezes, -1)
+        z = z.reshape(batch, height >> squeezes, width >> squeezes, -1)[..., : (channels << 2 * squeezes) >> splits]
+        for layer in reversed(self.layers):
+            if layer == "squeeze":
+                z = unsqueeze(z)
+            elif layer == "split":
+                z = jnp.concatenate([z, finest.reshape(batch, *z.shape[1:3], -1)[..., : z.shape[-1]]], axis=-1)
+            else:
+                kind, count, hidden = layer
+                for index in reversed(range(count)):
+                    invert, (_, height, width, channels) = bool(index % 2), z.shape
+                    square = kind == "checkerboard"
+                    mask = checkerboard(height, width, invert) if square else channels_mask(channels, invert)
+                    numbers -= 1
+                    z, _ = Coupling(mask, hidden, name=f"couplings_{numbers}")(z, jnp.zeros(batch), reverse=True)
+        v = (nn.sigmoid(z) - 0.5 * ALPHA) / (1 - ALPHA)
+        return jnp.clip(jnp.floor(v * 256), 0, 255)
 
 
 COURSE = {
@@ -190,6 +229,14 @@ def evaluate_step(flow: CourseFlow, draws: int) -> Any:
         return -bound / scale
 
     return step
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def sample_step(flow: CourseFlow, parameters: Any, rng: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Images of new latents."""
+    latent, noise = jax.random.normal(rng, (2, *shape))
+    images: jax.Array = flow.apply({"params": parameters}, latent, noise, reverse=True)
+    return images
 
 
 def from_nf(tree: dict[str, Any]) -> dict[str, Any]:

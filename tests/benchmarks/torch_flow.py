@@ -70,13 +70,15 @@ class Coupling(nn.Module):
         self.scaling_factor = nn.Parameter(torch.zeros(channels))
 
     def forward(
-        self, z: torch.Tensor, ldj: torch.Tensor, image: torch.Tensor | None = None
+        self, z: torch.Tensor, ldj: torch.Tensor, image: torch.Tensor | None = None, *, reverse: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         masked = z * self.mask
         s, t = self.network(masked if image is None else torch.cat([masked, image], dim=1)).chunk(2, dim=1)
         factor = self.scaling_factor.exp().view(1, -1, 1, 1)
         s = torch.tanh(s / factor) * factor * (1 - self.mask)
         t = t * (1 - self.mask)
+        if reverse:
+            return z * torch.exp(-s) - t, ldj
         return (z + t) * torch.exp(s), ldj + s.sum(dim=(1, 2, 3))
 
 
@@ -87,6 +89,13 @@ class Squeeze(nn.Module):
         batch, channels, height, width = z.shape
         z = z.reshape(batch, channels, height // 2, 2, width // 2, 2).permute(0, 3, 5, 1, 2, 4)
         return z.reshape(batch, 4 * channels, height // 2, width // 2).contiguous(memory_format=torch.channels_last)
+
+
+def unsqueeze(z: torch.Tensor) -> torch.Tensor:
+    """Channels to 2x2 pixels."""
+    batch, channels, height, width = z.shape
+    z = z.reshape(batch, 2, 2, channels // 4, height, width).permute(0, 3, 4, 1, 5, 2)
+    return z.reshape(batch, channels // 4, 2 * height, 2 * width).contiguous(memory_format=torch.channels_last)
 
 
 def logit(v: torch.Tensor, ldj: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,6 +139,7 @@ class TorchFlow(nn.Module):
                     mask = checkerboard(height, width, invert) if square else channels_mask(channels, invert)
                     self.couplings.append(Coupling(mask, channels, hidden))
                     self.steps.append("coupling")
+        self.latent = (channels, height, width)
 
     def forward(self, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Bits per dimension of images with their uniform noise, both (B, C, H, W), to (B,)."""
@@ -151,6 +161,20 @@ class TorchFlow(nn.Module):
             else:
                 z, ldj = next(couplings)(z, ldj)
         return -(ldj + log_normal(z)) / (math.log(2) * x[0].numel())
+
+    def sample(self, count: int) -> torch.Tensor:
+        """Images of new latents, (count, C, H, W)."""
+        z = torch.randn(count, *self.latent).contiguous(memory_format=torch.channels_last)
+        couplings, nothing = reversed(self.couplings), torch.zeros(count)
+        for step in reversed(self.steps):
+            if step == "squeeze":
+                z = unsqueeze(z)
+            elif step == "split":
+                z = torch.cat([z, torch.randn_like(z)], dim=1)
+            else:
+                z, _ = next(couplings)(z, nothing, reverse=True)
+        v = (torch.sigmoid(z) - 0.5 * ALPHA) / (1 - ALPHA)
+        return torch.clamp(torch.floor(v * 256), 0, 255)
 
     def load_course(self, tree: dict[str, Any]) -> None:
         """Take over the parameters of a `CourseFlow`."""
