@@ -15,6 +15,7 @@ from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.statistics import summarize
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
+from nfcli.training.ahead import CompilingAhead
 from nfcli.training.clock import Clock
 from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import make_dispatch
@@ -133,6 +134,7 @@ class _Training:
 
     def _begin(self, found: tuple[CheckpointMeta, Path] | None) -> State:
         self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
+        ahead = CompilingAhead(self.job, self.job.total_steps - self.meta.step)
         state = self.step.init()
         if found is not None:
             state = self.step.place(self.checkpoints.load_state(found[1], state))
@@ -141,6 +143,7 @@ class _Training:
             note_where(self.job, self.reporter.message)
         self.checkpoints.forget_after(self.meta.step)
         self._forget_later_rows()
+        ahead.wait()
         self.dispatch.compile(state)
         self.clock.start()
         return state

@@ -1,0 +1,51 @@
+"""Compiling in another process: the programs that it leaves in the cache are those of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from nfcli.training import ahead
+from nfcli.training.ahead import CompilingAhead
+from nfcli.training.config import TrainConfig
+from nfcli.training.dispatch import make_dispatch
+from nfcli.training.setup import Job, prepare_job
+from nfcli.training.step import TrainStep
+
+
+def cached(name: str) -> set[str]:
+    return {path.name for path in Path(str(jax.config.jax_compilation_cache_dir)).glob(f"{name}*-cache")}
+
+
+def make_job(tmp_path: Path, *, seed: int) -> Job:
+    settings = {"epochs": 1, "train_size": 64, "val_size": 32, "batch_size": 32}
+    return prepare_job(TrainConfig("simple", smoke=True, runs_dir=tmp_path, devices=1, seed=seed, **settings))
+
+
+def test_programs_are_those_of_the_run_and_are_made_once(tmp_path, monkeypatch):
+    job = make_job(tmp_path, seed=1234567)
+    started = cached("jit_map_state")
+    CompilingAhead(job, ahead.WORTH_STEPS).wait()
+    made = cached("jit_map_state") - started
+    assert len(made) == 1
+
+    step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh)
+    make_dispatch(step, job.train.images, None).compile(step.init())
+    assert cached("jit_map_state") == started | made  # nothing was compiled here
+
+    monkeypatch.setattr(ahead.subprocess, "Popen", pytest.fail)
+    CompilingAhead(job, ahead.WORTH_STEPS).wait()
+
+
+def test_short_runs_compile_where_they_train(tmp_path, monkeypatch):
+    monkeypatch.setattr(ahead.subprocess, "Popen", pytest.fail)
+    CompilingAhead(make_job(tmp_path, seed=7654321), ahead.WORTH_STEPS - 1).wait()
+
+
+def test_a_process_that_fails_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(ahead.sys, "executable", "/bin/false")
+    started = cached("jit_map_state")
+    CompilingAhead(make_job(tmp_path, seed=7654321), ahead.WORTH_STEPS).wait()
+    assert cached("jit_map_state") == started
