@@ -96,7 +96,7 @@ class Preset:
         factor = 2 ** sum(isinstance(layer, Squeeze) for layer in self.layers)
         return UsageError(
             f"preset '{self.name}' cannot squeeze images of {'x'.join(map(str, shape))}",
-            hint=f"height and width must be multiples of {factor}; preset 'simple' takes any size",
+            hint=f"height and width must be multiples of {factor}; use --resize or --crop, or preset 'simple'",
         )
 
 

@@ -75,12 +75,17 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def cache_root() -> Path:
+    """The folder of what can be made again: `NF_CACHE_DIR`, or `nf` in the user's cache folder."""
+    chosen = os.environ.get("NF_CACHE_DIR")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nf"
+
+
 def compilation_cache() -> Path | None:
     """The private folder of compiled programs, made if needed; None where it cannot be made or is not private."""
     from importlib.metadata import version
 
-    root = os.environ.get("NF_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nf"
-    folder = Path(root) / f"compiled-jaxlib-{version('jaxlib')}"
+    folder = cache_root() / f"compiled-jaxlib-{version('jaxlib')}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # A compiled program is code: one that another user could have written must not be run.

@@ -75,6 +75,8 @@ def evaluate(
             measured = run_evaluation(config, progress=progress, warn=console.warning)
     if images is not None:
         console.message(_provenance(scored.run, scored))
+        if scored.transform is not None:
+            console.message(f"images as in training: {scored.transform}")
         console.result(scored, _scores(scored))
     else:
         console.message(_provenance(measured.path, measured))

@@ -19,7 +19,10 @@ RunsDir = Annotated[Path, typer.Option("--runs-dir", envvar="NF_RUNS_DIR", help=
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More details on stderr.")]
-Devices = Annotated[int | None, typer.Option("--devices", help="How many devices share a batch; automatic by default.")]
+Devices = Annotated[
+    int | None,
+    typer.Option("--devices", envvar="NF_DEVICES", help="How many devices share a batch; automatic by default."),
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The PNG file; in the run's figures by default.")]
 
 RUNS_DIR = Path("runs")

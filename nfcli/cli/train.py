@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,51 +13,78 @@ from nfcli import runtime
 from nfcli.cli.complete import complete_preset
 from nfcli.cli.console import Console, duration, speed
 from nfcli.cli.options import RUNS_DIR, Devices, Json, Quiet, RunsDir, Verbose
-from nfcli.errors import NFError
+from nfcli.errors import NFError, UsageError
 from nfcli.runs import RunDir
-from nfcli.training.config import SMOKE, TrainConfig
+from nfcli.training.config import SMOKE, TrainConfig, read_settings
+from nfcli.training.reporter import Reporter
 
 DEFAULTS = TrainConfig(preset="simple")
 
 
-def _default(name: str) -> str:
-    return f"[default: {getattr(DEFAULTS, name)}]"
+SETTINGS = {field.name for field in dataclasses.fields(TrainConfig)}
 
 
 def train(
+    context: typer.Context,
     preset: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="PRESET", help="simple, vardeq or multiscale.", autocompletion=complete_preset, show_default=False
         ),
-    ],
+    ] = None,
     dataset: Annotated[
-        str, typer.Option(help="mnist; a folder of IDX, PNG or JPEG files; or an .npz file.")
+        str,
+        typer.Option(
+            envvar="NF_DATASET",
+            help="mnist; tfds:NAME; a folder of IDX, PNG or JPEG files, or that TFDS prepared; or an .npz file.",
+        ),
     ] = DEFAULTS.dataset,
-    epochs: Annotated[int | None, typer.Option(help=f"Passes over the training images. {_default('epochs')}")] = None,
-    batch_size: Annotated[int | None, typer.Option(help=f"Images a step. {_default('batch_size')}")] = None,
+    crop: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Cut the middle out of every image first.", show_default=False)
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Rescale every image, after --crop.", show_default=False)
+    ] = None,
+    levels: Annotated[
+        int, typer.Option(help="Number of values of a pixel, 2 to 256: 32 trains on 5-bit images.")
+    ] = DEFAULTS.levels,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = DEFAULTS.epochs,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = DEFAULTS.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Of Adam, at the start.")] = DEFAULTS.learning_rate,
     learning_rate_decay: Annotated[
         float, typer.Option(help="Factor an epoch, applied at every step.")
     ] = DEFAULTS.learning_rate_decay,
     learning_rate_floor: Annotated[float, typer.Option(help="The decay ends here.")] = DEFAULTS.learning_rate_floor,
     clip_norm: Annotated[float, typer.Option(help="Longest gradient that is not shortened.")] = DEFAULTS.clip_norm,
-    eval_every: Annotated[
-        int | None, typer.Option(help=f"Epochs between validations. {_default('eval_every')}")
-    ] = None,
+    eval_every: Annotated[int, typer.Option(help="Epochs between validations.")] = DEFAULTS.eval_every,
     train_size: Annotated[int | None, typer.Option(help="Use the first N training images; all by default.")] = None,
     val_size: Annotated[int | None, typer.Option(help="Use the first N validation images; all by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = DEFAULTS.seed,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take preset, settings and name from this config.json of a run; other options win over it.",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Of the run; made from preset and dataset by default.", show_default=False)
     ] = None,
     runs_dir: RunsDir = RUNS_DIR,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", envvar="NF_DATA_DIR", help="Where TFDS keeps its data; its own default otherwise."),
+    ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Try the whole path in about a minute: narrow networks, few images.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run of the same name first.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the effective configuration and write nothing.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard events too; needs tensorboardX.")
     ] = False,
     checkpoint_minutes: Annotated[
         float, typer.Option(help="Minutes between checkpoints, besides those at validations.")
@@ -85,47 +114,40 @@ def train(
 
         nf train multiscale --epochs 200
 
-        nf train vardeq --dataset photos/ --name vardeq-photos --max-minutes 230
+        nf train vardeq --dataset photos/ --crop 128 --resize 32 --name photos --max-minutes 230
+
+        nf train --config runs/vardeq/config.json --seed 43 --name vardeq-43
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
-    chosen = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "eval_every": eval_every,
-        "train_size": train_size,
-        "val_size": val_size,
-    }
-    given = {key: value for key, value in chosen.items() if value is not None}
-    config = TrainConfig(
-        preset=preset,
-        dataset=dataset,
-        learning_rate=learning_rate,
-        learning_rate_decay=learning_rate_decay,
-        learning_rate_floor=learning_rate_floor,
-        clip_norm=clip_norm,
-        network_dtype=network_dtype,
-        seed=seed,
-        name=name,
-        runs_dir=runs_dir,
-        smoke=smoke,
-        overwrite=overwrite,
-        checkpoint_minutes=checkpoint_minutes,
-        max_minutes=max_minutes,
-        devices=devices,
-        steps_per_dispatch=steps_per_dispatch,
-        **{**(SMOKE if smoke else {}), **given},
-    )
-    runtime.prepare(devices)
+    effective = _effective(context, config)
+    runtime.prepare(effective.devices)
     if dry_run:
-        _describe(config, console)
+        _describe(effective, console)
     else:
-        _train(config, console)
+        _train(effective, console, tensorboard=tensorboard)
+
+
+def _effective(context: typer.Context, file: Path | None) -> TrainConfig:
+    """The defaults, overridden by --smoke, that by the file, and that by what stands on the command line."""
+    given = {
+        name: value
+        for name, value in context.params.items()
+        # By name: Typer brings its own copy of the parser, whose types it does not show.
+        if name in SETTINGS
+        and getattr(context.get_parameter_source(name), "name", "") not in ("DEFAULT", "DEFAULT_MAP")
+    }
+    settings = {**({} if file is None else read_settings(file)), **given}
+    if settings.get("smoke"):
+        settings = {**SMOKE, **settings}
+    if settings.get("preset") is None:
+        raise UsageError("missing argument 'PRESET'", hint="nf train --help")
+    return TrainConfig(**settings)
 
 
 def _describe(config: TrainConfig, console: Console) -> None:
     from nfcli.training.setup import prepare_job
 
-    job = prepare_job(config)
+    job = prepare_job(config, console.message)
     described = job.description()
     content = {
         "run": job.run.name,
@@ -142,12 +164,16 @@ def _describe(config: TrainConfig, console: Console) -> None:
     console.result(content, _columns(lines))
 
 
-def _train(config: TrainConfig, console: Console) -> None:
+def _train(config: TrainConfig, console: Console, *, tensorboard: bool) -> None:
     from nfcli.cli.progress import TrainingProgress
+    from nfcli.training.events import EventWriter
     from nfcli.training.loop import train as run_training
 
-    with TrainingProgress(console) as progress:
-        result = run_training(config, progress)
+    with ExitStack() as stack:
+        reporter: Reporter = stack.enter_context(TrainingProgress(console))
+        if tensorboard:
+            reporter = stack.enter_context(EventWriter(reporter))
+        result = run_training(config, reporter)
     best = "none yet" if result.best_val_bpd is None else f"{result.best_val_bpd:.4f} bpd at step {result.best_step:,}"
     lines: list[tuple[str, Any]] = [
         ("run", result.path),

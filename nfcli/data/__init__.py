@@ -1,16 +1,19 @@
-"""Where images come from: the bundled MNIST, IDX folders, folders of PNG or JPEG files, npz files.
+"""Where images come from: the bundled MNIST, TFDS, IDX folders, folders of PNG or JPEG files, npz files.
 
-    load                         the entry: what a user types -> ImageDataset
-    bundled, idx, folder, npz    one module a form
-    images                       PNG and JPEG decoding
-    splits                       who is train, validation and test
-    dataset                      what everything becomes: uint8 arrays in three splits
-    files                        paths, limits, and decoders' errors in words
+    load                               the entry: what a user types -> ImageDataset
+    bundled, tfds, idx, folder, npz    one module a form; tfds_prepare downloads
+    images                             PNG and JPEG decoding
+    transform                          crop, resize, levels
+    intake                             transformed, and kept in memory or in a mapped file
+    splits                             who is train, validation and test
+    dataset                            what everything becomes: uint8 arrays in three splits
+    files                              paths, limits, and decoders' errors in words
 
-Importing it takes numpy alone; Pillow is imported when there is a PNG or JPEG file to read.
+Importing it takes numpy alone; Pillow and TFDS are imported when there is something for them to read.
 """
 
 from nfcli.data.dataset import ImageDataset, ImageSplit
 from nfcli.data.load import load_dataset, load_images
+from nfcli.data.transform import Transform
 
-__all__ = ["ImageDataset", "ImageSplit", "load_dataset", "load_images"]
+__all__ = ["ImageDataset", "ImageSplit", "Transform", "load_dataset", "load_images"]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from nfcli.data.dataset import ImageDataset
 from nfcli.data.files import shown
-from nfcli.data.idx import idx_header, read_idx
+from nfcli.data.idx import PREFIXES, idx_header, read_idx
+from nfcli.data.intake import Intake
 from nfcli.data.splits import Part, assemble
 from nfcli.errors import DataError
 
@@ -28,20 +29,22 @@ MD5 = {
 REINSTALL = "the installation is damaged; install the package again"
 
 
-def load_mnist() -> ImageDataset:
+def load_mnist(intake: Intake | None = None) -> ImageDataset:
     """Load MNIST (LeCun, Cortes): 50,000 training, 10,000 validation and 10,000 test images of 28x28x1, with labels.
+
+    Args:
+        intake: Takes the images, if they are to be transformed.
 
     Raises:
         DataError: A bundled file is missing or differs from the published one.
     """
-    parts = {
-        split: Part(
-            images=_read(f"{prefix}-images-idx3-ubyte", 3)[..., None],
-            labels=_read(f"{prefix}-labels-idx1-ubyte", 1).astype(np.int64),
-        )
-        for split, prefix in (("train", "train"), ("test", "t10k"))
-    }
-    return assemble("mnist", "mnist", parts)
+    intake = intake or Intake()
+    parts = {}
+    for split, prefix in PREFIXES.items():
+        images = _read(f"{prefix}-images-idx3-ubyte", 3)[..., None]
+        labels = _read(f"{prefix}-labels-idx1-ubyte", 1).astype(np.int64)
+        parts[split] = Part(intake.take("mnist", len(images), [images]), labels)
+    return assemble("mnist", "mnist", parts, levels=intake.transform.levels)
 
 
 def _read(name: str, dimensions: int) -> NDArray[np.uint8]:

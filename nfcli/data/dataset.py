@@ -1,21 +1,23 @@
-"""What every source of images becomes: three splits of uint8 arrays in memory."""
+"""What every source of images becomes: three splits of uint8 arrays, in memory or, when they are large, in a file."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nfcli.data.intake import AnyImages, select
 from nfcli.errors import UsageError
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
-LEVELS = 256
-"""How many values a pixel can take."""
+HASHED_AT_ONCE = 2**24
+"""Bytes, about."""
 
 SPLIT_NAMES = ("train", "val", "test")
 
@@ -26,7 +28,7 @@ class ImageSplit:
 
     Attributes:
         name: "train", "val" or "test".
-        images: (N, H, W, C) uint8.
+        images: (N, H, W, C) uint8; an array, or `MappedImages`, which has its indexing.
         labels: (N,) int64, or None.
 
     Raises:
@@ -34,7 +36,7 @@ class ImageSplit:
     """
 
     name: str
-    images: Images
+    images: AnyImages
     labels: Labels | None = None
 
     def __post_init__(self) -> None:
@@ -44,7 +46,7 @@ class ImageSplit:
             raise ValueError(f"labels must be ({len(self)},) int64, not {self.labels.shape} {self.labels.dtype}")
         # A change in place would leave the cached fingerprint wrong; views leave the caller's own arrays writable.
         for field in ("images", "labels"):
-            if getattr(self, field) is not None:
+            if isinstance(getattr(self, field), np.ndarray):
                 view = getattr(self, field).view()
                 view.setflags(write=False)
                 object.__setattr__(self, field, view)
@@ -56,7 +58,9 @@ class ImageSplit:
     def fingerprint(self) -> str:
         """SHA-256 (hex) over type, shape and bytes of the images, in their order."""
         digest = hashlib.sha256(f"{self.images.dtype.name} {self.images.shape}\n".encode())
-        digest.update(np.ascontiguousarray(self.images).data)
+        step = max(1, HASHED_AT_ONCE // math.prod(self.images.shape[1:]))
+        for start in range(0, len(self), step):
+            digest.update(np.ascontiguousarray(self.images[start : start + step]).data)
         return digest.hexdigest()
 
     def first(self, n: int | None) -> ImageSplit:
@@ -72,7 +76,8 @@ class ImageSplit:
                 f"cannot take {n:,} images from the {self.name} split, which has {len(self):,}",
                 hint=f"ask for 1 to {len(self)} images",
             )
-        return replace(self, images=self.images[:n], labels=None if self.labels is None else self.labels[:n])
+        labels = None if self.labels is None else self.labels[:n]
+        return replace(self, images=select(self.images, slice(n)), labels=labels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 MAX_PIXELS = 64_000_000
 """Height times width that one image may have."""
 
-MAX_BYTES = 4 * 2**30
-"""Bytes that the arrays of one source (of IDX: of one file) may have as stored: ImageNet at 32x32 fits. Splitting makes
-a copy, so loading may need twice as much."""
+MAX_BYTES = 100 * 2**30
+"""Bytes that the images of one source may have as stored."""
+
+MAX_ARRAY_BYTES = 4 * 2**30
+"""Bytes of an array that has to be in memory as a whole: labels, and images that are not stored as plain bytes."""
 
 CHUNK = 2**24
 
@@ -91,17 +93,21 @@ def visible_entries(folder: Path) -> list[Path]:
     return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
 
 
-def check_size(path: AnyPath | Traversable, shape: Sequence[int], itemsize: int = 1) -> None:
+def check_size(
+    path: AnyPath | Traversable, shape: Sequence[int], itemsize: int = 1, *, in_memory: bool = False
+) -> None:
     """Refuse arrays that are empty, or too large to be meant.
 
     Args:
         path: Where they come from.
         shape: (N,) of labels, or (N, H, W) or (N, H, W, C) of images.
         itemsize: Bytes an element.
+        in_memory: The array has to be in memory as a whole.
 
     Raises:
-        DataError: A dimension is below 1, an image is over `MAX_PIXELS`, or the whole over `MAX_BYTES`.
+        DataError: A dimension is below 1, an image is over `MAX_PIXELS`, or the whole over its limit.
     """
+    limit = min(MAX_ARRAY_BYTES, MAX_BYTES) if in_memory else MAX_BYTES
     text = shape_text(shape)
     if min(shape) < 1:
         raise DataError(f"{shown(path)} is empty: its shape is {text}", hint="give at least one image")
@@ -110,10 +116,10 @@ def check_size(path: AnyPath | Traversable, shape: Sequence[int], itemsize: int 
             f"{shown(path)} claims an image of {shape[1]}x{shape[2]} pixels",
             hint=f"the limit is {MAX_PIXELS:,} pixels an image",
         )
-    if math.prod(shape) * itemsize > MAX_BYTES:
+    if math.prod(shape) * itemsize > limit:
         raise DataError(
             f"{shown(path)} claims {text} values, which is {math.prod(shape) * itemsize:,} bytes",
-            hint=f"the limit is {MAX_BYTES:,} bytes in memory; use fewer or smaller images",
+            hint=f"the limit is {limit:,} bytes{' in memory' * in_memory}; use fewer or smaller images",
         )
 
 
@@ -127,22 +133,50 @@ def read_exactly(stream: BinaryIO, size: int, path: AnyPath | Traversable) -> ND
         DataError: There are fewer or more bytes.
     """
     data = np.empty(size, np.uint8)
+    _read_into(data, stream, 0, size, path)
+    _check_end(stream, size, path)
+    return data
+
+
+def _read_into(
+    data: NDArray[np.uint8], stream: BinaryIO, done: int, promised: int, path: AnyPath | Traversable
+) -> None:
     position = 0
-    while position < size:
-        chunk = stream.read(min(CHUNK, size - position))
+    while position < len(data):
+        chunk = stream.read(min(CHUNK, len(data) - position))
         if not chunk:
             raise DataError(
-                f"{shown(path)} is cut short: its header promises {size:,} bytes of data, and {position:,} follow",
+                f"{shown(path)} is cut short: its header promises {promised:,} bytes of data, and "
+                f"{done + position:,} follow",
                 hint="get the file again",
             )
         data[position : position + len(chunk)] = np.frombuffer(chunk, np.uint8)
         position += len(chunk)
+
+
+def _check_end(stream: BinaryIO, promised: int, path: AnyPath | Traversable) -> None:
     if stream.read(1):  # reading up to the end also makes gzip and zip compare their checksums
         raise DataError(
-            f"{shown(path)} holds more than the {size:,} bytes of data that its header promises",
+            f"{shown(path)} holds more than the {promised:,} bytes of data that its header promises",
             hint="get the file again",
         )
-    return data
+
+
+def read_rows(stream: BinaryIO, count: int, size: int, path: AnyPath | Traversable) -> Iterator[NDArray[np.uint8]]:
+    """Read `count` rows of `size` bytes block by block, and see that the stream ends there.
+
+    Yields:
+        (n, size) uint8.
+
+    Raises:
+        DataError: There are fewer or more bytes.
+    """
+    rows = max(1, CHUNK // size)
+    for start in range(0, count, rows):
+        block = np.empty((min(rows, count - start), size), np.uint8)
+        _read_into(block.reshape(-1), stream, start * size, count * size, path)
+        yield block
+    _check_end(stream, count * size, path)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import numpy as np
 
 from nfcli.data.files import kind_of, shown, visible_entries
 from nfcli.data.images import is_image_file, read_images
+from nfcli.data.intake import Intake, select
 from nfcli.data.splits import Part
 from nfcli.errors import DataError
 
@@ -34,7 +35,7 @@ class _Listing(NamedTuple):
     labels: list[str] | None
 
 
-def load_image_folder(folder: Path) -> dict[str, Part]:
+def load_image_folder(folder: Path, intake: Intake) -> dict[str, Part]:
     """Read a folder of images in one of the forms above.
 
     Returns:
@@ -45,11 +46,11 @@ def load_image_folder(folder: Path) -> dict[str, Part]:
     """
     listings = _list_splits(folder)
     numbers = _number({label for listing in listings.values() for label in listing.labels or []})
-    images = read_images([file for listing in listings.values() for file in listing.files])
+    images = read_images([file for listing in listings.values() for file in listing.files], intake)
     parts, start = {}, 0
     for name, (files, labels) in listings.items():
         numbered = None if labels is None else np.array([numbers[label] for label in labels], np.int64)
-        parts[name] = Part(images[start : start + len(files)], numbered)
+        parts[name] = Part(select(images, slice(start, start + len(files))), numbered)
         start += len(files)
     return parts
 

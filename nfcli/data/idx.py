@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nfcli.data.files import check_size, decoding, kind_of, read_exactly, shown, visible_entries
+from nfcli.data.files import check_size, decoding, kind_of, read_exactly, read_rows, shown, visible_entries
+from nfcli.data.intake import AnyImages, Intake
 from nfcli.data.splits import Part
 from nfcli.errors import DataError
 
@@ -46,8 +47,25 @@ def read_idx(path: Path | Traversable, dimensions: int) -> NDArray[np.uint8]:
     """
     with decoding(path, "an IDX file"), path.open("rb") as raw, _unzipped(cast("BinaryIO", raw)) as stream:
         shape = _read_shape(stream, path, dimensions)
-        check_size(path, shape)
+        check_size(path, shape, in_memory=True)
         return read_exactly(stream, math.prod(shape), path).reshape(shape)
+
+
+def take_idx_images(path: Path, intake: Intake) -> AnyImages:
+    """Take in an IDX file of images.
+
+    Returns:
+        (N, H, W, 1) uint8, transformed.
+
+    Raises:
+        DataError: As for `read_idx`.
+    """
+    with decoding(path, "an IDX file"), path.open("rb") as raw, _unzipped(cast("BinaryIO", raw)) as stream:
+        shape = _read_shape(stream, path, 3)
+        check_size(path, shape)
+        count, height, width = shape
+        rows = read_rows(stream, count, height * width, path)
+        return intake.take(path, count, (block.reshape(-1, height, width, 1) for block in rows), [path])
 
 
 def _unzipped(raw: BinaryIO) -> BinaryIO:
@@ -80,7 +98,7 @@ def is_idx_folder(folder: Path) -> bool:
     return any(name in present for prefix in PREFIXES.values() for name in _names(prefix, "images", 3))
 
 
-def load_idx_folder(folder: Path) -> dict[str, Part]:
+def load_idx_folder(folder: Path, intake: Intake) -> dict[str, Part]:
     """Read the standard files `{train,t10k}-images-idx3-ubyte` and, where present, `{train,t10k}-labels-idx1-ubyte`.
 
     Each may end in `.gz` and have a dot before `idx`.
@@ -98,7 +116,7 @@ def load_idx_folder(folder: Path) -> dict[str, Part]:
             raise DataError(f"{shown(folder)} has no {prefix}-images-idx3-ubyte", hint=f"add it, for the {split} split")
         labels = _find(folder, prefix, "labels", 1)
         parts[split] = Part(
-            images=read_idx(images, 3)[..., None],
+            images=take_idx_images(images, intake),
             labels=None if labels is None else read_idx(labels, 1).astype(np.int64),
         )
     return parts

@@ -7,7 +7,7 @@ Transparency is dropped, rotation tags are not applied, and of an animation the 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,6 +15,8 @@ import numpy as np
 
 from nfcli.data.dataset import Images
 from nfcli.data.files import MAX_PIXELS, check_size, decoding, kind_of, shape_text, shown
+from nfcli.data.intake import AnyImages, Intake
+from nfcli.data.transform import Transform
 from nfcli.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,11 +49,12 @@ def is_image_file(path: Path) -> bool:
     return kind == "file"
 
 
-def read_images(paths: Sequence[Path]) -> Images:
-    """Read PNG and JPEG files of one size.
+def read_images(paths: Sequence[Path], intake: Intake) -> AnyImages:
+    """Read PNG and JPEG files of one size, or of any size if the intake makes them one.
 
     Args:
         paths: At least one file.
+        intake: Takes them.
 
     Returns:
         (N, H, W, C) uint8 in the order of `paths`, C being 1 or 3.
@@ -60,25 +63,42 @@ def read_images(paths: Sequence[Path]) -> Images:
         DataError: A file cannot be read, is damaged, has 16 bits a sample, differs from the first in size or channels,
             or the images are over the limits.
     """
-    images: Images | None = None
-    with warnings.catch_warnings():  # what Pillow warns of (huge sizes, odd transparency) is dealt with here
+    return intake.keep(paths[0].parent, len(paths), _blocks(paths, intake.transform), paths)
+
+
+def _blocks(paths: Sequence[Path], transform: Transform) -> Iterator[Images]:
+    """Each file as (1, H, W, C), transformed one by one because only then they have one size."""
+    first: tuple[int, ...] | None = None
+    for path in paths:
+        # What Pillow warns of (huge sizes, odd transparency) is dealt with here.
+        with warnings.catch_warnings(), decoding(path, KIND), path.open("rb") as stream:
+            warnings.simplefilter("ignore")
+            image, shape = _open(stream, path)
+            if first is None:
+                check_size(path.parent, (len(paths), *shape))
+                first = shape
+            if shape[-1] != first[-1] or (shape != first and not transform.fixes_size):
+                raise _odd_one(path, shape, paths[0], first)
+            pixels = _pixels(image, shape)
+        yield transform(pixels[None], shown(path))
+
+
+def decode(stream: BinaryIO, source: str) -> Images:
+    """One PNG or JPEG file to (H, W, C) uint8.
+
+    Raises:
+        DataError: It is damaged, has 16 bits a sample, or is over the limits.
+    """
+    with warnings.catch_warnings(), decoding(source, KIND):
         warnings.simplefilter("ignore")
-        for index, path in enumerate(paths):
-            with decoding(path, KIND), path.open("rb") as stream:
-                image, shape = _open(stream, path)
-                if images is None:
-                    check_size(path.parent, (len(paths), *shape))
-                    images = np.empty((len(paths), *shape), np.uint8)
-                if shape != images.shape[1:]:
-                    raise _odd_one(path, shape, paths[0], images.shape[1:])
-                pixels = np.asarray(image.convert("L" if shape[-1] == 1 else "RGB"))
-                images[index] = pixels.reshape(shape)
-    if images is None:
-        raise ValueError("no paths")
-    return images
+        return _pixels(*_open(stream, source))
 
 
-def _open(stream: BinaryIO, path: Path) -> tuple[Image, tuple[int, int, int]]:
+def _pixels(image: Image, shape: tuple[int, int, int]) -> Images:
+    return np.asarray(image.convert("L" if shape[-1] == 1 else "RGB")).reshape(shape)
+
+
+def _open(stream: BinaryIO, path: Path | str) -> tuple[Image, tuple[int, int, int]]:
     """Read the header of an image: nothing is decoded yet."""
     from PIL import Image, UnidentifiedImageError
 
@@ -103,5 +123,5 @@ def _open(stream: BinaryIO, path: Path) -> tuple[Image, tuple[int, int, int]]:
 def _odd_one(path: Path, shape: tuple[int, ...], first: Path, expected: tuple[int, ...]) -> DataError:
     return DataError(
         f"{shown(path)} is {shape_text(shape)}, but {shown(first.name)} is {shape_text(expected)}",
-        hint="all images must have the same height, width and channels",
+        hint="all images must have the same height, width and channels; --resize and --crop make one size of many",
     )

@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -21,8 +23,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from nfcli.data.dataset import SPLIT_NAMES, Images, Labels
-from nfcli.data.files import MAX_BYTES, check_size, decoding, read_exactly, shown
+from nfcli.data.dataset import SPLIT_NAMES, Labels
+from nfcli.data.files import MAX_BYTES, check_size, decoding, read_exactly, read_rows, shown
+from nfcli.data.intake import AnyImages, Intake
 from nfcli.data.splits import Part
 from nfcli.errors import DataError
 
@@ -40,7 +43,7 @@ class _Member(NamedTuple):
     path: str
 
 
-def load_npz(path: Path) -> dict[str, Part]:
+def load_npz(path: Path, intake: Intake) -> dict[str, Part]:
     """Read a dataset.
 
     Returns:
@@ -59,12 +62,15 @@ def load_npz(path: Path) -> dict[str, Part]:
         labels = {part: key for part, key in labels.items() if part in images}
         _check_total(path, [members[key] for key in (*images.values(), *labels.values())])
         return {
-            part: Part(_read_images(members[key]), _read_labels(members[labels[part]]) if part in labels else None)
+            part: Part(
+                _take_images(members[key], path, intake),
+                _read_labels(members[labels[part]]) if part in labels else None,
+            )
             for part, key in images.items()
         }
 
 
-def load_npz_images(path: Path) -> Images:
+def load_npz_images(path: Path, intake: Intake) -> AnyImages:
     """Read one array of images: the key `images`, or the file's only array.
 
     Returns:
@@ -78,7 +84,7 @@ def load_npz_images(path: Path) -> Images:
         key = "images" if "images" in members else _only_key(path, members, hint="name them 'images'")
         member = members[key]
         _check_total(path, [member])
-        return _read_images(member)
+        return _take_images(member, path, intake)
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, _Member]:
@@ -110,42 +116,61 @@ def _check_total(path: Path, members: list[_Member]) -> None:
     if total > MAX_BYTES:
         raise DataError(
             f"{shown(path)} unpacks to {total:,} bytes",
-            hint=f"the limit is {MAX_BYTES:,} bytes in memory; use fewer or smaller images",
+            hint=f"the limit is {MAX_BYTES:,} bytes; use fewer or smaller images",
         )
 
 
-def _read_images(member: _Member) -> Images:
-    array = _read_array(member, dimensions=(3, 4))
+def _take_images(member: _Member, path: Path, intake: Intake) -> AnyImages:
+    with _opened(member) as stream:
+        shape, columns_first, dtype = _read_header(stream, member.path)
+        _check_array(member.path, shape, dtype, dimensions=(3, 4))
+        if len(shape) == 4 and shape[-1] not in (1, 3):
+            raise DataError(
+                f"{shown(member.path)} has {shape[-1]} channels: its shape is {shape}",
+                hint="channels come last, and there may be 1 or 3 of them",
+            )
+        size = (*shape[1:], 1)[:3]
+        if dtype == np.uint8 and not columns_first:
+            check_size(member.path, shape)
+            rows = read_rows(stream, shape[0], math.prod(size), member.path)
+            return intake.take(member.path, shape[0], (block.reshape(-1, *size) for block in rows), [path])
+        array = _read_whole(stream, member.path, shape, columns_first, dtype)
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 255:
         raise DataError(f"{shown(member.path)} has values from {low} to {high}", hint="pixels must be 0 to 255")
-    images = array[..., None] if array.ndim == 3 else array
-    if images.shape[-1] not in (1, 3):
-        raise DataError(
-            f"{shown(member.path)} has {images.shape[-1]} channels: its shape is {array.shape}",
-            hint="channels come last, and there may be 1 or 3 of them",
-        )
-    return np.ascontiguousarray(images, np.uint8)
+    images = np.ascontiguousarray(array, np.uint8).reshape(-1, *size)
+    return intake.take(member.path, shape[0], [images], [path])
 
 
 def _read_labels(member: _Member) -> Labels:
-    return _read_array(member, dimensions=(1,)).astype(np.int64)
+    with _opened(member) as stream:
+        shape, columns_first, dtype = _read_header(stream, member.path)
+        _check_array(member.path, shape, dtype, dimensions=(1,))
+        return _read_whole(stream, member.path, shape, columns_first, dtype).astype(np.int64)
 
 
-def _read_array(member: _Member, dimensions: tuple[int, ...]) -> NDArray[np.integer[Any]]:
+@contextmanager
+def _opened(member: _Member) -> Iterator[BinaryIO]:
     archive, info, path = member
     if info.compress_type not in METHODS:
         raise DataError(f"{shown(path)} is compressed in a way that numpy does not use", hint="save it with numpy")
     with decoding(path, "a numpy array"), archive.open(info) as opened:
-        stream = cast("BinaryIO", opened)
-        shape, columns_first, dtype = _read_header(stream, path)
-        if dtype.kind not in "iu":
-            raise DataError(f"{shown(path)} holds {_describe(dtype)}, not integers", hint=_advice(dtype))
-        if len(shape) not in dimensions:
-            wanted = "(N,)" if dimensions == (1,) else "(N, H, W) or (N, H, W, C)"
-            raise DataError(f"{shown(path)} has the shape {shape}", hint=f"expected {wanted}")
-        check_size(path, shape, dtype.itemsize)
-        array = read_exactly(stream, math.prod(shape) * dtype.itemsize, path).view(dtype)
+        yield cast("BinaryIO", opened)
+
+
+def _check_array(path: str, shape: tuple[int, ...], dtype: np.dtype[Any], dimensions: tuple[int, ...]) -> None:
+    if dtype.kind not in "iu":
+        raise DataError(f"{shown(path)} holds {_describe(dtype)}, not integers", hint=_advice(dtype))
+    if len(shape) not in dimensions:
+        wanted = "(N,)" if dimensions == (1,) else "(N, H, W) or (N, H, W, C)"
+        raise DataError(f"{shown(path)} has the shape {shape}", hint=f"expected {wanted}")
+
+
+def _read_whole(
+    stream: BinaryIO, path: str, shape: tuple[int, ...], columns_first: bool, dtype: np.dtype[Any]
+) -> NDArray[np.integer[Any]]:
+    check_size(path, shape, dtype.itemsize, in_memory=True)
+    array = read_exactly(stream, math.prod(shape) * dtype.itemsize, path).view(dtype)
     return array.reshape(shape[::-1]).T if columns_first else array.reshape(shape)
 
 

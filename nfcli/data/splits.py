@@ -18,8 +18,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nfcli.data.dataset import LEVELS, SPLIT_NAMES, ImageDataset, Images, ImageSplit, Labels
+from nfcli.data.dataset import SPLIT_NAMES, ImageDataset, ImageSplit, Labels
 from nfcli.data.files import shape_text, shown
+from nfcli.data.intake import AnyImages, select
+from nfcli.data.transform import LEVELS
 from nfcli.errors import DataError
 
 SPLIT_SEED = 42
@@ -28,20 +30,21 @@ SPLIT_SEED = 42
 class Part(NamedTuple):
     """Images that a source keeps together: (N, H, W, C) uint8, and labels (N,) int64 or None."""
 
-    images: Images
+    images: AnyImages
     labels: Labels | None
 
     def take(self, indices: NDArray[np.int64]) -> Part:
         """The images and labels at `indices`."""
-        return Part(self.images[indices], None if self.labels is None else self.labels[indices])
+        return Part(select(self.images, indices), None if self.labels is None else self.labels[indices])
 
 
-def assemble(name: str, source: str, parts: Mapping[str, Part]) -> ImageDataset:
+def assemble(name: str, source: str, parts: Mapping[str, Part], *, levels: int = LEVELS) -> ImageDataset:
     """Make a dataset of what a source gave.
 
     Args:
         name, source: As in `ImageDataset`.
         parts: "train" and "test", perhaps "val"; or "all" alone.
+        levels: Number of values of a pixel.
 
     Raises:
         DataError: Parts are missing, too small to split, differ in image size, or have labels of another length.
@@ -54,7 +57,7 @@ def assemble(name: str, source: str, parts: Mapping[str, Part]) -> ImageDataset:
     else:
         splits = _divide(source, parts["train"], ("train", "val"), 6) | {"test": parts["test"]}
     train, val, test = (ImageSplit(split, *splits[split]) for split in SPLIT_NAMES)
-    return ImageDataset(name, source, LEVELS, train, val, test)
+    return ImageDataset(name, source, levels, train, val, test)
 
 
 def _check_parts(source: str, parts: Mapping[str, Part]) -> None:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nfcli.data.intake import AnyImages
 from nfcli.devices import batched, data_mesh, replicated
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
@@ -130,7 +131,7 @@ class BoundEvaluator:
     def __call__(
         self,
         parameters: Parameters,
-        images: np.ndarray,
+        images: AnyImages,
         *,
         samples: int,
         seed: int,

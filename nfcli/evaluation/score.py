@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nfcli.data import load_images
+from nfcli.data.intake import AnyImages, select
 from nfcli.errors import DataError
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.evaluate import EvalConfig, table_of
@@ -31,11 +32,12 @@ class ScoredImage:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """What `nf eval --images --json` prints."""
+    """What `nf eval --images --json` prints; `transform` is what was done to the images, as in training."""
 
     run: str
     preset: str
     source: str
+    transform: str | None
     importance_samples: int
     checkpoint_step: int
     seed: int
@@ -62,8 +64,8 @@ def score(
     if config.save_per_image is not None:
         check_output(config.save_per_image, [source, run.config()["data"]["source"]])
     trained = load_trained(run, warn)
-    images, names = load_images(source)
-    images, names = images[: config.limit], names[: config.limit]
+    images, names = load_images(source, trained.transform)
+    images, names = select(images, slice(config.limit)), names[: config.limit]
     _check_fit(trained, images, source)
     evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices)
     bound = evaluator(
@@ -84,6 +86,7 @@ def score(
         run=trained.run.name,
         preset=trained.model.preset.name,
         source=str(source),
+        transform=str(trained.transform) or None,
         importance_samples=config.importance_samples,
         checkpoint_step=trained.checkpoint.step,
         seed=config.seed,
@@ -93,16 +96,12 @@ def score(
     )
 
 
-def _check_fit(trained: TrainedModel, images: np.ndarray, source: Path) -> None:
+def _check_fit(trained: TrainedModel, images: AnyImages, source: Path) -> None:
     if images.shape[1:] != trained.model.shape:
         got, want = ("x".join(map(str, shape)) for shape in (images.shape[1:], trained.model.shape))
         raise DataError(
             f"the images of {source} are {got}, and run '{trained.run.name}' was trained on {want}",
             hint="scale or crop them first; a likelihood of other images would mean nothing",
-        )
-    if images.max() >= trained.model.levels:
-        raise DataError(
-            f"the images of {source} have the value {images.max()}, and the model knows 0 to {trained.model.levels - 1}"
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nfcli.data import ImageDataset, load_dataset
+from nfcli.data import ImageDataset, Transform, load_dataset
 from nfcli.errors import CheckpointError, DataError, NFError, RunError, UsageError
 from nfcli.flows import FlowModel, Parameters, build
 from nfcli.presets import get_preset
@@ -32,6 +32,19 @@ class TrainedModel:
     parameters: Parameters
     checkpoint: CheckpointMeta
 
+    @property
+    def transform(self) -> Transform:
+        """What was done to the images that it was trained on.
+
+        Raises:
+            RunError: config.json says something impossible.
+        """
+        settings = self.config["settings"]
+        try:
+            return Transform.parse(settings.get("crop"), settings.get("resize"), self.model.levels)
+        except (TypeError, AttributeError, UsageError) as error:
+            raise RunError(f"run '{self.run.name}' has an impossible transform in its config.json: {error}") from error
+
     def dataset(self) -> ImageDataset:
         """The images that the run was trained on.
 
@@ -44,7 +57,7 @@ class TrainedModel:
         if not os.path.lexists(source) and os.path.lexists(typed):
             source = typed
         try:
-            dataset = load_dataset(source)
+            dataset = load_dataset(source, self.transform)
         except UsageError as error:
             raise RunError(f"run '{self.run.name}' was trained on '{source}': {error.message}") from error
         if dataset.fingerprint != self.config["data"]["fingerprint"]:

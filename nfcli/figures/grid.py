@@ -22,12 +22,15 @@ COMFORTABLE_SIDE = 84
 """Pixels that the longer side of a tile should have at least roughly: 28x28 images are tripled."""
 
 
-def image_grid(images: Pixels, columns: int, *, scale: int | None = None, padding: int = 2) -> Pixels:
+def image_grid(
+    images: Pixels, columns: int, *, levels: int = 256, scale: int | None = None, padding: int = 2
+) -> Pixels:
     """Lay images out row by row on grey ground; places left over in the last row stay grey.
 
     Args:
         images: (N, H, W, C) uint8, C = 1 (grey) or 3 (RGB).
         columns: Images a row; fewer images than that make a narrower grid.
+        levels: Number of values of a pixel; the highest is drawn in white.
         scale: Pixels along each side that one pixel becomes; None picks what is comfortable to look at.
         padding: Pixels between the tiles and around the grid.
 
@@ -43,17 +46,17 @@ def image_grid(images: Pixels, columns: int, *, scale: int | None = None, paddin
             f"a grid of {columns} columns with a padding of {padding} pixels cannot be drawn",
             hint="columns must be at least 1 and the padding at least 0",
         )
-    return _lay_out(_enlarge(images, scale), min(columns, len(images)), padding)
+    return _lay_out(_enlarge(_spread(images, levels), scale), min(columns, len(images)), padding)
 
 
-def interpolation_grid(frames: Pixels, *, scale: int | None = None, padding: int = 6) -> Pixels:
+def interpolation_grid(frames: Pixels, *, levels: int = 256, scale: int | None = None, padding: int = 6) -> Pixels:
     """One row a pair of images, with a coloured frame around the first and the last: those two are real.
 
     The frame lies in the padding, so that every pixel of every image remains visible.
 
     Args:
         frames: (pairs, steps, H, W, C) uint8, C = 1 (grey) or 3 (RGB).
-        scale: As in `image_grid`.
+        levels, scale: As in `image_grid`.
         padding: Pixels between the tiles and around the grid; a third of it is the coloured frame.
 
     Returns:
@@ -66,7 +69,7 @@ def interpolation_grid(frames: Pixels, *, scale: int | None = None, padding: int
     if padding < 0:
         raise UsageError(f"a padding of {padding} pixels cannot be drawn", hint="the padding must be at least 0")
     pairs, steps = frames.shape[:2]
-    tiles = _enlarge(frames.reshape(-1, *frames.shape[2:]), scale)
+    tiles = _enlarge(_spread(frames, levels).reshape(-1, *frames.shape[2:]), scale)
     canvas = _lay_out(np.repeat(tiles, 3 // tiles.shape[3], axis=3), steps, padding)
     border = padding // 3
     height, width = tiles.shape[1:3]
@@ -79,24 +82,28 @@ def interpolation_grid(frames: Pixels, *, scale: int | None = None, padding: int
     return canvas
 
 
-def save_grid(images: Pixels, path: PathLike, *, columns: int, scale: int | None = None, padding: int = 2) -> None:
+def save_grid(
+    images: Pixels, path: PathLike, *, columns: int, levels: int = 256, scale: int | None = None, padding: int = 2
+) -> None:
     """Write `image_grid` to a PNG file.
 
     Raises:
         UsageError: As in `image_grid`.
         WriteError: The file cannot be written.
     """
-    save_png(image_grid(images, columns, scale=scale, padding=padding), path)
+    save_png(image_grid(images, columns, levels=levels, scale=scale, padding=padding), path)
 
 
-def save_interpolation(frames: Pixels, path: PathLike, *, scale: int | None = None, padding: int = 6) -> None:
+def save_interpolation(
+    frames: Pixels, path: PathLike, *, levels: int = 256, scale: int | None = None, padding: int = 6
+) -> None:
     """Write `interpolation_grid` to a PNG file.
 
     Raises:
         UsageError: As in `interpolation_grid`.
         WriteError: The file cannot be written.
     """
-    save_png(interpolation_grid(frames, scale=scale, padding=padding), path)
+    save_png(interpolation_grid(frames, levels=levels, scale=scale, padding=padding), path)
 
 
 def _check_images(images: Pixels, ndim: int) -> None:
@@ -106,6 +113,13 @@ def _check_images(images: Pixels, ndim: int) -> None:
             f"no grid can be made of an array of shape {images.shape} and type {images.dtype}",
             hint=f"give uint8 pixels of shape {axes} with 1 channel (grey) or 3 channels (RGB)",
         )
+
+
+def _spread(images: Pixels, levels: int) -> Pixels:
+    """Values 0..levels-1 to 0..255."""
+    if levels == 256:
+        return images
+    return np.round(images * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
 
 
 def _enlarge(images: Pixels, scale: int | None) -> Pixels:

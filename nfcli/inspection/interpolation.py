@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nfcli.data.intake import AnyImages
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import PRECISION
 from nfcli.evaluation.trained import load_trained
@@ -90,7 +91,7 @@ def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lamb
     ends_exact = bool(np.array_equal(frames[:, [0, -1]], images[pairs]))
     if not ends_exact:
         warn("an end of a row is not exactly its image: inverting this model loses too much precision")
-    save_interpolation(frames, path)
+    save_interpolation(frames, path, levels=trained.model.levels)
     numbers: dict[str, Any] = {
         "run": trained.run.name,
         "checkpoint_step": trained.checkpoint.step,
@@ -105,7 +106,7 @@ def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lamb
 
 
 def walk(
-    model: FlowModel, parameters: Parameters, images: np.ndarray, pairs: np.ndarray, *, steps: int, seed: int
+    model: FlowModel, parameters: Parameters, images: AnyImages, pairs: np.ndarray, *, steps: int, seed: int
 ) -> np.ndarray:
     """Straight lines between the latents of pairs of images.
 

@@ -107,10 +107,10 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
     path = image_path(config.output, trained.run.figures / f"{name}.png")
     if config.real:
-        images = trained.dataset().train.first(config.count).images
+        images = trained.dataset().train.first(config.count).images[:]
     else:
         images = draw(trained.model, trained.parameters, config)
-    save_grid(images, path, columns=config.width)
+    save_grid(images, path, columns=config.width, levels=trained.model.levels)
     numbers: dict[str, Any] = {
         "run": trained.run.name,
         "checkpoint_step": trained.checkpoint.step,

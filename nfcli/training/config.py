@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nfcli.errors import UsageError
 from nfcli.presets import get_preset
+from nfcli.runs.files import read_json
 
 SMOKE = {"epochs": 2, "batch_size": 32, "eval_every": 1, "train_size": 2560, "val_size": 256}
 """Settings of --smoke, wherever the user said nothing else."""
 
-OPERATIONAL = {"epochs", "runs_dir", "name", "overwrite", "devices", "checkpoint_minutes", "max_minutes"}
+OPERATIONAL = {"epochs", "runs_dir", "data_dir", "name", "overwrite", "devices", "checkpoint_minutes", "max_minutes"}
 OPERATIONAL |= {"steps_per_dispatch"}
 """Settings that may differ when a run is continued."""
 
@@ -26,6 +28,7 @@ class TrainConfig:
     Attributes:
         preset: Name of the model.
         dataset: What `nfcli.data.load_dataset` understands.
+        crop, resize, levels: What is done to its images, as `nfcli.data.Transform.parse` reads it.
         name: Of the run; None for one made from preset and dataset.
         epochs: Passes over the training images.
         batch_size: Images a step; a last partial batch is dropped.
@@ -40,6 +43,7 @@ class TrainConfig:
         seed: Of everything random.
         smoke: Use the preset's narrow twin.
         runs_dir: Where the run directory is made.
+        data_dir: Where TFDS keeps its data; None for `NF_DATA_DIR`, or else its own default.
         overwrite: Delete a run of the same name first.
         devices: How many devices share a batch; None for automatic.
         checkpoint_minutes: Minutes between checkpoints, besides the one at each validation.
@@ -49,6 +53,9 @@ class TrainConfig:
 
     preset: str
     dataset: str = "mnist"
+    crop: str | None = None
+    resize: str | None = None
+    levels: int = 256
     name: str | None = None
     epochs: int = 200
     batch_size: int = 128
@@ -63,6 +70,7 @@ class TrainConfig:
     seed: int = 42
     smoke: bool = False
     runs_dir: Path = Path("runs")
+    data_dir: Path | None = None
     overwrite: bool = False
     devices: int | None = None
     checkpoint_minutes: float = 5.0
@@ -97,6 +105,36 @@ class TrainConfig:
         """The settings that decide the result, for config.json."""
         fields = dataclasses.asdict(self)
         return {name: value for name, value in fields.items() if name == "epochs" or name not in OPERATIONAL}
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of a run from its config.json, for `TrainConfig(**settings)`.
+
+    Raises:
+        RunError: The file is missing or damaged.
+        UsageError: It is no config.json of a run, or holds settings that nf does not know.
+    """
+    content = read_json(path, kind="configuration")
+    settings, data, name = content.get("settings"), content.get("data"), content.get("run")
+    if not isinstance(settings, dict) or not isinstance(data, dict) or not isinstance(name, str):
+        raise UsageError(f"{path} is no config.json of a run", hint="for example runs/multiscale/config.json")
+    known = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
+    for key, value in settings.items():
+        if key not in known or key in OPERATIONAL - {"epochs"}:
+            raise UsageError(f"{path} has an unknown setting '{key}'", hint="it was written by another version of nf")
+        if not _fits(value, str(known[key])):
+            raise UsageError(f"{path}: {key} is {value!r}, not {known[key]}", hint="it was changed by hand")
+    source = data.get("source")
+    # What was typed may be relative to another folder.
+    if isinstance(source, str) and os.path.lexists(source):
+        settings = {**settings, "dataset": source}
+    return {**settings, "name": name}
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a value of a JSON file is of a type as TrainConfig writes it, such as `int | None`."""
+    types = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float), "None": (type(None),)}
+    return type(value) in [one for name in kind.split(" | ") for one in types[name]]
 
 
 def _require(condition: bool, name: str, value: object, wanted: str) -> None:

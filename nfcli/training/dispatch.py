@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nfcli.data.intake import AnyImages
 from nfcli.devices import batched, replicated
 from nfcli.training.step import State, TrainStep
 
@@ -37,7 +38,7 @@ class OneByOne:
 
     per_dispatch = 1
 
-    def __init__(self, step: TrainStep, images: np.ndarray) -> None:
+    def __init__(self, step: TrainStep, images: AnyImages) -> None:
         self.step, self.images = step, images
 
     def compile(self, state: State) -> None:
@@ -55,10 +56,10 @@ class ManyAtOnce:
     The number of steps is an argument of one program, so results do not depend on how an epoch is cut into calls.
     """
 
-    def __init__(self, step: TrainStep, images: np.ndarray, per_dispatch: int) -> None:
+    def __init__(self, step: TrainStep, images: AnyImages, per_dispatch: int) -> None:
         self.step, self.per_dispatch = step, per_dispatch
         everywhere = replicated(step.mesh)
-        self.images = jax.device_put(images, everywhere)
+        self.images = jax.device_put(np.asarray(images), everywhere)
         self._compiled: Any = jax.jit(
             self._steps, donate_argnums=0, in_shardings=everywhere, out_shardings=(everywhere, everywhere)
         )
@@ -86,7 +87,7 @@ class ManyAtOnce:
         return jax.lax.fori_loop(0, count, body, (state, (jnp.float32(0), jnp.int32(0))))
 
 
-def make_dispatch(step: TrainStep, images: np.ndarray, per_dispatch: int | None) -> OneByOne | ManyAtOnce:
+def make_dispatch(step: TrainStep, images: AnyImages, per_dispatch: int | None) -> OneByOne | ManyAtOnce:
     """The way that fits the platform and the images.
 
     Args:

@@ -74,7 +74,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     """
     reporter = reporter or Reporter()
     check_numerics()
-    job = prepare_job(config)
+    job = prepare_job(config, reporter.message)
     with job.run.lock(), StopRequest() as stop:
         continued = enter_run(job, reporter.message)
         return _Training(job, reporter, stop).run(continued)
@@ -145,6 +145,7 @@ class _Training:
         self._forget_later_rows()
         ahead.wait()
         self.dispatch.compile(state)
+        self.reporter.begin(self.job.run.path, self.meta.step)
         self.clock.start()
         return state
 

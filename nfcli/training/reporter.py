@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -31,6 +32,9 @@ class Progress:
 
 class Reporter:
     """Receives events of a training run. Every method may be left as it is."""
+
+    def begin(self, run: Path, step: int) -> None:
+        """The run in this directory starts, or goes on after `step`."""
 
     def message(self, text: str) -> None:
         """Something worth a line, such as what is continued."""

@@ -9,7 +9,8 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from nfcli.data import ImageDataset, ImageSplit, load_dataset
+from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
+from nfcli.data.dataset import SPLIT_NAMES
 from nfcli.devices import data_mesh, device_description
 from nfcli.errors import UsageError
 from nfcli.flows import FlowModel, build
@@ -68,14 +69,19 @@ class Job:
         }
 
 
-def prepare_job(config: TrainConfig) -> Job:
-    """Load the data and build the model; nothing is written.
+def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: None) -> Job:
+    """Load the data and build the model; no run is written.
+
+    Args:
+        config: The recipe.
+        message: Called with a sentence on what the data turned out to be.
 
     Raises:
         UsageError: The settings do not fit the data.
         DataError: The data cannot be read.
     """
-    dataset = load_dataset(config.dataset)
+    transform = Transform.parse(config.crop, config.resize, config.levels)
+    dataset = load_dataset(config.dataset, transform, data_dir=config.data_dir, message=message)
     train, val = dataset.train.first(config.train_size), dataset.val.first(config.val_size)
     if config.batch_size > len(train):
         raise UsageError(
@@ -85,8 +91,17 @@ def prepare_job(config: TrainConfig) -> Job:
     preset = get_preset(config.preset, smoke=config.smoke)
     model = build(preset, dataset.shape, levels=dataset.levels)
     mesh = data_mesh(config.batch_size, config.devices)
+    message(f"data: {_in_words(dataset, transform)}")
     run = run_named(config.run_name(dataset.name), config.runs_dir)
     return Job(config, run, dataset, train, val, model, mesh)
+
+
+def _in_words(dataset: ImageDataset, transform: Transform) -> str:
+    counts = ", ".join(f"{len(dataset.split(name)):,} {name}" for name in SPLIT_NAMES)
+    size = "x".join(map(str, dataset.shape))
+    how = str(transform) or f"{dataset.levels} levels"
+    where = "the bundled MNIST" if dataset.source == "mnist" else dataset.source
+    return f"{where}, {counts}, {size} ({how}), fingerprint {dataset.fingerprint[:12]}"
 
 
 def enter_run(job: Job, message: Callable[[str], None]) -> bool:
@@ -101,7 +116,7 @@ def enter_run(job: Job, message: Callable[[str], None]) -> bool:
     """
     if job.run.exists() and job.config.overwrite:
         message(f"deleting the earlier run {job.run.path}")
-        for name in ("checkpoints", "figures", "per-image"):
+        for name in ("checkpoints", "figures", "per-image", "tensorboard"):
             remove_tree(job.run.path / name)
         for name in ("results.json", "metrics.jsonl", "config.json"):
             (job.run.path / name).unlink(missing_ok=True)

@@ -23,10 +23,10 @@ def test_unknown_name_with_a_close_match(spec):
     assert "a folder of IDX files" in text
 
 
-@pytest.mark.parametrize("spec", ["", "cifar", "tfds:flowers", "a\nb\x1b[31m"])
+@pytest.mark.parametrize("spec", ["", "cifar", "tfds", "a\nb\x1b[31m"])
 def test_unknown_name(spec):
     text = refused(spec, kind=UsageError)
-    assert "datasets: mnist, a folder of IDX files" in text
+    assert "datasets: mnist, tfds:NAME, a folder that TFDS prepared, a folder of IDX files" in text
     assert "did you mean" not in text
 
 

@@ -1,0 +1,155 @@
+"""Download and prepare data sets with TFDS; the MNIST family without TensorFlow.
+
+The builders of the MNIST family here take addresses, checksums and descriptions from TFDS's own, and differ in what
+they write: PNG bytes in array_record files, in the order of the original files.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from nfcli.data.files import shown
+from nfcli.data.idx import PREFIXES, read_idx
+from nfcli.errors import DataError, UsageError
+
+FAMILY = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
+"""Names of the data sets that are prepared here, and of TFDS's classes of them."""
+
+ANSWER_SECONDS = 8.0
+"""A server that has not answered by then is taken for unreachable."""
+
+
+def prepare(tfds: Any, name: str, root: Path, message: Callable[[str], None]) -> Path:
+    """Download and prepare a data set.
+
+    Args:
+        tfds: The module.
+        name: NAME or NAME/CONFIG, with :VERSION if need be.
+        root: Where TFDS keeps its data.
+        message: Called with what is about to be done.
+
+    Returns:
+        The folder that was prepared.
+
+    Raises:
+        UsageError: There is no such data set.
+        DataError: It takes TensorFlow, or its server cannot be reached.
+    """
+    # Looking for prepared copies in Google's storage takes minutes where there is no network.
+    tfds.core.utils.gcs_utils._is_gcs_disabled = True
+    base, _, config = name.partition(":")[0].partition("/")
+    if base in FAMILY:
+        official = getattr(tfds.image_classification, FAMILY[base])
+        builder = _without_tensorflow(tfds, official)(data_dir=root, **({"config": config} if config else {}))
+    else:
+        builder = _official(tfds, name, root)
+    addresses = list(builder.url_infos or {})
+    _require_answer(name, addresses)
+    message(f"downloading and preparing {name} in {builder.data_path}")
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    builder.download_and_prepare(file_format="array_record", download_config=config)
+    return Path(builder.data_path)
+
+
+def _official(tfds: Any, name: str, root: Path) -> Any:
+    if name.partition(":")[0].partition("/")[0] not in tfds.list_builders(with_community_datasets=False):
+        raise UsageError(
+            f"TFDS has no data set '{shown(name)}'", hint="see https://www.tensorflow.org/datasets/catalog/overview"
+        )
+    if find_spec("tensorflow") is None:
+        raise DataError(
+            f"TFDS prepares {name} only with TensorFlow",
+            hint="pip install 'nfcli[tfds]'; or give a folder that was prepared elsewhere",
+        )
+    return tfds.builder(name, data_dir=root)
+
+
+def _require_answer(name: str, addresses: list[str]) -> None:
+    """Refuse at once what TFDS would try for minutes.
+
+    Raises:
+        DataError: No answer from the server.
+    """
+    from nfcli.data.tfds import WAYS_OUT
+
+    if not addresses:
+        return
+    trouble: list[str] = ["no answer"]
+    asking = threading.Thread(target=_ask, args=(addresses[0], trouble), daemon=True)
+    asking.start()
+    asking.join(ANSWER_SECONDS)
+    if trouble:
+        host = urlsplit(addresses[0]).hostname
+        raise DataError(f"cannot download {name}: {host} cannot be reached ({trouble[0]})", hint=WAYS_OUT)
+
+
+def _ask(address: str, trouble: list[str]) -> None:
+    import requests
+
+    try:
+        # Any answer will do; whether the file is there, TFDS finds out soon enough.
+        requests.head(address, timeout=ANSWER_SECONDS, allow_redirects=False)
+    except requests.RequestException as error:
+        trouble[0] = type(error).__name__
+    else:
+        trouble.clear()
+
+
+def _without_tensorflow(tfds: Any, official: Any) -> Any:
+    """A builder like TFDS's own that reads and writes without TensorFlow."""
+
+    class Builder(official, skip_registration=True):  # type: ignore[misc, call-arg]
+        name = official.name
+        url_infos = official.url_infos
+        pkg_dir_path = official._get_pkg_dir_path()
+
+        def _info(self) -> Any:
+            known = super()._info()
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=known.description,
+                features=known.features,
+                supervised_keys=known.supervised_keys,
+                homepage=known.homepage,
+                citation=known.citation,
+                disable_shuffling=True,  # the order of the files decides who trains and who validates
+            )
+
+        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+            files = {part: _names(self, prefix) for part, prefix in PREFIXES.items()}
+            if official.name == "emnist":
+                archive = zipfile.ZipFile(dl_manager.download(self.URL))
+                found = {part: [zipfile.Path(archive, f"gzip/{name}") for name in pair] for part, pair in files.items()}
+            else:
+                found = dl_manager.download(
+                    {part: [urljoin(self.URL, name) for name in pair] for part, pair in files.items()}
+                )
+            return {part: self._generate_examples(*pair) for part, pair in found.items()}
+
+        def _generate_examples(self, images: Any, labels: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+            for index, (image, label) in enumerate(zip(read_idx(images, 3), read_idx(labels, 1), strict=True)):
+                yield index, {"image": _png(image), "label": int(label)}
+
+    return Builder
+
+
+def _names(builder: Any, prefix: str) -> list[str]:
+    """File names of images and labels: `PREFIXES` but for EMNIST."""
+    if builder.name == "emnist":
+        prefix = f"emnist-{builder.builder_config.name}-{'test' if prefix == 't10k' else prefix}"
+    return [f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz"]
+
+
+def _png(image: Any) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
