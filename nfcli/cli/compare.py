@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from nfcli import runtime
 from nfcli.cli.complete import complete_run
 from nfcli.cli.console import Console
 from nfcli.cli.options import RUNS_DIR, Json, Quiet, RunsDir, Verbose
@@ -39,6 +40,12 @@ def compare(
     table_format: Annotated[
         str, typer.Option("--format", help="A format of tabulate: simple, github, latex, html, tsv, ...")
     ] = TERMINAL_FORMAT,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a page with results, learning curves and pictures instead.", show_default=False
+        ),
+    ] = None,
     runs_dir: RunsDir = RUNS_DIR,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -55,27 +62,46 @@ def compare(
         nf compare simple multiscale --format github
 
         nf compare --paired simple multiscale
+
+        nf compare --html results.html
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    if importance_samples is not None and importance_samples < 1:
+        raise UsageError(f"--importance-samples {importance_samples} is not possible", hint="it must be at least 1")
     if paired:
+        if html is not None:
+            raise UsageError("--paired and --html exclude each other", hint="give one of them")
         _paired(runs or [], runs_dir, importance_samples, console)
         return
     _check_format(table_format)
-    if importance_samples is not None and importance_samples < 1:
-        raise UsageError(f"--importance-samples {importance_samples} is not possible", hint="it must be at least 1")
+    if html is not None:
+        _page(html, runs or [], runs_dir, importance_samples, console)
+        return
     comparison = compare_runs(runs or [], runs_dir, importance_samples=importance_samples, warn=console.warning)
-    content = {
-        "rankable": comparison.rankable,
-        "groups": list(comparison.questions),
-        "rows": [asdict(row) for row in comparison.rows],
-    }
-    console.result(content, _text(comparison, table_format))
+    console.result(_content(comparison), _text(comparison, table_format))
     if not comparison.rankable:
         console.warning("the groups differ in images or K, so their numbers must not be ranked together")
     missing = [row.name for row in comparison.rows if row.group is None]
     if missing:
         wanted = "" if importance_samples is None else f" -k {importance_samples}"
         console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
+
+
+def _content(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "rankable": comparison.rankable,
+        "groups": list(comparison.questions),
+        "rows": [asdict(row) for row in comparison.rows],
+    }
+
+
+def _page(path: Path, names: list[str], runs_dir: Path, importance_samples: int | None, console: Console) -> None:
+    runtime.prepare()
+    from nfcli.inspection.page import PageConfig, write_page
+
+    config = PageConfig(path, tuple(names), runs_dir, importance_samples)
+    comparison = write_page(config, message=console.message, warn=console.warning)
+    console.result({"page": str(path), **_content(comparison)}, str(path))
 
 
 def _paired(names: list[str], runs_dir: Path, importance_samples: int | None, console: Console) -> None:

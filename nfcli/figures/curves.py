@@ -32,6 +32,7 @@ def save_learning_curves(
     validation: Mapping[str, Curve] | None = None,
     x_label: str = "Training step",
     title: str | None = None,
+    size: tuple[float, float] = (6.4, 3.8),
 ) -> None:
     """Training as lines, validation as markers, a colour a name; very high losses at the start leave at the top.
 
@@ -41,6 +42,7 @@ def save_learning_curves(
         validation: Curves by name; the same name gets the same colour.
         x_label: What the positions count.
         title: Title of the figure.
+        size: Width and height in inches.
 
     Raises:
         UsageError: There is nothing finite to draw, or positions and values differ in number.
@@ -49,7 +51,7 @@ def save_learning_curves(
     lines = {name: _check_curve(name, curve) for name, curve in training.items()}
     marks = {name: _check_curve(name, curve) for name, curve in (validation or {}).items()}
     limits = _limits(list(lines.values()), list(marks.values()))
-    with style.png_figure(path, 6.4, 3.8) as figure:
+    with style.png_figure(path, *size) as figure:
         style.set_figure_title(figure, title)
         axes = figure.subplots()
         names = list(dict.fromkeys([*lines, *marks]))

@@ -20,8 +20,11 @@ class Row:
         name: Of the run.
         preset: Of the model.
         parameters: Scalars learned.
-        val_bpd: With the same K and weights as `test_bpd`; None when not measured.
+        val_bpd, val_bpd_stderr: With the same K and weights as `test_bpd`; None when not measured.
         test_bpd, test_bpd_stderr: Newest measurement and its standard error over images; None before the first.
+        test_elbo_bpd, effective_sample_size: Of the same measurement: the bound for K = 1, and how many of the K draws
+            count.
+        checkpoint_step: Which weights.
         importance_samples: Noise draws an image, K.
         images: Test images measured.
         inference_ms, sampling_ms: For a batch of 64.
@@ -32,8 +35,12 @@ class Row:
     preset: str
     parameters: int
     val_bpd: float | None
+    val_bpd_stderr: float | None
     test_bpd: float | None
     test_bpd_stderr: float | None
+    test_elbo_bpd: float | None
+    effective_sample_size: float | None
+    checkpoint_step: int | None
     importance_samples: int | None
     images: int | None
     inference_ms: float | None
@@ -117,8 +124,12 @@ class _Entry:
             preset=self.config["model"]["preset"],
             parameters=self.config["model"]["parameters"],
             val_bpd=self.val.bpd if self.val else None,
+            val_bpd_stderr=self.val.bpd_stderr if self.val else None,
             test_bpd=test.bpd if test else None,
             test_bpd_stderr=test.bpd_stderr if test else None,
+            test_elbo_bpd=test.elbo_bpd if test else None,
+            effective_sample_size=test.effective_sample_size if test else None,
+            checkpoint_step=test.checkpoint_step if test else None,
             importance_samples=test.importance_samples if test else None,
             images=test.images if test else None,
             inference_ms=self.timing.get("inference_ms"),

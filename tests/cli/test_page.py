@@ -1,0 +1,135 @@
+"""`nf compare --html`: one page with everything in it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from tests.cli.program import assert_refused, contents, succeeds
+
+VOID = {"meta", "img", "source"}
+
+
+class Page(HTMLParser):
+    """What a page holds; elements that are not closed in order fail."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.rows, self.pictures, self.words = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        self.pictures += [value for name, value in attrs if name in ("src", "srcset")]
+        assert not [name for name, _ in attrs if name.startswith("on") or name == "href"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self.open:
+            return
+        self.words.append(data)
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def page(workshop, measured, tmp_path_factory):
+    home = workshop.copy(tmp_path_factory.mktemp("page") / "copy")
+    config = home / "runs/simple/config.json"
+    # What a hostile config.json says must stay text.
+    config.write_text(config.read_text().replace('"name": "tiny"', '"name": "<script>alert(1)</script>"'))
+    done = succeeds("compare", "--html", "page.html", cwd=home)
+    assert done.out == "page.html\n"
+    assert done.err.count("drawing ") == 4
+    return home, Page((home / "page.html").read_text(encoding="utf-8"))
+
+
+def test_the_table_has_every_number_with_its_error(page, measured):
+    _, content = page
+    rows = {row[0]: row for row in content.rows if row}
+    for name in ("simple", "multiscale"):
+        test = measured[name].json["splits"]["test"]
+        text = " ".join(rows[name])
+        assert f"{test['bpd']:.4f} ± {test['bpd_stderr']:.4f}" in text
+        assert f"{test['elbo_bpd']:.4f}" in text
+        assert f"{test['effective_sample_size']:.2f}" in text
+
+
+def test_pictures_are_in_the_page_and_nothing_is_elsewhere(page):
+    home, content = page
+    assert len(content.pictures) == 2 + 2 * 2  # learning curves in two widths; samples and dequantization of two runs
+    for picture in content.pictures:
+        kind, data = picture.split(",")
+        assert kind == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            image.load()
+            assert image.width > 50
+    text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", (home / "page.html").read_text())
+    assert "http" not in text
+    assert "url(" not in text
+    assert "<script" not in text
+    assert "<script>alert(1)</script>" in "".join(content.words)
+
+
+def test_settings_that_differ_are_shown_and_others_are_not(page):
+    _, content = page
+    words = " ".join(content.words)
+    differing = {row[0]: row[1:] for row in content.rows if row and row[0] in ("preset", "epochs", "seed")}
+    assert sorted(differing["preset"]) == ["multiscale", "simple"]
+    assert "epochs" not in differing
+    assert "Settings that differ" in words
+
+
+def test_groups_are_not_mixed_and_pictures_are_not_drawn_twice(page):
+    home, _ = page
+    succeeds("eval", "simple", "-k", "3", "--split", "test", "--batch-size", "16", cwd=home)
+    done = succeeds("compare", "--html", "other.html", "--json", cwd=home)
+    assert "drawing" not in done.err
+    told = json.loads(done.out)
+    assert (told["page"], told["rankable"]) == ("other.html", False)
+    content = Page((home / "other.html").read_text(encoding="utf-8"))
+    assert "must not be ranked together" in " ".join(content.words)
+    assert sum("K = 2" in text or "K = 3" in text for text in content.words if text.startswith("<script>")) == 1
+
+
+def test_a_run_without_weights_is_shown_without_pictures(workshop, tmp_path):
+    home = workshop.copy(tmp_path / "copy")
+    for checkpoint in (home / "runs/simple/checkpoints").iterdir():
+        (checkpoint / "manifest.json").unlink()
+    done = succeeds("compare", "simple", "--html", "page.html", cwd=home)
+    assert "warning: no samples.png of run 'simple'" in done.err
+    content = Page((home / "page.html").read_text(encoding="utf-8"))
+    assert "cannot be drawn" in " ".join(content.words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--html", "page.txt"), 2),
+        (("--html", "runs/simple/config.json"), 2),
+        (("--html", "/proc/nowhere/page.html"), 1),
+        (("missing", "--html", "page.html"), 3),
+        (("--html", "page.html", "--paired"), 2),
+        (("--html", "page.html", "-k", "0"), 2),
+    ],
+)
+def test_what_cannot_be_done_leaves_nothing(arguments, code, workshop, tmp_path, call):
+    home = workshop.copy(tmp_path / "copy")
+    before = contents(home)
+    assert_refused(call("compare", *arguments, cwd=home), code)
+    assert contents(home) == before
