@@ -1,0 +1,102 @@
+"""The wheel and the source archive: complete, and enough without the extras."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import QUICK
+
+ROOT = Path(__file__).resolve().parents[1]
+
+EXTRAS = ("tensorflow", "tensorboardX", "pytest", "hypothesis", "torch")
+
+BLOCK = f"""
+import sys
+for name in {EXTRAS!r}:
+    sys.modules[name] = None  # as if it were not installed
+"""
+
+
+def build(source: Path, target: Path, kind: str) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(target)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (made,) = target.glob("*.whl" if kind == "wheel" else "*.tar.gz")
+    return made
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """The source archive of this tree, and the wheel that is built from that archive alone."""
+    folder = tmp_path_factory.mktemp("packages")
+    source = build(ROOT, folder / "source", "sdist")
+    with tarfile.open(source) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    return source, build(unpacked, folder / "wheel", "wheel"), unpacked
+
+
+def test_source_archive_has_what_the_top_level_shows(archives):
+    _, _, unpacked = archives
+    assert {"pyproject.toml", "nfcli", "tests", "completions", "README.md", "CHANGELOG.md", "LICENSE"} <= {
+        path.name for path in unpacked.iterdir()
+    }
+
+
+def test_wheel_has_every_module_and_file(archives):
+    _, wheel, _ = archives
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("nfcli/")}
+    tracked = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "nfcli").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert inside == tracked
+
+
+@pytest.fixture(scope="module")
+def installed(archives, tmp_path_factory):
+    """A virtual environment with nf from the wheel; its dependencies are this environment's, the extras are hidden."""
+    _, wheel, _ = archives
+    place = tmp_path_factory.mktemp("installed") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
+    (packages,) = place.glob("lib*/python*/site-packages")
+    pip = [sys.executable, "-m", "pip", "--python", place / "bin" / "python", "install", "--no-deps", "--quiet", wheel]
+    subprocess.run(pip, check=True, capture_output=True)
+    # An editable installation in the other environment must not win: its own path files are not read here.
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
+    (packages / "sitecustomize.py").write_text(BLOCK)
+    return place / "bin" / "nf"
+
+
+def test_wheel_works_from_an_empty_folder_without_extras(installed, tmp_path):
+    def run(*arguments: str) -> str:
+        around = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | QUICK
+        done = subprocess.run([installed, *arguments], cwd=tmp_path, env=around, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    sizes = ("--epochs", "1", "--train-size", "32", "--val-size", "16", "--batch-size", "16")
+    assert run("--version").startswith("nf ")
+    assert "best validation" in run("train", "simple", "--smoke", *sizes)
+    assert run("sample", "--num", "4").splitlines()[0] == "runs/simple-smoke/figures/samples.png"
+    assert "simple-smoke" in run("compare")
+    run("compare", "--html", "page.html")
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+def test_an_extra_that_is_missing_is_named(installed, tmp_path):
+    command = [installed, "train", "simple", "--smoke", "--tensorboard"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: --tensorboard takes the package tensorboardX",
+        "hint: pip install 'nfcli[tensorboard]'",
+    ]
