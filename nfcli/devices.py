@@ -47,6 +47,14 @@ def batched(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def compiler_options(mesh: Mesh) -> dict[str, str] | None:
+    """What XLA must be told to keep barriers, without which it computes values twice, and `--remat` nothing twice.
+
+    On CPU it drops them before it looks for common subexpressions and before it fuses.
+    """
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if mesh.devices.flat[0].platform == "cpu" else None
+
+
 def device_description(count: int) -> dict[str, Any]:
     """What numbers were computed on, for a run's files."""
     device = jax.local_devices()[0]

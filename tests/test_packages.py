@@ -67,7 +67,7 @@ def installed(archives, tmp_path_factory):
     _, wheel, _ = archives
     place = tmp_path_factory.mktemp("installed") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
-    (packages,) = place.glob("lib*/python*/site-packages")
+    (packages,) = place.glob("lib/python*/site-packages")
     pip = [sys.executable, "-m", "pip", "--python", place / "bin" / "python", "install", "--no-deps", "--quiet", wheel]
     subprocess.run(pip, check=True, capture_output=True)
     # An editable installation in the other environment must not win: its own path files are not read here.

@@ -96,6 +96,12 @@ def train(
     network_dtype: Annotated[
         str, typer.Option(help="Of the coupling networks in training: float32 or bfloat16; all else is float32.")
     ] = DEFAULTS.network_dtype,
+    remat: Annotated[
+        bool, typer.Option("--remat", help="Less memory, more time: compute the networks again in the backward pass.")
+    ] = False,
+    accumulate: Annotated[
+        int, typer.Option(help="Less memory: take a batch's gradient in so many slices, one after the other.")
+    ] = DEFAULTS.accumulate,
     steps_per_dispatch: Annotated[
         int | None, typer.Option(help="Steps that the host asks for at a time; 1 on CPU, 50 on a GPU by default.")
     ] = None,

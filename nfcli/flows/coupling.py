@@ -8,7 +8,7 @@ from jax import Array
 
 from nfcli.flows.base import Bijection, sum_per_image
 from nfcli.flows.masks import MaskKind, make_mask
-from nfcli.flows.networks import GatedConvNet
+from nfcli.flows.networks import PLAIN, Computing, GatedConvNet
 from nfcli.flows.weights import Weights, zeros
 
 
@@ -26,7 +26,7 @@ class AffineCoupling(Bijection):
         invert: Swap the halves.
         hidden: Channels of the network.
         context_channels: Channels of the context that `forward` and `inverse` get, 0 for none.
-        network_dtype: What the network computes in; None for the type of the input. All else keeps that type.
+        computing: How the network is computed.
         weights: Source of the initial weights. The layer starts as the identity.
     """
 
@@ -38,13 +38,13 @@ class AffineCoupling(Bijection):
         invert: bool,
         hidden: int,
         context_channels: int = 0,
-        network_dtype: jnp.dtype | None = None,
+        computing: Computing = PLAIN,
         weights: Weights,
     ) -> None:
         channels = shape[-1]
         self.shape, self.mask, self.invert = shape, mask, invert
         self.network = GatedConvNet(
-            channels + context_channels, hidden, 2 * channels, weights=weights, dtype=network_dtype
+            channels + context_channels, hidden, 2 * channels, weights=weights, computing=computing
         )
         self.scaling_factor = nnx.Param(zeros(channels))
 

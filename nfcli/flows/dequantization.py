@@ -22,6 +22,7 @@ from jax import Array
 
 from nfcli.flows.base import sum_per_image
 from nfcli.flows.coupling import AffineCoupling
+from nfcli.flows.networks import PLAIN, Computing
 from nfcli.flows.weights import Weights
 from nfcli.presets import ALPHA
 
@@ -149,7 +150,7 @@ class VariationalDequantization(UniformDequantization):
         couplings: Number of coupling layers.
         hidden: Channels of their networks.
         levels, alpha: As for uniform noise.
-        network_dtype: What the networks compute in; None for the type of the noise.
+        computing: How the networks are computed.
         weights: Source of the initial weights.
     """
 
@@ -161,7 +162,7 @@ class VariationalDequantization(UniformDequantization):
         hidden: int,
         levels: int = 256,
         alpha: float = ALPHA,
-        network_dtype: jnp.dtype | None = None,
+        computing: Computing = PLAIN,
         weights: Weights,
     ) -> None:
         super().__init__(levels=levels, alpha=alpha)
@@ -173,7 +174,7 @@ class VariationalDequantization(UniformDequantization):
                     invert=bool(index % 2),
                     hidden=hidden,
                     context_channels=shape[-1],
-                    network_dtype=network_dtype,
+                    computing=computing,
                     weights=weights,
                 )
                 for index in range(couplings)

@@ -18,6 +18,7 @@ from nfcli.flows.base import Bijection
 from nfcli.flows.coupling import AffineCoupling
 from nfcli.flows.dequantization import UniformDequantization, VariationalDequantization
 from nfcli.flows.flow import Flow, Latents, MultiscaleTransform
+from nfcli.flows.networks import PLAIN, Computing
 from nfcli.flows.reshaping import Squeeze
 from nfcli.flows.weights import Weights
 from nfcli.presets import ALPHA, Couplings, Preset, Shape
@@ -27,12 +28,7 @@ Parameters = dict[str, Any]
 
 
 def build(
-    preset: Preset,
-    shape: Shape,
-    *,
-    levels: int = 256,
-    alpha: float = ALPHA,
-    network_dtype: jnp.dtype | None = None,
+    preset: Preset, shape: Shape, *, levels: int = 256, alpha: float = ALPHA, computing: Computing = PLAIN
 ) -> FlowModel:
     """The model of a preset for images of one shape.
 
@@ -41,13 +37,13 @@ def build(
         shape: (H, W, C).
         levels: Number of values of a pixel, 2 to 256.
         alpha: Squash of the logit transform.
-        network_dtype: What the networks inside coupling layers compute in, such as bfloat16; None for the type of the
-            parameters. Dequantization, the couplings' affine maps, log-determinants and the prior keep that type.
+        computing: How the networks inside coupling layers are computed. Dequantization, the couplings' affine maps,
+            log-determinants and the prior keep the type of the parameters.
 
     Raises:
         UsageError: The preset cannot take images of this shape.
     """
-    return FlowModel(preset, shape, levels=levels, alpha=alpha, network_dtype=network_dtype)
+    return FlowModel(preset, shape, levels=levels, alpha=alpha, computing=computing)
 
 
 class FlowModel:
@@ -60,17 +56,9 @@ class FlowModel:
         num_parameters: Number of scalars to learn.
     """
 
-    def __init__(
-        self,
-        preset: Preset,
-        shape: Shape,
-        *,
-        levels: int = 256,
-        alpha: float = ALPHA,
-        network_dtype: jnp.dtype | None = None,
-    ) -> None:
+    def __init__(self, preset: Preset, shape: Shape, *, levels: int, alpha: float, computing: Computing) -> None:
         self.preset, self.shape, self.levels, self.alpha = preset, shape, levels, alpha
-        self.network_dtype = network_dtype
+        self.computing = computing
         self.dimensions = math.prod(shape)
         weights = Weights()
         self._graph, self._state = nnx.split(self._make(weights))
@@ -78,9 +66,9 @@ class FlowModel:
         self.num_parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._state))
         self.latent_shapes = preset.latent_shapes(shape)
 
-    def with_network_dtype(self, dtype: jnp.dtype | None) -> FlowModel:
-        """The same model, of the same parameters, whose networks compute in another type."""
-        return FlowModel(self.preset, self.shape, levels=self.levels, alpha=self.alpha, network_dtype=dtype)
+    def computed(self, computing: Computing) -> FlowModel:
+        """The same model, of the same parameters, whose networks are computed in another way."""
+        return FlowModel(self.preset, self.shape, levels=self.levels, alpha=self.alpha, computing=computing)
 
     def init(self, key: Array) -> Parameters:
         """Fresh parameters from one random key; the same key gives the same parameters."""
@@ -166,17 +154,15 @@ class FlowModel:
                 hidden=spec.hidden,
                 levels=self.levels,
                 alpha=self.alpha,
-                network_dtype=self.network_dtype,
+                computing=self.computing,
                 weights=weights,
             )
         )
-        levels = _make_levels(self.preset, self.shape, weights, self.network_dtype)
+        levels = _make_levels(self.preset, self.shape, weights, self.computing)
         return Flow(dequantization, MultiscaleTransform(levels))
 
 
-def _make_levels(
-    preset: Preset, shape: Shape, weights: Weights, network_dtype: jnp.dtype | None
-) -> list[list[Bijection]]:
+def _make_levels(preset: Preset, shape: Shape, weights: Weights, computing: Computing) -> list[list[Bijection]]:
     height, width, channels = shape
     levels: list[list[Bijection]] = [[]]
     for layer in preset.layers:
@@ -187,7 +173,7 @@ def _make_levels(
                     mask=layer.mask,
                     invert=bool(index % 2),
                     hidden=layer.hidden,
-                    network_dtype=network_dtype,
+                    computing=computing,
                     weights=weights,
                 )
                 for index in range(layer.count)

@@ -6,11 +6,14 @@ Gated residual blocks with ConcatELU follow PixelCNN++ (Salimans et al. 2017, ar
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from nfcli.flows.barriers import gradient_once, once
 from nfcli.flows.convolution import add_bias, convolve
 from nfcli.flows.weights import Weights, ones, zeros
 
@@ -23,7 +26,25 @@ def concat_elu(x: Array) -> Array:
     # In half precision the difference would lose its digits.
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     tail = (jnp.exp(-jnp.abs(wide)) - 1).astype(x.dtype)
-    return jnp.concatenate([jnp.where(x >= 0, x, tail), jnp.where(x > 0, tail, -x)], axis=-1)
+    return once(jnp.concatenate([jnp.where(x >= 0, x, tail), jnp.where(x > 0, tail, -x)], axis=-1))
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How a network is computed; its parameters and what they mean stay the same.
+
+    Attributes:
+        dtype: What is computed in, such as bfloat16; None for the type of the input. Parameters, input and output keep
+            their type.
+        remat: Keep nothing of a network for the backward pass and compute it once more there: less memory, more time
+            (Chen et al. 2016, arXiv:1604.06174).
+    """
+
+    dtype: jnp.dtype | None = None
+    remat: bool = False
+
+
+PLAIN = Computing()
 
 
 class Conv(nnx.Module):
@@ -73,7 +94,7 @@ class GatedBlock(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """(B, H, W, channels) to the same."""
         hidden = self.conv(concat_elu(x))
-        value, gate = jnp.split(self.gate(concat_elu(hidden)), 2, axis=-1)
+        value, gate = jnp.split(gradient_once(self.gate(concat_elu(hidden))), 2, axis=-1)
         return x + value * jax.nn.sigmoid(gate)
 
 
@@ -86,8 +107,7 @@ class GatedConvNet(nnx.Module):
         outputs: Channels of the output.
         weights: Source of the initial weights (LeCun normal).
         blocks: Number of gated blocks.
-        dtype: What is computed in, such as bfloat16; None for the type of the input. Parameters, input and output keep
-            their type.
+        computing: How.
     """
 
     def __init__(
@@ -98,9 +118,9 @@ class GatedConvNet(nnx.Module):
         *,
         weights: Weights,
         blocks: int = 3,
-        dtype: jnp.dtype | None = None,
+        computing: Computing = PLAIN,
     ) -> None:
-        self.dtype = dtype
+        self.computing = computing
         self.conv_in = Conv(inputs, hidden, 3, weights=weights)
         self.blocks = nnx.List([GatedBlock(hidden, weights=weights) for _ in range(blocks)])
         self.norms = nnx.List([LayerNorm(hidden) for _ in range(blocks)])
@@ -108,8 +128,11 @@ class GatedConvNet(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, inputs) to (B, H, W, outputs)."""
+        return jax.checkpoint(self._compute)(x) if self.computing.remat else self._compute(x)
+
+    def _compute(self, x: Array) -> Array:
         outside = x.dtype
-        x = self.conv_in(x.astype(self.dtype or outside))
+        x = self.conv_in(x.astype(self.computing.dtype or outside))
         for block, norm in zip(self.blocks, self.norms, strict=True):
-            x = norm(block(x))
+            x = norm(gradient_once(block(x)))
         return self.conv_out(concat_elu(x)).astype(outside)

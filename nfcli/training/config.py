@@ -17,7 +17,7 @@ SMOKE = {"epochs": 2, "batch_size": 32, "eval_every": 1, "train_size": 2560, "va
 """Settings of --smoke, wherever the user said nothing else."""
 
 OPERATIONAL = {"epochs", "runs_dir", "data_dir", "name", "overwrite", "devices", "checkpoint_minutes", "max_minutes"}
-OPERATIONAL |= {"steps_per_dispatch"}
+OPERATIONAL |= {"steps_per_dispatch", "remat", "accumulate"}
 """Settings that may differ when a run is continued."""
 
 
@@ -40,6 +40,8 @@ class TrainConfig:
         train_size, val_size: Use the first N images of the split; None for all.
         network_dtype: What the networks inside coupling layers compute in, "float32" or "bfloat16"; all else is
             float32, and so is every evaluation.
+        remat: Compute the coupling networks once more in the backward pass instead of keeping what they computed.
+        accumulate: Take the gradient of a batch in so many slices, one after the other.
         seed: Of everything random.
         smoke: Use the preset's narrow twin.
         runs_dir: Where the run directory is made.
@@ -67,6 +69,8 @@ class TrainConfig:
     train_size: int | None = None
     val_size: int | None = None
     network_dtype: str = "float32"
+    remat: bool = False
+    accumulate: int = 1
     seed: int = 42
     smoke: bool = False
     runs_dir: Path = Path("runs")
@@ -79,7 +83,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         get_preset(self.preset)
-        for name in ("epochs", "batch_size", "eval_every"):
+        for name in ("epochs", "batch_size", "eval_every", "accumulate"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("train_size", "val_size", "devices", "steps_per_dispatch"):
             _require(getattr(self, name) is None or getattr(self, name) >= 1, name, getattr(self, name), "at least 1")

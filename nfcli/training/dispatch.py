@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from nfcli.data.intake import AnyImages
-from nfcli.devices import batched, replicated
+from nfcli.devices import batched, compiler_options, replicated
 from nfcli.training.step import State, TrainStep
 
 News = tuple[Array, Array]
@@ -61,7 +61,11 @@ class ManyAtOnce:
         everywhere = replicated(step.mesh)
         self.images = jax.device_put(np.asarray(images), everywhere)
         self._compiled: Any = jax.jit(
-            self._steps, donate_argnums=0, in_shardings=everywhere, out_shardings=(everywhere, everywhere)
+            self._steps,
+            donate_argnums=0,
+            in_shardings=everywhere,
+            out_shardings=(everywhere, everywhere),
+            compiler_options=compiler_options(step.mesh),
         )
 
     def compile(self, state: State) -> None:

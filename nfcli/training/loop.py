@@ -21,7 +21,7 @@ from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import make_dispatch
 from nfcli.training.order import epoch_order
 from nfcli.training.reporter import Reporter
-from nfcli.training.setup import Job, enter_run, note_where, prepare_job
+from nfcli.training.setup import Job, data_in_words, enter_run, note_where, prepare_job
 from nfcli.training.signals import StopRequest
 from nfcli.training.step import State, TrainStep, learning_rate_scale
 
@@ -141,6 +141,7 @@ class _Training:
             self.recoveries = int(state["recoveries"])
             self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
             note_where(self.job, self.reporter.message)
+        self.reporter.message(f"data: {data_in_words(self.job)}")
         self.checkpoints.forget_after(self.meta.step)
         self._forget_later_rows()
         ahead.wait()

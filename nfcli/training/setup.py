@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
@@ -64,7 +65,12 @@ class Job:
                 "test_images": len(self.dataset.test),
             },
             "versions": versions(),
-            "device": device_description(self.mesh.size),
+            # All that may change when a run is continued, and then changes rounding.
+            "device": {
+                **device_description(self.mesh.size),
+                "remat": self.config.remat,
+                "accumulate": self.config.accumulate,
+            },
             "continued": [],
         }
 
@@ -74,7 +80,7 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
 
     Args:
         config: The recipe.
-        message: Called with a sentence on what the data turned out to be.
+        message: Called with a sentence before something takes long.
 
     Raises:
         UsageError: The settings do not fit the data.
@@ -90,18 +96,31 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
         )
     preset = get_preset(config.preset, smoke=config.smoke)
     model = build(preset, dataset.shape, levels=dataset.levels)
-    mesh = data_mesh(config.batch_size, config.devices)
-    message(f"data: {_in_words(dataset, transform)}")
+    if config.batch_size % config.accumulate:
+        raise UsageError(
+            f"a batch of {config.batch_size} cannot be cut into {config.accumulate} slices",
+            hint="--accumulate must divide --batch-size",
+        )
+    mesh = data_mesh(config.batch_size // config.accumulate, config.devices)
     run = run_named(config.run_name(dataset.name), config.runs_dir)
     return Job(config, run, dataset, train, val, model, mesh)
 
 
-def _in_words(dataset: ImageDataset, transform: Transform) -> str:
+def data_in_words(job: Job) -> str:
+    """What the data turned out to be, in lines that fit a terminal."""
+    dataset, config = job.dataset, job.config
+    where = "the bundled MNIST" if dataset.source == "mnist" else _shortest(dataset.source)
     counts = ", ".join(f"{len(dataset.split(name)):,} {name}" for name in SPLIT_NAMES)
     size = "x".join(map(str, dataset.shape))
-    how = str(transform) or f"{dataset.levels} levels"
-    where = "the bundled MNIST" if dataset.source == "mnist" else dataset.source
-    return f"{where}, {counts}, {size} ({how}), fingerprint {dataset.fingerprint[:12]}"
+    lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", f"{counts} images of {size}, {dataset.levels} levels"]
+    done = str(Transform.parse(config.crop, config.resize, config.levels))
+    return "\n      ".join([*lines, *([f"after {done}"] if done else [])])
+
+
+def _shortest(path: str) -> str:
+    """A path as seen from the working directory, if it is below."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def enter_run(job: Job, message: Callable[[str], None]) -> bool:

@@ -12,8 +12,9 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from nfcli.devices import batched, replicated
+from nfcli.devices import batched, compiler_options, replicated
 from nfcli.flows import FlowModel
+from nfcli.flows.networks import Computing
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.training.config import TrainConfig
 
@@ -57,8 +58,8 @@ class TrainStep:
     """
 
     def __init__(self, model: FlowModel, config: TrainConfig, steps_per_epoch: int, mesh: Mesh) -> None:
-        in_half = config.network_dtype == "bfloat16"
-        self.model = model.with_network_dtype(jnp.dtype(jnp.bfloat16)) if in_half else model
+        dtype = jnp.dtype(jnp.bfloat16) if config.network_dtype == "bfloat16" else None
+        self.model = model.computed(Computing(dtype, remat=config.remat))
         self.config, self.mesh = config, mesh
         self.steps_per_epoch = steps_per_epoch
         self.schedule = learning_rate_schedule(config, steps_per_epoch)
@@ -68,6 +69,7 @@ class TrainStep:
             donate_argnums=0,
             in_shardings=(replicated(mesh), batched(mesh)),
             out_shardings=(replicated(mesh), replicated(mesh)),
+            compiler_options=compiler_options(mesh),
         )
 
     def init(self) -> State:
@@ -133,13 +135,35 @@ class TrainStep:
         """Loss and gradient of the whole batch; each device works on its part, and only means are exchanged."""
 
         def of_part(parameters: Any, images: Array, keys: Array) -> tuple[Array, Any]:
-            return jax.lax.pmean(jax.value_and_grad(self._loss)(parameters, images, keys), "data")
+            return jax.lax.pmean(self._accumulated(parameters, images, keys), "data")
 
         everywhere, parts = PartitionSpec(), PartitionSpec("data")
         together = jax.shard_map(
             of_part, mesh=self.mesh, in_specs=(everywhere, parts, parts), out_specs=everywhere, check_vma=False
         )
         return together(parameters, images, keys)
+
+    def _accumulated(self, parameters: Any, images: Array, keys: Array) -> tuple[Array, Any]:
+        """The same for one device, slice after slice of its images: the memory is that of a slice."""
+        count, gradient = self.config.accumulate, jax.value_and_grad(self._loss)
+        if count == 1:
+            return gradient(parameters, images, keys)
+        slices = jax.tree.map(lambda all_: all_.reshape(count, -1, *all_.shape[1:]), (images, keys))
+        zero = jax.tree.map(jnp.zeros_like, (jnp.float32(0), parameters))
+
+        def add(total: Any, part: tuple[Array, Array]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, gradient(parameters, *part)), None
+
+        if self.mesh.devices.flat[0].platform == "cpu":
+            # A convolution's gradient inside a loop is compiled to naive code there (jax issue 12868).
+            total = zero
+            for index in range(count):
+                part = jax.tree.map(lambda all_, index=index: all_[index], slices)
+                # Without a barrier all slices may be computed side by side, in the memory of the whole.
+                total, _ = add(*jax.lax.optimization_barrier((total, part)))
+        else:
+            total, _ = jax.lax.scan(add, zero, slices)
+        return jax.tree.map(lambda leaf: leaf / count, total)
 
     def _loss(self, parameters: Any, images: Array, keys: Array) -> Array:
         bound = self.model.log_prob(parameters, images, keys)

@@ -33,7 +33,8 @@ SIZES = ("--train-size", "16", "--val-size", "8")
 def test_colour_trains_with_every_preset(preset, colours):
     told = succeeds("train", preset, "--dataset", "cifar.npz", *SMALL, *SIZES, "--tensorboard", cwd=colours)
     assert 0 < told.json["best_val_bpd"] < 20
-    assert "cifar.npz, 16 train, 8 val, 8 test, 32x32x3 (256 levels), fingerprint" in told.err
+    assert "data: cifar.npz, fingerprint " in told.err
+    assert "      16 train, 8 val, 8 test images of 32x32x3, 256 levels\n" in told.err
     config = json.loads((colours / told.json["path"] / "config.json").read_text())
     assert config["model"]["shape"] == [32, 32, 3]
     assert config["data"]["fingerprint"].startswith(told.err.partition("fingerprint ")[2].split()[0])
@@ -60,7 +61,7 @@ def test_colour_is_drawn_in_colour(colours):
 def test_few_levels_small_images_and_scoring_them(colours):
     options = ("--crop", "24x16", "--resize", "12x8", "--levels", "4", "--name", "small")
     told = succeeds("train", "simple", "--dataset", "cifar.npz", *SMALL, *SIZES, *options, cwd=colours)
-    assert "12x8x3 (crop 24x16, resize 12x8, 4 levels)" in told.err
+    assert "images of 12x8x3, 4 levels\n      after crop 24x16, resize 12x8, 4 levels\n" in told.err
     config = json.loads((colours / "runs/small/config.json").read_text())
     assert (config["model"]["shape"], config["model"]["levels"]) == ([12, 8, 3], 4)
     assert (config["settings"]["crop"], config["settings"]["resize"]) == ("24x16", "12x8")
@@ -80,7 +81,7 @@ def test_few_levels_small_images_and_scoring_them(colours):
     assert set(pixels) <= {0, 85, 168, 170, 255}  # four levels, spread from black to white, and the ground
 
     other = nf("train", "simple", "--dataset", "cifar.npz", *SMALL, *SIZES, *options, "--levels", "8", cwd=colours)
-    assert other.code == 2
+    assert_refused(other, 2)
     assert "--levels 4 became 8" in other.err
 
 
@@ -235,6 +236,7 @@ FASHION = Path(os.environ.get("NF_FASHION_MNIST", "/usr/share/datasets/fashion-m
 def test_fashion_mnist_trains(tmp_path):
     options = ("--dataset", FASHION, "--smoke", "--epochs", "1", "--train-size", "640", "--name", "fashion", "--json")
     told = succeeds("train", "multiscale", *options, cwd=tmp_path)
-    assert "50,000 train, 10,000 val, 10,000 test, 28x28x1 (256 levels), fingerprint 4abe117fcda0" in told.err
+    assert f"data: {FASHION}, fingerprint 4abe117fcda0" in told.err
+    assert "      50,000 train, 10,000 val, 10,000 test images of 28x28x1, 256 levels\n" in told.err
     # Clothes are harder than digits, and after 20 steps still easier than noise.
     assert 3 < told.json["best_val_bpd"] < 8

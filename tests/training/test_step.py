@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,39 @@ def test_the_first_step_is_adam_s(configure: Configure, clip: float) -> None:
         # After bias correction, Adam's first step is the learning rate times g / (|g| + eps).
         slope = slope * scale
         np.testing.assert_allclose(new, old - 1e-3 * slope / (np.abs(slope) + 1e-8), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"remat": True}, {"accumulate": 4}, {"remat": True, "accumulate": 2, "devices": 2}]
+)
+def test_saving_memory_changes_rounding_alone(configure: Configure, changes: dict) -> None:
+    outcomes = []
+    for config in (configure(), configure(**changes)):
+        step, images = make_step(config)
+        state, losses = step.init(), []
+        for _ in range(3):
+            state, (loss, _) = step(state, images)
+            losses.append(float(loss))
+        outcomes.append((losses, jax.tree.map(np.array, state["parameters"])))
+    (losses, parameters), (other_losses, other_parameters) = outcomes
+    np.testing.assert_allclose(losses, other_losses, rtol=1e-5)
+    for leaf, other in zip(jax.tree.leaves(parameters), jax.tree.leaves(other_parameters), strict=True):
+        # Adam turns the rounding of a vanishing gradient into a step of any sign.
+        assert np.mean(np.abs(leaf - other)) < 1e-4
+
+
+@pytest.mark.parametrize(("changes", "wide"), [({}, 1.0), ({"remat": True}, 0.4), ({"accumulate": 4}, 0.4)])
+def test_saving_memory_saves_memory(changes: dict, wide: float) -> None:
+    """Temporary memory of a step, beside that of a plain one, for a preset with real networks."""
+
+    def temporary(**settings: Any) -> int:
+        config = TrainConfig("simple", smoke=True, batch_size=32, train_size=64, val_size=8, devices=1, **settings)
+        job = prepare_job(config)
+        step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh)
+        step.compile(step.init())
+        return int(step._compiled.memory_analysis().temp_size_in_bytes)
+
+    assert temporary(**changes) <= wide * temporary()
 
 
 def test_a_step_that_is_not_finite_leaves_the_parameters(configure: Configure) -> None:
