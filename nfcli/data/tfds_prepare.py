@@ -96,7 +96,7 @@ def _ask(address: str, trouble: list[str]) -> None:
     try:
         # Any answer will do; whether the file is there, TFDS finds out soon enough.
         requests.head(address, timeout=ANSWER_SECONDS, allow_redirects=False)
-    except requests.RequestException as error:
+    except Exception as error:  # of requests, of what it calls, or of the resolver
         trouble[0] = type(error).__name__
     else:
         trouble.clear()
