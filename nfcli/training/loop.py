@@ -133,6 +133,7 @@ class _Training:
         return ended and all(row["step"] != step for row in self.job.run.metrics())
 
     def _begin(self, found: tuple[CheckpointMeta, Path] | None) -> State:
+        self.reporter.message(f"data: {data_in_words(self.job)}")
         self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
         ahead = CompilingAhead(self.job, self.job.total_steps - self.meta.step)
         state = self.step.init()
@@ -141,7 +142,6 @@ class _Training:
             self.recoveries = int(state["recoveries"])
             self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
             note_where(self.job, self.reporter.message)
-        self.reporter.message(f"data: {data_in_words(self.job)}")
         self.checkpoints.forget_after(self.meta.step)
         self._forget_later_rows()
         ahead.wait()
