@@ -14,7 +14,7 @@ import numpy as np
 from nfcli.data import load_dataset
 from nfcli.flows import coupling
 from nfcli.flows.networks import GatedConvNet
-from nfcli.presets import PRESETS, Couplings, Preset, Split, Squeeze
+from nfcli.presets import PRESETS, Couplings, GaussianNoise, PackedCouplings, Preset, Split, Squeeze
 
 TINY: Preset = replace(
     PRESETS["multiscale"],
@@ -24,12 +24,21 @@ TINY: Preset = replace(
 )
 """Every kind of layer, compiled in seconds."""
 
+TINY_MIXTURE: Preset = replace(
+    PRESETS["mixture"],
+    name="tiny-mixture",
+    layers=(Squeeze(), PackedCouplings(1, "channel", 8, scalar="mixture", components=2, blocks=1), Split(hidden=4)),
+    dequantization=GaussianNoise(1, 4, 4, blocks=1),
+    recipe={**PRESETS["mixture"].recipe, "warmup_steps": 4},
+)
+"""The same for the layers of preset `mixture`."""
+
 
 @contextmanager
 def tiny_preset() -> Iterator[None]:
-    """Preset `tiny` by its name, its networks with one gated block instead of three."""
+    """Presets `tiny` and `tiny-mixture` by their names, the networks of the first with one gated block, not three."""
     with (
-        mock.patch.dict(PRESETS, tiny=TINY),
+        mock.patch.dict(PRESETS, {"tiny": TINY, "tiny-mixture": TINY_MIXTURE}),
         mock.patch.object(coupling, "GatedConvNet", functools.partial(GatedConvNet, blocks=1)),
     ):
         yield

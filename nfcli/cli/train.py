@@ -15,7 +15,7 @@ from nfcli.cli.console import Console, duration, speed
 from nfcli.cli.options import RUNS_DIR, Devices, Json, Quiet, RunsDir, Verbose
 from nfcli.errors import NFError, UsageError
 from nfcli.runs import RunDir
-from nfcli.training.config import SMOKE, TrainConfig, read_settings
+from nfcli.training.config import TrainConfig, read_settings
 from nfcli.training.reporter import Reporter
 
 DEFAULTS = TrainConfig(preset="simple")
@@ -29,7 +29,10 @@ def train(
     preset: Annotated[
         str | None,
         typer.Argument(
-            metavar="PRESET", help="simple, vardeq or multiscale.", autocompletion=complete_preset, show_default=False
+            metavar="PRESET",
+            help="simple, vardeq, multiscale or mixture.",
+            autocompletion=complete_preset,
+            show_default=False,
         ),
     ] = None,
     dataset: Annotated[
@@ -50,11 +53,23 @@ def train(
     ] = DEFAULTS.levels,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = DEFAULTS.epochs,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = DEFAULTS.batch_size,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam, at the start.")] = DEFAULTS.learning_rate,
+    learning_rate: Annotated[
+        float, typer.Option(help="Of Adam, at the start or after the warm-up.")
+    ] = DEFAULTS.learning_rate,
+    schedule: Annotated[
+        str, typer.Option(help="exponential, or cosine: half a wave over all epochs.")
+    ] = DEFAULTS.schedule,
     learning_rate_decay: Annotated[
-        float, typer.Option(help="Factor an epoch, applied at every step.")
+        float, typer.Option(help="Factor an epoch, applied at every step; of exponential.")
     ] = DEFAULTS.learning_rate_decay,
     learning_rate_floor: Annotated[float, typer.Option(help="The decay ends here.")] = DEFAULTS.learning_rate_floor,
+    warmup_steps: Annotated[
+        int, typer.Option(help="Steps over which the learning rate rises.")
+    ] = DEFAULTS.warmup_steps,
+    weight_decay: Annotated[float, typer.Option(help="Of the networks' kernels.")] = DEFAULTS.weight_decay,
+    average_decay: Annotated[
+        float, typer.Option(help="Measure and save a moving average of the weights, such as 0.999; 0 for none.")
+    ] = DEFAULTS.average_decay,
     clip_norm: Annotated[float, typer.Option(help="Longest gradient that is not shortened.")] = DEFAULTS.clip_norm,
     eval_every: Annotated[int, typer.Option(help="Epochs between validations.")] = DEFAULTS.eval_every,
     train_size: Annotated[int | None, typer.Option(help="Use the first N training images; all by default.")] = None,
@@ -134,7 +149,7 @@ def train(
 
 
 def _effective(context: typer.Context, file: Path | None) -> TrainConfig:
-    """The defaults, overridden by --smoke, that by the file, and that by what stands on the command line."""
+    """The preset's recipe, overridden by --smoke, that by the file, and that by what stands on the command line."""
     given = {
         name: value
         for name, value in context.params.items()
@@ -143,11 +158,9 @@ def _effective(context: typer.Context, file: Path | None) -> TrainConfig:
         and getattr(context.get_parameter_source(name), "name", "") not in ("DEFAULT", "DEFAULT_MAP")
     }
     settings = {**({} if file is None else read_settings(file)), **given}
-    if settings.get("smoke"):
-        settings = {**SMOKE, **settings}
     if settings.get("preset") is None:
         raise UsageError("missing argument 'PRESET'", hint="nf train --help")
-    return TrainConfig(**settings)
+    return TrainConfig.of_preset(**settings)
 
 
 def _describe(config: TrainConfig, console: Console) -> None:

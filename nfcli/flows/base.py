@@ -43,6 +43,9 @@ class Bijection(nnx.Module):
         """
         raise NotImplementedError
 
+    def calibrate(self, x: Array, context: Array | None = None) -> None:
+        """Set the parameters that start from data, from a first batch of what `forward` gets; most have none."""
+
 
 def sum_per_image(values: Array) -> Array:
     """Sum (B, ...) over everything but the batch axis, to (B,)."""

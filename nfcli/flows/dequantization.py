@@ -22,6 +22,7 @@ from jax import Array
 
 from nfcli.flows.base import sum_per_image
 from nfcli.flows.coupling import AffineCoupling
+from nfcli.flows.labels import with_planes
 from nfcli.flows.networks import PLAIN, Computing
 from nfcli.flows.weights import Weights
 from nfcli.presets import ALPHA
@@ -37,6 +38,11 @@ def uniform_noise(keys: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Arra
     """Uniform noise, one key an image: (B,) keys to (B, *shape) inside (0, 1)."""
     bits = jax.vmap(lambda key: jax.random.bits(key, shape, jnp.uint32))(keys)
     return ((bits >> (32 - NOISE_BITS)).astype(dtype) + 0.5) * 2.0**-NOISE_BITS
+
+
+def normal_noise(keys: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """Standard normal noise, one key an image: (B,) keys to (B, *shape)."""
+    return jax.vmap(lambda key: jax.random.normal(key, shape, dtype))(keys)
 
 
 def keep_in_bin(x: Array, u: Array, levels: int) -> Array:
@@ -87,6 +93,11 @@ def sigmoid_with_ldj(y: Array) -> tuple[Array, Array]:
     return jax.nn.sigmoid(y), -sum_per_image(jax.nn.softplus(y) + jax.nn.softplus(-y))
 
 
+def as_context(x: Array, levels: int, dtype: jnp.dtype) -> Array:
+    """Integers 0..levels-1 to [-1, 1], as networks see them."""
+    return x.astype(dtype) / (levels - 1) * 2 - 1
+
+
 class UniformDequantization(nnx.Module):
     """Uniform noise, then the logit.
 
@@ -98,13 +109,20 @@ class UniformDequantization(nnx.Module):
     def __init__(self, *, levels: int = 256, alpha: float = ALPHA) -> None:
         self.levels, self.alpha = levels, alpha
 
-    def noise(self, x: Array, keys: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
+    def noise(
+        self,
+        x: Array,
+        keys: Array,
+        dtype: jnp.dtype,
+        labels: Array | None = None,  # noqa: ARG002
+    ) -> tuple[Array, Array]:
         """Draw the noise of one image per key.
 
         Args:
             x: (B, H, W, C) integers.
             keys: (B,) random keys.
             dtype: Floating-point type of the result.
+            labels: (B, classes) weights, for learned noise of a conditional flow.
 
         Returns:
             u: (B, H, W, C), inside (0, 1), and off the edges that bins share.
@@ -113,19 +131,22 @@ class UniformDequantization(nnx.Module):
         u = uniform_noise(keys, x.shape[1:], dtype)
         return keep_in_bin(x, u, self.levels), jnp.zeros(x.shape[0], dtype)
 
-    def dequantize(self, x: Array, keys: Array, dtype: jnp.dtype = jnp.float32) -> tuple[Array, Array]:
+    def dequantize(
+        self, x: Array, keys: Array, dtype: jnp.dtype = jnp.float32, labels: Array | None = None
+    ) -> tuple[Array, Array]:
         """Integers to the real line.
 
         Args:
             x: (B, H, W, C) integers.
             keys: (B,) random keys.
             dtype: Floating-point type of the result.
+            labels: (B, classes) weights, for learned noise of a conditional flow.
 
         Returns:
             y: (B, H, W, C) on the real line.
             ldj: `log |det dy/du| - log q(u | x)`, (B,): adding `log p(y)` gives one draw's bound on log p(x).
         """
-        u, log_q = self.noise(x, keys, dtype)
+        u, log_q = self.noise(x, keys, dtype, labels)
         y, ldj = self.place(x, u)
         return y, ldj - log_q
 
@@ -150,6 +171,7 @@ class VariationalDequantization(UniformDequantization):
         couplings: Number of coupling layers.
         hidden: Channels of their networks.
         levels, alpha: As for uniform noise.
+        classes: Of the labels that the noise follows too, 0 for none.
         computing: How the networks are computed.
         weights: Source of the initial weights.
     """
@@ -162,6 +184,7 @@ class VariationalDequantization(UniformDequantization):
         hidden: int,
         levels: int = 256,
         alpha: float = ALPHA,
+        classes: int = 0,
         computing: Computing = PLAIN,
         weights: Weights,
     ) -> None:
@@ -173,7 +196,7 @@ class VariationalDequantization(UniformDequantization):
                     mask="checkerboard",
                     invert=bool(index % 2),
                     hidden=hidden,
-                    context_channels=shape[-1],
+                    context_channels=shape[-1] + classes,
                     computing=computing,
                     weights=weights,
                 )
@@ -181,9 +204,9 @@ class VariationalDequantization(UniformDequantization):
             ]
         )
 
-    def noise(self, x: Array, keys: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
+    def noise(self, x: Array, keys: Array, dtype: jnp.dtype, labels: Array | None = None) -> tuple[Array, Array]:
         uniform = uniform_noise(keys, x.shape[1:], dtype)
-        context = x.astype(dtype) / (self.levels - 1) * 2 - 1
+        context = with_planes(as_context(x, self.levels, dtype), labels)
         n, ldj = squashed_logit(uniform, 1 - uniform, self.alpha)
         for coupling in self.couplings:
             n, step = coupling.forward(n, context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 from flax import nnx
@@ -10,7 +10,8 @@ from jax import Array
 
 from nfcli.flows.base import Bijection
 from nfcli.flows.dequantization import UniformDequantization
-from nfcli.flows.prior import standard_normal_log_prob
+from nfcli.flows.labels import label_planes, with_planes
+from nfcli.flows.prior import LearnedPrior, standard_normal_log_prob
 from nfcli.flows.reshaping import merge_channels, split_channels
 
 Latents = tuple[Array, ...]
@@ -24,32 +25,51 @@ class MultiscaleTransform(nnx.Module):
 
     Args:
         levels: The bijections of each level.
+        priors: Learned priors by the level whose finished latent they are of; the others are standard normal.
     """
 
-    def __init__(self, levels: Sequence[Sequence[Bijection]]) -> None:
+    def __init__(self, levels: Sequence[Sequence[Bijection]], priors: Mapping[int, LearnedPrior] | None = None) -> None:
         self.levels = nnx.List([nnx.List(list(level)) for level in levels])
+        self.priors = nnx.Dict({str(level): prior for level, prior in (priors or {}).items()})
 
-    def forward(self, y: Array) -> tuple[Latents, Array]:
-        """(B, H, W, C) to the latents, one array a level, and log |det dz/dy|, (B,)."""
+    def forward(self, y: Array, labels: Array | None = None, *, calibrate: bool = False) -> tuple[Latents, Array]:
+        """Data to latents.
+
+        Args:
+            y: (B, H, W, C).
+            labels: (B, classes) weights, for layers that were made with a context of as many channels.
+            calibrate: Have layers set the parameters that start from data, each before it is used.
+
+        Returns:
+            The latents, one array a level; and log |det dz/dy|, (B,).
+        """
         ldj = jnp.zeros(y.shape[0], y.dtype)
         latents: list[Array] = []
         for index, level in enumerate(self.levels):
             if index:
                 y, finished = split_channels(y)
+                if str(index - 1) in self.priors:
+                    finished, step = self.priors[str(index - 1)].forward(finished, with_planes(y, labels))
+                    ldj = ldj + step
                 latents.append(finished)
             for layer in level:
-                y, step = layer.forward(y)
+                if calibrate:
+                    layer.calibrate(y, label_planes(labels, y))
+                y, step = layer.forward(y, label_planes(labels, y))
                 ldj = ldj + step
         return (*latents, y), ldj
 
-    def inverse(self, latents: Latents) -> Array:
-        """Latents to (B, H, W, C)."""
+    def inverse(self, latents: Latents, labels: Array | None = None) -> Array:
+        """Latents to (B, H, W, C), with the same labels as in `forward`."""
         y = latents[-1]
         for index in reversed(range(len(self.levels))):
             for layer in reversed(self.levels[index]):
-                y = layer.inverse(y)
+                y = layer.inverse(y, label_planes(labels, y))
             if index:
-                y = merge_channels(y, latents[index - 1])
+                finished = latents[index - 1]
+                if str(index - 1) in self.priors:
+                    finished = self.priors[str(index - 1)].inverse(finished, with_planes(y, labels))
+                y = merge_channels(y, finished)
         return y
 
 
@@ -65,17 +85,29 @@ class Flow(nnx.Module):
         self.dequantization = dequantization
         self.transform = transform
 
-    def log_prob(self, x: Array, keys: Array, dtype: jnp.dtype = jnp.float32) -> Array:
+    def log_prob(self, x: Array, keys: Array, dtype: jnp.dtype = jnp.float32, labels: Array | None = None) -> Array:
         """One draw's bound `log p(x + u) - log q(u | x)`, natural logarithm: (B, H, W, C) integers to (B,)."""
-        y, ldj = self.dequantization.dequantize(x, keys, dtype)
-        latents, step = self.transform.forward(y)
+        y, ldj = self.dequantization.dequantize(x, keys, dtype, labels)
+        latents, step = self.transform.forward(y, labels)
         return ldj + step + sum(standard_normal_log_prob(z) for z in latents)
 
-    def decode(self, latents: Latents) -> Array:
-        """Latents to images, (B, H, W, C) uint8."""
-        return self.dequantization.quantize(self.transform.inverse(latents))
+    def calibrate(self, x: Array, keys: Array, dtype: jnp.dtype = jnp.float32, labels: Array | None = None) -> None:
+        """Set the parameters that start from data, given a first batch; arguments as of `log_prob`."""
+        y, _ = self.dequantization.dequantize(x, keys, dtype, labels)
+        self.transform.forward(y, labels, calibrate=True)
 
-    def encode(self, x: Array, keys: Array, margin: float = 0.25, dtype: jnp.dtype = jnp.float32) -> Latents:
+    def decode(self, latents: Latents, labels: Array | None = None) -> Array:
+        """Latents to images, (B, H, W, C) uint8."""
+        return self.dequantization.quantize(self.transform.inverse(latents, labels))
+
+    def encode(
+        self,
+        x: Array,
+        keys: Array,
+        margin: float = 0.25,
+        dtype: jnp.dtype = jnp.float32,
+        labels: Array | None = None,
+    ) -> Latents:
         """Images to latents that decode to the same images.
 
         Args:
@@ -84,10 +116,11 @@ class Flow(nnx.Module):
             margin: The noise is shrunk into (margin, 1 - margin), away from the edges of a pixel's bin, so that the
                 error of inverting in floating point cannot move a pixel. A likelihood never uses such noise.
             dtype: Floating-point type of the latents.
+            labels: (B, classes) weights, of a conditional flow.
 
         Returns:
             One array a level, (B, ...).
         """
-        u, _ = self.dequantization.noise(x, keys, dtype)
+        u, _ = self.dequantization.noise(x, keys, dtype, labels)
         y, _ = self.dequantization.place(x, margin + (1 - 2 * margin) * u)
-        return self.transform.forward(y)[0]
+        return self.transform.forward(y, labels)[0]

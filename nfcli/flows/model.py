@@ -14,21 +14,25 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from nfcli.flows.base import Bijection
-from nfcli.flows.coupling import AffineCoupling
-from nfcli.flows.dequantization import UniformDequantization, VariationalDequantization
-from nfcli.flows.flow import Flow, Latents, MultiscaleTransform
+from nfcli.flows.assembly import Assembly
+from nfcli.flows.dequantization import UniformDequantization
+from nfcli.flows.flow import Flow, Latents
+from nfcli.flows.labels import one_hot
 from nfcli.flows.networks import PLAIN, Computing
-from nfcli.flows.reshaping import Squeeze
 from nfcli.flows.weights import Weights
-from nfcli.presets import ALPHA, Couplings, Preset, Shape
-from nfcli.presets import Squeeze as SqueezeSpec
+from nfcli.presets import ALPHA, Preset, Shape
 
 Parameters = dict[str, Any]
 
 
 def build(
-    preset: Preset, shape: Shape, *, levels: int = 256, alpha: float = ALPHA, computing: Computing = PLAIN
+    preset: Preset,
+    shape: Shape,
+    *,
+    levels: int = 256,
+    alpha: float = ALPHA,
+    classes: int = 0,
+    computing: Computing = PLAIN,
 ) -> FlowModel:
     """The model of a preset for images of one shape.
 
@@ -37,59 +41,77 @@ def build(
         shape: (H, W, C).
         levels: Number of values of a pixel, 2 to 256.
         alpha: Squash of the logit transform.
+        classes: Number of classes of a class-conditional model, which gives log p(x | label); 0 for log p(x).
         computing: How the networks inside coupling layers are computed. Dequantization, the couplings' affine maps,
             log-determinants and the prior keep the type of the parameters.
 
     Raises:
         UsageError: The preset cannot take images of this shape.
     """
-    return FlowModel(preset, shape, levels=levels, alpha=alpha, computing=computing)
+    return FlowModel(preset, shape, levels=levels, alpha=alpha, classes=classes, computing=computing)
 
 
 class FlowModel:
     """A flow for images of one shape, without its parameters.
 
+    Where a method takes `labels`, a class-conditional model must be given them, as (B,) integers or (B, classes)
+    weights, and another one must not.
+
     Attributes:
         shape: (H, W, C) of an image.
         levels: Number of values of a pixel.
+        classes: Of the labels that it is conditioned on, 0 for none.
         latent_shapes: Shape of each level's latent, without the batch axis.
         num_parameters: Number of scalars to learn.
+        calibrates: Whether some parameters should start from data, see `calibrate`.
     """
 
-    def __init__(self, preset: Preset, shape: Shape, *, levels: int, alpha: float, computing: Computing) -> None:
-        self.preset, self.shape, self.levels, self.alpha = preset, shape, levels, alpha
-        self.computing = computing
+    def __init__(
+        self, preset: Preset, shape: Shape, *, levels: int, alpha: float, classes: int, computing: Computing
+    ) -> None:
+        self.preset, self.shape, self.levels, self.alpha, self.classes = preset, shape, levels, alpha, classes
+        self.latent_shapes = preset.latent_shapes(shape)
         self.dimensions = math.prod(shape)
+        self._assembly = Assembly(preset, shape, levels=levels, alpha=alpha, classes=classes, computing=computing)
         weights = Weights()
-        self._graph, self._state = nnx.split(self._make(weights))
+        self._graph, self._state = nnx.split(self._assembly.flow(weights))
         self._random_numbers = weights.drawn
         self.num_parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._state))
-        self.latent_shapes = preset.latent_shapes(shape)
+        self.calibrates = any(getattr(layer, "actnorm", False) for layer in preset.layers)
 
     def computed(self, computing: Computing) -> FlowModel:
         """The same model, of the same parameters, whose networks are computed in another way."""
-        return FlowModel(self.preset, self.shape, levels=self.levels, alpha=self.alpha, computing=computing)
+        return FlowModel(
+            self.preset, self.shape, levels=self.levels, alpha=self.alpha, classes=self.classes, computing=computing
+        )
 
     def init(self, key: Array) -> Parameters:
         """Fresh parameters from one random key; the same key gives the same parameters."""
-        return _to_dict(nnx.split(self._make(Weights(key, self._random_numbers)))[1])
+        return _to_dict(nnx.split(self._assembly.flow(Weights(key, self._random_numbers)))[1])
+
+    def calibrate(self, parameters: Parameters, x: Array, keys: Array, labels: Array | None = None) -> Parameters:
+        """Parameters whose activation normalizations start from a first batch; arguments as of `log_prob`."""
+        flow = self._flow(parameters)
+        flow.calibrate(x, keys, _dtype(parameters), self._weights_of(labels))
+        return _to_dict(nnx.split(flow)[1])
 
     def parameter_shapes(self) -> Parameters:
         """The dictionary of parameters with a `jax.ShapeDtypeStruct` in the place of each array."""
         return _to_dict(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._state))
 
-    def log_prob(self, parameters: Parameters, x: Array, keys: Array) -> Array:
+    def log_prob(self, parameters: Parameters, x: Array, keys: Array, labels: Array | None = None) -> Array:
         """One noise draw's lower bound on log p(x).
 
         Args:
             parameters: Of this model.
             x: (B, H, W, C) integers 0..levels-1.
             keys: (B,) random keys, one an image: an image's result depends on its key and on nothing else in the batch.
+            labels: Of a class-conditional model, which gives the bound on log p(x | label).
 
         Returns:
             `log p(x + u) - log q(u | x)`, (B,), natural logarithm.
         """
-        return self._flow(parameters).log_prob(x, keys, _dtype(parameters))
+        return self._flow(parameters).log_prob(x, keys, _dtype(parameters), self._weights_of(labels))
 
     def sample_latents(self, keys: Array, *, temperature: float = 1.0) -> Latents:
         """Draw the latents of one image a key: (B,) keys to one (B, ...) array a level."""
@@ -101,38 +123,49 @@ class FlowModel:
             for level, shape in enumerate(self.latent_shapes)
         )
 
-    def sample(self, parameters: Parameters, keys: Array, *, temperature: float = 1.0) -> Array:
+    def sample(
+        self, parameters: Parameters, keys: Array, labels: Array | None = None, *, temperature: float = 1.0
+    ) -> Array:
         """Draw one image a key.
 
         Args:
             parameters: Of this model.
             keys: (B,) random keys.
+            labels: Of a class-conditional model.
             temperature: Standard deviation of the latents; below 1 gives tamer images.
 
         Returns:
             (B, H, W, C) uint8.
         """
-        return self.decode(parameters, self.sample_latents(keys, temperature=temperature))
+        return self.decode(parameters, self.sample_latents(keys, temperature=temperature), labels)
 
-    def encode(self, parameters: Parameters, x: Array, keys: Array, *, margin: float = 0.25) -> Latents:
+    def encode(
+        self, parameters: Parameters, x: Array, keys: Array, labels: Array | None = None, *, margin: float = 0.25
+    ) -> Latents:
         """Images to latents, one array a level, that `decode` turns back into exactly the same images.
 
         The noise is drawn as for the likelihood and then kept `margin` away from the edges of a pixel's bin, so that
         floating-point error cannot move a pixel.
         """
-        return self._flow(parameters).encode(x, keys, margin, _dtype(parameters))
+        return self._flow(parameters).encode(x, keys, margin, _dtype(parameters), self._weights_of(labels))
 
-    def decode(self, parameters: Parameters, latents: Latents) -> Array:
+    def decode(self, parameters: Parameters, latents: Latents, labels: Array | None = None) -> Array:
         """Latents to images: one (B, ...) array a level to (B, H, W, C) uint8."""
-        return self._flow(parameters).decode(latents)
+        return self._flow(parameters).decode(latents, self._weights_of(labels))
 
-    def dequantize(self, parameters: Parameters, x: Array, keys: Array) -> Array:
+    def dequantize(self, parameters: Parameters, x: Array, keys: Array, labels: Array | None = None) -> Array:
         """Images with their noise on the real line: (B, H, W, C) integers and (B,) keys to (B, H, W, C)."""
-        return self._flow(parameters).dequantization.dequantize(x, keys, _dtype(parameters))[0]
+        flow = self._flow(parameters)
+        return flow.dequantization.dequantize(x, keys, _dtype(parameters), self._weights_of(labels))[0]
 
     def quantize(self, y: Array) -> Array:
         """The real line to integers, (B, H, W, C) to the same as uint8: undoes `dequantize`, whatever its noise."""
         return UniformDequantization(levels=self.levels, alpha=self.alpha).quantize(y)
+
+    def _weights_of(self, labels: Array | None) -> Array | None:
+        if (labels is None) != (self.classes == 0):
+            raise ValueError("a class-conditional model needs labels, and another one takes none")
+        return None if labels is None else one_hot(jnp.asarray(labels), self.classes)
 
     def _flow(self, parameters: Parameters) -> Flow:
         leaves, structure = jax.tree.flatten(self._state)
@@ -142,49 +175,6 @@ class FlowModel:
             if value.shape != leaf.shape:
                 raise ValueError(f"parameter {'/'.join(name)} has shape {value.shape}, not {leaf.shape}")
         return nnx.merge(self._graph, jax.tree.unflatten(structure, values))
-
-    def _make(self, weights: Weights) -> Flow:
-        spec = self.preset.dequantization
-        dequantization = (
-            UniformDequantization(levels=self.levels, alpha=self.alpha)
-            if spec is None
-            else VariationalDequantization(
-                self.shape,
-                couplings=spec.count,
-                hidden=spec.hidden,
-                levels=self.levels,
-                alpha=self.alpha,
-                computing=self.computing,
-                weights=weights,
-            )
-        )
-        levels = _make_levels(self.preset, self.shape, weights, self.computing)
-        return Flow(dequantization, MultiscaleTransform(levels))
-
-
-def _make_levels(preset: Preset, shape: Shape, weights: Weights, computing: Computing) -> list[list[Bijection]]:
-    height, width, channels = shape
-    levels: list[list[Bijection]] = [[]]
-    for layer in preset.layers:
-        if isinstance(layer, Couplings):
-            levels[-1] += [
-                AffineCoupling(
-                    (height, width, channels),
-                    mask=layer.mask,
-                    invert=bool(index % 2),
-                    hidden=layer.hidden,
-                    computing=computing,
-                    weights=weights,
-                )
-                for index in range(layer.count)
-            ]
-        elif isinstance(layer, SqueezeSpec):
-            levels[-1].append(Squeeze())
-            height, width, channels = height // 2, width // 2, channels * 4
-        else:
-            levels.append([])
-            channels -= channels // 2
-    return levels
 
 
 def _to_dict(state: Any) -> Parameters:

@@ -98,16 +98,89 @@ class GatedBlock(nnx.Module):
         return x + value * jax.nn.sigmoid(gate)
 
 
-class GatedConvNet(nnx.Module):
-    """Conv 3x3, three gated blocks each with LayerNorm over channels, ConcatELU, Conv 3x3 that starts at zero.
+class GatedAttention(nnx.Module):
+    """Self-attention over all places, gated, added to its input and normalized (Vaswani et al. 2017, arXiv:1706.03762;
+    in a flow: Ho et al. 2019, arXiv:1902.00275). Each place has a vector of its own that is learned.
+
+    Args:
+        channels: Of the input, a multiple of `heads`.
+        heads: Number of attentions side by side.
+        places: (H, W) of the input.
+        weights: Source of the initial weights.
+    """
+
+    def __init__(self, channels: int, heads: int, places: tuple[int, int], *, weights: Weights) -> None:
+        self.heads = heads
+        self.place = nnx.Param(weights.lecun_normal((*places, channels)))
+        self.query_key_value = Conv(channels, 3 * channels, 1, weights=weights)
+        self.gate = Conv(channels, 2 * channels, 1, weights=weights)
+        self.norm = LayerNorm(channels)
+
+    def __call__(self, x: Array) -> Array:
+        """(B, H, W, channels) to the same."""
+        batch, height, width, channels = x.shape
+        together = self.query_key_value(x + self.place[...].astype(x.dtype)[None])
+        parts = together.reshape(batch, height * width, 3, self.heads, channels // self.heads)
+        attended = jax.nn.dot_product_attention(parts[:, :, 0], parts[:, :, 1], parts[:, :, 2])
+        value, gate = jnp.split(self.gate(attended.reshape(x.shape)), 2, axis=-1)
+        return self.norm(x + value * jax.nn.sigmoid(gate))
+
+
+class GatedTrunk(nnx.Module):
+    """Conv 3x3, then gated blocks, each with LayerNorm over channels and, if asked for, self-attention.
+
+    Args:
+        inputs: Channels of the input.
+        hidden: Channels inside, and of the output.
+        weights: Source of the initial weights (LeCun normal).
+        blocks: Number of gated blocks.
+        attention: Heads, and (H, W) of the input, of a self-attention after every gated block; None for none.
+        computing: How.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        *,
+        weights: Weights,
+        blocks: int = 3,
+        attention: tuple[int, tuple[int, int]] | None = None,
+        computing: Computing = PLAIN,
+    ) -> None:
+        self.computing = computing
+        self.conv_in = Conv(inputs, hidden, 3, weights=weights)
+        self.blocks = nnx.List([GatedBlock(hidden, weights=weights) for _ in range(blocks)])
+        self.norms = nnx.List([LayerNorm(hidden) for _ in range(blocks)])
+        heads, places = attention or (0, (0, 0))
+        self.attention = nnx.List(
+            [GatedAttention(hidden, heads, places, weights=weights) for _ in range(blocks if heads else 0)]
+        )
+
+    def __call__(self, x: Array) -> Array:
+        """(B, H, W, inputs) to (B, H, W, hidden)."""
+        return jax.checkpoint(self._compute)(x) if self.computing.remat else self._compute(x)
+
+    def _compute(self, x: Array) -> Array:
+        return self._features(x.astype(self.computing.dtype or x.dtype)).astype(x.dtype)
+
+    def _features(self, x: Array) -> Array:
+        x = self.conv_in(x)
+        for index, (block, norm) in enumerate(zip(self.blocks, self.norms, strict=True)):
+            x = norm(gradient_once(block(x)))
+            if self.attention:
+                x = self.attention[index](x)
+        return x
+
+
+class GatedConvNet(GatedTrunk):
+    """The network of a coupling: gated blocks, ConcatELU, Conv 3x3 that starts at zero.
 
     Args:
         inputs: Channels of the input.
         hidden: Channels inside.
         outputs: Channels of the output.
-        weights: Source of the initial weights (LeCun normal).
-        blocks: Number of gated blocks.
-        computing: How.
+        weights, blocks, attention, computing: As for the trunk.
     """
 
     def __init__(
@@ -118,21 +191,11 @@ class GatedConvNet(nnx.Module):
         *,
         weights: Weights,
         blocks: int = 3,
+        attention: tuple[int, tuple[int, int]] | None = None,
         computing: Computing = PLAIN,
     ) -> None:
-        self.computing = computing
-        self.conv_in = Conv(inputs, hidden, 3, weights=weights)
-        self.blocks = nnx.List([GatedBlock(hidden, weights=weights) for _ in range(blocks)])
-        self.norms = nnx.List([LayerNorm(hidden) for _ in range(blocks)])
+        super().__init__(inputs, hidden, weights=weights, blocks=blocks, attention=attention, computing=computing)
         self.conv_out = Conv(2 * hidden, outputs, 3, weights=None)
 
-    def __call__(self, x: Array) -> Array:
-        """(B, H, W, inputs) to (B, H, W, outputs)."""
-        return jax.checkpoint(self._compute)(x) if self.computing.remat else self._compute(x)
-
-    def _compute(self, x: Array) -> Array:
-        outside = x.dtype
-        x = self.conv_in(x.astype(self.computing.dtype or outside))
-        for block, norm in zip(self.blocks, self.norms, strict=True):
-            x = norm(gradient_once(block(x)))
-        return self.conv_out(concat_elu(x)).astype(outside)
+    def _features(self, x: Array) -> Array:
+        return self.conv_out(concat_elu(super()._features(x)))

@@ -68,8 +68,10 @@ class CompilingAhead:
 
 def _name_of_programs(job: Job) -> str:
     """Short name of all that decides what is compiled."""
+    # A cosine knows its end.
+    irrelevant = {"dataset"} if job.config.schedule == "cosine" else {"dataset", "epochs"}
     decides = {
-        "settings": {name: value for name, value in job.config.settings().items() if name not in ("epochs", "dataset")},
+        "settings": {name: value for name, value in job.config.settings().items() if name not in irrelevant},
         "shape": job.model.shape,
         "levels": job.model.levels,
         "steps_per_epoch": job.steps_per_epoch,

@@ -32,9 +32,13 @@ class TrainConfig:
         name: Of the run; None for one made from preset and dataset.
         epochs: Passes over the training images.
         batch_size: Images a step; a last partial batch is dropped.
-        learning_rate: Of Adam, at the start.
-        learning_rate_decay: Factor an epoch, applied smoothly at every step.
+        learning_rate: Of Adam, at the start or after the warm-up.
+        schedule: "exponential", or "cosine": half a wave down to the floor over all epochs.
+        learning_rate_decay: Factor an epoch, applied smoothly at every step; of the exponential schedule.
         learning_rate_floor: The decay ends here.
+        warmup_steps: The learning rate rises in a straight line over the first so many steps.
+        weight_decay: Of the networks' kernels, decoupled from the gradient; times the learning rate at every step.
+        average_decay: Of a moving average of the weights, which is then what is validated and saved; 0 for none.
         clip_norm: Gradients longer than this, in bits per dimension, are shortened to it.
         eval_every: Epochs between validations; the last epoch is always validated.
         train_size, val_size: Use the first N images of the split; None for all.
@@ -62,8 +66,12 @@ class TrainConfig:
     epochs: int = 200
     batch_size: int = 128
     learning_rate: float = 1e-3
+    schedule: str = "exponential"
     learning_rate_decay: float = 0.99
     learning_rate_floor: float = 1e-5
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    average_decay: float = 0.0
     clip_norm: float = 1.0
     eval_every: int = 5
     train_size: int | None = None
@@ -93,10 +101,28 @@ class TrainConfig:
         floor, rate = self.learning_rate_floor, self.learning_rate
         _require(floor <= rate, "learning_rate_floor", floor, f"at most the --learning-rate of {rate:g}")
         _require(0 < self.learning_rate_decay <= 1, "learning_rate_decay", self.learning_rate_decay, "in (0, 1]")
+        _require(self.schedule in ("exponential", "cosine"), "schedule", self.schedule, "exponential or cosine")
+        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
+        for name in ("weight_decay", "average_decay"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more, and less than 1")
         _require(self.max_minutes is None or self.max_minutes > 0, "max_minutes", self.max_minutes, "positive")
         dtype = self.network_dtype
         _require(dtype in ("float32", "bfloat16"), "network_dtype", dtype, "float32 or bfloat16")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2^32 - 1")
+
+    @classmethod
+    def of_preset(cls, preset: str, **settings: Any) -> TrainConfig:
+        """The recipe that a preset wants, with what the user said otherwise.
+
+        Args:
+            preset: Name of the model.
+            settings: Fields of this class; they win. Those that `smoke=True` brings win over the recipe alone.
+
+        Raises:
+            UsageError: A setting or the preset makes no sense.
+        """
+        quick = SMOKE if settings.get("smoke") else {}
+        return cls(**{**get_preset(preset).recipe, **quick, **settings, "preset": preset})
 
     def run_name(self, dataset_name: str) -> str:
         """The run's name: the user's, or preset, dataset (but for mnist) and `smoke`."""

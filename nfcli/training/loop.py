@@ -142,6 +142,8 @@ class _Training:
             self.recoveries = int(state["recoveries"])
             self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
             note_where(self.job, self.reporter.message)
+        else:
+            state = self._calibrated(state)
         self.checkpoints.forget_after(self.meta.step)
         self._forget_later_rows()
         ahead.wait()
@@ -149,6 +151,10 @@ class _Training:
         self.reporter.begin(self.job.run.path, self.meta.step)
         self.clock.start()
         return state
+
+    def _calibrated(self, state: State) -> State:
+        first = epoch_order(self.config.seed, 0, len(self.job.train))[: self.config.batch_size]
+        return self.step.calibrated(state, self.job.train.images[first])
 
     def _forget_later_rows(self) -> None:
         """Drop metrics of steps after the checkpoint: they will be written again."""
@@ -252,9 +258,10 @@ class _Training:
             )
         found = self.checkpoints.sound(self.meta)
         fresh = self.step.init()
-        self.meta = CheckpointMeta(step=0, steps_per_epoch=self.job.steps_per_epoch) if found is None else found[0]
-        if found is not None:
-            fresh = self.checkpoints.load_state(found[1], fresh)
+        if found is None:
+            self.meta, fresh = CheckpointMeta(step=0, steps_per_epoch=self.job.steps_per_epoch), self._calibrated(fresh)
+        else:
+            self.meta, fresh = found[0], self.checkpoints.load_state(found[1], fresh)
         self.checkpoints.forget_after(self.meta.step)
         self.reporter.warning(
             f"{SKIPPED_IN_A_ROW} steps in a row gave no finite loss or gradient; going back to step {self.meta.step} "

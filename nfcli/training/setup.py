@@ -190,6 +190,11 @@ def _check_same(job: Job, known: dict[str, Any]) -> None:
             f"run '{job.run.name}' was started on other images than {job.dataset.source} now holds",
             hint="give this one another --name, or replace the earlier run with --overwrite",
         )
+    if job.config.schedule == "cosine" and job.config.epochs != before.get("epochs"):
+        raise UsageError(
+            f"the learning rate of run '{job.run.name}' falls along a cosine over --epochs {before.get('epochs')}",
+            hint="such a run cannot be extended: give this one another --name, or replace it with --overwrite",
+        )
     if job.config.epochs < before.get("epochs", 0):
         raise UsageError(
             f"run '{job.run.name}' was started with --epochs {before['epochs']}, and {job.config.epochs} is fewer",

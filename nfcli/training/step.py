@@ -13,7 +13,7 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from nfcli.devices import batched, compiler_options, replicated
-from nfcli.flows import FlowModel
+from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.networks import Computing
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.training.config import TrainConfig
@@ -21,18 +21,24 @@ from nfcli.training.config import TrainConfig
 State = dict[str, Any]
 """Everything that training needs to go on.
 
-`parameters`, `optimizer`, `step`; of the epoch under way `loss_sum` and how many steps were `skipped`; how many of the
-latest steps were `skipped_in_a_row`; and the `recoveries` so far, each of which halved the learning rate.
+`parameters`, which are validated and saved; `optimizer`, `step`; of the epoch under way `loss_sum` and how many steps
+were `skipped`; how many of the latest steps were `skipped_in_a_row`; and the `recoveries` so far, each of which halved
+the learning rate. Where `parameters` are a moving average, `trained` are the weights that gradients move.
 """
 
 
 def learning_rate_schedule(config: TrainConfig, steps_per_epoch: int) -> optax.Schedule:
-    """Exponential decay, `decay` an epoch but smooth in steps, down to the floor."""
-    if config.learning_rate_decay == 1:  # optax would take the floor for a ceiling
-        return optax.constant_schedule(config.learning_rate)
-    return optax.exponential_decay(
-        config.learning_rate, steps_per_epoch, config.learning_rate_decay, end_value=config.learning_rate_floor
-    )
+    """Down to the floor, exponentially or by half a cosine, smooth in steps; after a straight rise if one is wanted."""
+    floor, rate = config.learning_rate_floor, config.learning_rate
+    if config.schedule == "cosine":
+        falling = optax.cosine_decay_schedule(rate, steps_per_epoch * config.epochs, alpha=floor / rate)
+    elif config.learning_rate_decay == 1:  # optax would take the floor for a ceiling
+        falling = optax.constant_schedule(rate)
+    else:
+        falling = optax.exponential_decay(rate, steps_per_epoch, config.learning_rate_decay, end_value=floor)
+    if not config.warmup_steps:
+        return falling
+    return lambda step: falling(step) * jnp.minimum(1.0, (step + 1) / config.warmup_steps)
 
 
 def learning_rate_scale(recoveries: Array | int) -> Array:
@@ -41,10 +47,22 @@ def learning_rate_scale(recoveries: Array | int) -> Array:
 
 
 def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Adam (Kingma, Ba 2015, arXiv:1412.6980) after clipping by the global norm."""
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm), optax.adam(learning_rate_schedule(config, steps_per_epoch))
-    )
+    """Adam (Kingma, Ba 2015, arXiv:1412.6980) after clipping by the global norm.
+
+    With weight decay on the kernels if it is wanted, decoupled (Loshchilov, Hutter 2019, arXiv:1711.05101).
+    """
+    schedule = learning_rate_schedule(config, steps_per_epoch)
+    adam = optax.adamw(schedule, weight_decay=config.weight_decay, mask=_kernels) if config.weight_decay else None
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam or optax.adam(schedule))
+
+
+def _kernels(parameters: Any) -> Any:
+    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", parameters)
+
+
+def average_decay(most: float, step: Array) -> Array:
+    """Of the moving average at a step: short at first, so that the fresh weights are soon forgotten."""
+    return jnp.minimum(most, (1 + step) / (10 + step))
 
 
 class TrainStep:
@@ -74,10 +92,25 @@ class TrainStep:
 
     def init(self) -> State:
         """The state before the first step; it follows from the seed."""
-        parameters = self.model.init(stream(self.config.seed, Purpose.INITIALIZATION))
+        return self.start_from(self.model.init(stream(self.config.seed, Purpose.INITIALIZATION)))
+
+    def calibrated(self, state: State, images: np.ndarray) -> State:
+        """The same with the parameters that start from data, given the first batch, (B, H, W, C) integers."""
+        if not self.model.calibrates:
+            return state
+        key = jax.random.fold_in(stream(self.config.seed, Purpose.INITIALIZATION), 1)
+        keys = indexed_keys(key, jnp.arange(len(images)))
+        alone = jax.device_get(state["parameters"])
+        return self.start_from(jax.jit(self.model.calibrate)(alone, images, keys))
+
+    def start_from(self, parameters: Parameters) -> State:
+        """The state before the first step, of these parameters."""
+        parameters = jax.device_get(parameters)
         return self.place(
             {
                 "parameters": parameters,
+                # Copies: a buffer that is given away must not be another one's too.
+                **({"trained": jax.tree.map(np.array, parameters)} if self.config.average_decay else {}),
                 "optimizer": self.optimizer.init(parameters),
                 "step": np.int32(0),
                 "loss_sum": np.float32(0),
@@ -111,11 +144,12 @@ class TrainStep:
         """The step itself, not compiled; arguments and results as of a call."""
         key = jax.random.fold_in(stream(self.config.seed, Purpose.TRAINING), state["step"])
         keys = indexed_keys(key, jnp.arange(images.shape[0]))
-        loss, gradient = self._gradient(state["parameters"], images, keys)
-        updates, optimizer = self.optimizer.update(gradient, state["optimizer"], state["parameters"])
+        weights = state.get("trained", state["parameters"])
+        loss, gradient = self._gradient(weights, images, keys)
+        updates, optimizer = self.optimizer.update(gradient, state["optimizer"], weights)
         scale = learning_rate_scale(state["recoveries"])
         updates = jax.tree.map(lambda update: update * scale, updates)
-        moved = {"parameters": optax.apply_updates(state["parameters"], updates), "optimizer": optimizer}
+        moved = {**self._moved(state, optax.apply_updates(weights, updates)), "optimizer": optimizer}
         # A non-finite loss or gradient never reaches the parameters: the step is skipped, and counted.
         finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
         kept = {name: state[name] for name in moved}
@@ -130,6 +164,14 @@ class TrainStep:
             "skipped_in_a_row": in_a_row,
         }
         return following, (loss, in_a_row)
+
+    def _moved(self, state: State, weights: Parameters) -> State:
+        """The weights after a step, and their average where there is one."""
+        if "trained" not in state:
+            return {"parameters": weights}
+        share = 1 - average_decay(self.config.average_decay, state["step"])
+        average = jax.tree.map(lambda mean, new: mean + share * (new - mean), state["parameters"], weights)
+        return {"parameters": average, "trained": weights}
 
     def _gradient(self, parameters: Any, images: Array, keys: Array) -> tuple[Array, Any]:
         """Loss and gradient of the whole batch; each device works on its part, and only means are exchanged."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import jax
+
 from nfcli.flows import build
-from nfcli.presets import Couplings, Preset, Split, Squeeze
+from nfcli.presets import Couplings, GaussianNoise, PackedCouplings, Preset, Split, Squeeze
 from tests.flows.parameters import random_parameters
 
 ONE = Couplings(1, "checkerboard", 4)
@@ -12,6 +14,10 @@ PLAIN = (Couplings(2, "checkerboard", 4),)
 HALVES = Couplings(2, "channel", 4)
 MULTISCALE = (*PLAIN, Squeeze(), HALVES, Split(), HALVES)
 
+MIXTURE = PackedCouplings(1, "channel", 4, scalar="mixture", components=2, blocks=1)
+MIXTURES = (Squeeze(), MIXTURE, Split(hidden=4), MIXTURE)
+SPLINE = PackedCouplings(2, "checkerboard", 4, scalar="spline", components=4, blocks=1)
+
 SPACES = {
     "two pixels, uniform, 4 levels": (PLAIN, None, (1, 2, 1), 4),
     "two pixels, uniform, 8 levels": (PLAIN, None, (2, 1, 1), 8),
@@ -19,6 +25,8 @@ SPACES = {
     "two pixels, one coupling each, 8 levels": ((ONE,), ONE, (1, 2, 1), 8),
     "squeeze and split, learned noise": (MULTISCALE, LEARNED, (2, 2, 1), 2),
     "squeeze and split, uniform": (MULTISCALE, None, (2, 2, 1), 4),
+    "mixtures, learned prior, noise from a normal start": (MIXTURES, GaussianNoise(1, 4, 4, 1), (2, 2, 1), 2),
+    "splines, uniform": ((SPLINE,), None, (1, 2, 1), 4),
 }
 
 
@@ -26,4 +34,8 @@ def small(name, *, shape=None, levels=None):
     """A model of the table and its random parameters; shape and levels may be others."""
     layers, dequantization, own_shape, own_levels = SPACES[name]
     model = build(Preset("small", "", layers, dequantization, 0, 0, 0), shape or own_shape, levels=levels or own_levels)
-    return model, random_parameters(model, seed=4, gain=0.6)
+    parameters = random_parameters(model, seed=4, gain=0.6)
+    if any(isinstance(layer, PackedCouplings) for layer in layers):
+        # Unlimited scales of random parameters would make weights that no number of draws averages.
+        parameters = jax.tree.map(lambda leaf: 0.3 * leaf, parameters)
+    return model, parameters

@@ -11,6 +11,8 @@ from scipy import special
 
 from nfcli.flows import build
 from nfcli.flows import dequantization as dequantization_module
+from nfcli.flows import gaussian_noise as gaussian_module
+from nfcli.flows.gaussian_noise import GaussianDequantization
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.presets import Couplings, Preset
 from tests.flows.parameters import random_parameters
@@ -63,13 +65,19 @@ def check_dequantized_log_det(dequantization, transform, x, u, *, tolerance):
     Args:
         dequantization, transform: Of a flow.
         x: (B, H, W, C) integers.
-        u: (B, H, W, C) uniform noise, in the place of what would be drawn.
+        u: (B, H, W, C) noise, in the place of what would be drawn: uniform, or normal where it starts from that.
         tolerance: Relative and absolute.
     """
 
     def forward(u, x):
-        with mock.patch.object(dequantization_module, "uniform_noise", return_value=u):
+        with (
+            mock.patch.object(dequantization_module, "uniform_noise", return_value=u),
+            mock.patch.object(gaussian_module, "normal_noise", return_value=u),
+        ):
             y, ldj = dequantization.dequantize(x, None, u.dtype)
+        if isinstance(dequantization, GaussianDequantization):
+            # Its density counts from the normal start, whose own density is no part of the map.
+            ldj = ldj + standard_normal_log_prob(u)
         z, step = transform.forward(y)
         return z, ldj + step
 

@@ -11,7 +11,13 @@ import numpy as np
 
 from nfcli.flows.coupling import AffineCoupling
 from nfcli.flows.flow import MultiscaleTransform
+from nfcli.flows.mixing import ActNorm, InvertibleConv1x1
+from nfcli.flows.mixture import MixtureOfLogistics
+from nfcli.flows.packed import PackedCoupling
+from nfcli.flows.prior import LearnedPrior
 from nfcli.flows.reshaping import Squeeze
+from nfcli.flows.scalar import Affine
+from nfcli.flows.spline import RationalQuadraticSpline
 from nfcli.flows.weights import Weights
 from tests.flows.parameters import randomized
 
@@ -47,6 +53,31 @@ def coupling(shape, mask, *, invert=False, context=0, hidden=4):
     )
 
 
+def packed(shape, mask, scalar, *, invert=False, context=0, heads=0):
+    """A packed coupling's entry; its network has a gated block only where attention comes after it."""
+    return Case(
+        lambda weights: PackedCoupling(
+            shape,
+            mask=mask,
+            invert=invert,
+            scalar=scalar,
+            hidden=4,
+            blocks=1 if heads else 0,
+            heads=heads,
+            context_channels=context,
+            weights=weights,
+        ),
+        shape,
+        context,
+    )
+
+
+def _with_learned_prior(weights):
+    """Two splits, of which the first has a learned prior."""
+    prior = LearnedPrior(2, 2, hidden=4, blocks=0, weights=weights)
+    return MultiscaleTransform([[], [ActNorm(2)], []], {0: prior})
+
+
 def _mixed(weights):
     """Coupling, squeeze, split, coupling, split: the second level's latent is split again."""
     first = AffineCoupling((4, 2, 1), mask="checkerboard", invert=False, hidden=4, weights=weights)
@@ -66,4 +97,18 @@ LAYERS = {
     "split": Case(lambda weights: MultiscaleTransform([[], []]), (2, 2, 4)),
     "split, odd": Case(lambda weights: MultiscaleTransform([[], [], []]), (1, 2, 5)),
     "coupling, squeeze, splits": Case(_mixed, (4, 2, 1)),
+    "packed affine coupling, channels": packed((2, 3, 4), "channel", Affine()),
+    "packed affine coupling, channels, inverted, odd": packed((2, 2, 3), "channel", Affine(), invert=True),
+    "packed affine coupling, checkerboard": packed((3, 4, 2), "checkerboard", Affine()),
+    "packed affine coupling, checkerboard, context": packed(
+        (2, 4, 1), "checkerboard", Affine(), invert=True, context=2
+    ),
+    "mixture coupling": packed((2, 2, 4), "channel", MixtureOfLogistics(3)),
+    "mixture coupling, one logistic, context": packed((2, 2, 3), "channel", MixtureOfLogistics(1), context=1),
+    "mixture coupling with attention": packed((2, 2, 4), "channel", MixtureOfLogistics(2), invert=True, heads=2),
+    "spline coupling": packed((2, 4, 1), "checkerboard", RationalQuadraticSpline(4, bound=3.0)),
+    "actnorm": Case(lambda weights: ActNorm(3), (2, 3, 3)),
+    "1x1 convolution": Case(lambda weights: InvertibleConv1x1(5, 0), (2, 3, 5)),
+    "learned prior": Case(lambda weights: LearnedPrior(2, 3, hidden=4, blocks=0, weights=weights), (2, 2, 2), 3),
+    "splits with a learned prior": Case(_with_learned_prior, (2, 2, 4)),
 }

@@ -40,7 +40,9 @@ def parts(name, shape, dtype):
 def test_log_det_from_noise_to_latents(name, shape, shallow):
     with jax.enable_x64(True):
         u = jnp.asarray(np.random.default_rng(1).uniform(0.001, 0.999, (2, *shape)))
-        check_dequantized_log_det(*parts(name, shape, jnp.float64), some_images(shape), u, tolerance=1e-9)
+        # The Jacobian of many random mixtures is so uneven that its own determinant loses digits.
+        tolerance = 1e-6 if name == "mixture" else 1e-9
+        check_dequantized_log_det(*parts(name, shape, jnp.float64), some_images(shape), u, tolerance=tolerance)
 
 
 @pytest.mark.parametrize("name", ["simple", "multiscale"])
@@ -52,7 +54,7 @@ def test_log_det_and_inverse_of_the_transform(name, shallow):
     check_inverse(transform, y, tolerance=1e-3)
 
 
-@pytest.mark.parametrize("name", ["simple", "multiscale"])
+@pytest.mark.parametrize("name", ["simple", "multiscale", "mixture"])
 def test_inverse_of_the_transform_in_float64(name, shallow):
     with jax.enable_x64(True):
         transform = parts(name, (8, 8, 1), jnp.float64)[1]
@@ -86,7 +88,9 @@ def test_images_come_back_bit_for_bit(name, shape, shallow):
     np.testing.assert_array_equal(jax.jit(model.decode)(parameters, latents), images)
 
 
-@pytest.mark.parametrize(("name", "count"), [("simple", 556_312), ("vardeq", 628_388), ("multiscale", 1_711_818)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("simple", 556_312), ("vardeq", 628_388), ("multiscale", 1_711_818), ("mixture", 2_811_072)]
+)
 def test_parameter_counts(name, count):
     model = build(get_preset(name), (28, 28, 1))
     assert model.num_parameters == count == PRESETS[name].reference_parameters

@@ -1,0 +1,93 @@
+"""Monotone rational-quadratic splines (Neural Spline Flows: Durkan et al. 2019, arXiv:1906.04032)."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+SMALLEST = 1e-3
+"""Share of the interval that a bin has at least, and the smallest slope at a knot."""
+
+
+class RationalQuadraticSpline:
+    """A spline of `bins` pieces from [-bound, bound] onto itself, the identity outside.
+
+    Args:
+        bins: Pieces.
+        bound: Half of the interval's width.
+    """
+
+    def __init__(self, bins: int, bound: float = 6.0) -> None:
+        self.bins, self.bound = bins, bound
+        self.count = 3 * bins - 1
+
+    def forward(self, x: Array, raw: Array) -> tuple[Array, Array]:
+        """(B, ...) and (count, B, ...) to z and log dz/dx, both (B, ...)."""
+        knots_x, knots_y, slopes = self._knots(raw)
+        inside = jnp.abs(x) < self.bound
+        (left, width), (low, height), (first, last) = _pieces(
+            jnp.where(inside, x, 0), knots_x, knots_x, knots_y, slopes
+        )
+        t = (jnp.where(inside, x, 0) - left) / width
+        z, log_slope = _rational(t, width, low, height, first, last)
+        return jnp.where(inside, z, x), jnp.where(inside, log_slope, 0)
+
+    def inverse(self, z: Array, raw: Array) -> Array:
+        """Undo `forward`: the root of a quadratic in each piece."""
+        knots_x, knots_y, slopes = self._knots(raw)
+        inside = jnp.abs(z) < self.bound
+        y = jnp.where(inside, z, 0)
+        (left, width), (low, height), (first, last) = _pieces(y, knots_y, knots_x, knots_y, slopes)
+        mean, bend = height / width, first + last - 2 * height / width
+        rise = y - low
+        a = height * (mean - first) + rise * bend
+        b = height * first - rise * bend
+        c = -mean * rise
+        root = jnp.sqrt(jnp.maximum(b * b - 4 * a * c, 0))
+        return jnp.where(inside, left + width * 2 * c / (-b - root), z)
+
+    def _knots(self, raw: Array) -> tuple[Array, Array, Array]:
+        """Places of the knots on both axes and the slopes there, (bins + 1, B, ...) each."""
+        bins, slopes = self.bins, raw[2 * self.bins :]
+        # At raw = 0 all slopes are 1, and so the spline is the identity.
+        inner = SMALLEST + jax.nn.softplus(slopes + math.log(math.expm1(1 - SMALLEST)))
+        end = jnp.ones((1, *raw.shape[1:]), raw.dtype)
+        return self._places(raw[:bins]), self._places(raw[bins : 2 * bins]), jnp.concatenate([end, inner, end])
+
+    def _places(self, raw: Array) -> Array:
+        shares = SMALLEST + (1 - SMALLEST * self.bins) * jax.nn.softmax(raw, axis=0)
+        inner = -self.bound + 2 * self.bound * jnp.cumsum(shares, axis=0)[:-1]
+        end = jnp.full((1, *raw.shape[1:]), self.bound, raw.dtype)
+        return jnp.concatenate([-end, inner, end])
+
+
+def _pieces(
+    value: Array, along: Array, knots_x: Array, knots_y: Array, slopes: Array
+) -> tuple[tuple[Array, Array], tuple[Array, Array], tuple[Array, Array]]:
+    """Of the piece that holds each value, found among the knots `along`: x and width, y and height, slopes of the ends.
+
+    Values are (B, ...), knots and slopes (bins + 1, B, ...).
+    """
+    # One-hot over pieces: a sum over a few arrays is faster than a gather, and so is its gradient.
+    here = ((value[None] >= along[:-1]) & (value[None] < along[1:])).astype(value.dtype)
+
+    def pick(knots: Array) -> Array:
+        return jnp.sum(here * knots, axis=0)
+
+    return (
+        (pick(knots_x[:-1]), pick(knots_x[1:] - knots_x[:-1])),
+        (pick(knots_y[:-1]), pick(knots_y[1:] - knots_y[:-1])),
+        (pick(slopes[:-1]), pick(slopes[1:])),
+    )
+
+
+def _rational(t: Array, width: Array, low: Array, height: Array, first: Array, last: Array) -> tuple[Array, Array]:
+    """The spline and its log-slope at the share `t` of a piece (equations 4 and 5 of the paper)."""
+    mean, mixed = height / width, t * (1 - t)
+    below = mean + (first + last - 2 * mean) * mixed
+    z = low + height * (mean * t**2 + first * mixed) / below
+    slope = mean**2 * (last * t**2 + 2 * mean * mixed + first * (1 - t) ** 2)
+    return z, jnp.log(slope) - 2 * jnp.log(below)

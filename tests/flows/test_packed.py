@@ -1,0 +1,80 @@
+"""Packed halves, and what goes into and out of the networks of packed couplings."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nfcli.flows.halves import half_shapes, merge_halves, split_halves
+from nfcli.flows.masks import make_mask
+from nfcli.flows.networks import GatedAttention
+from nfcli.flows.packed import PackedCoupling
+from nfcli.flows.scalar import Affine
+from tests.flows.layers import LAYERS
+from tests.flows.parameters import randomized
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask"), [((3, 4, 2), "checkerboard"), ((2, 3, 5), "channel"), ((1, 2, 1), "checkerboard")]
+)
+def test_halves_are_those_of_the_mask(shape, mask):
+    x = np.arange(2 * np.prod(shape), dtype=np.float32).reshape(2, *shape)
+    first, second = split_halves(jnp.asarray(x), mask)
+    assert (first.shape[1:], second.shape[1:]) == half_shapes(shape, mask)
+    ones = np.broadcast_to(make_mask(mask, shape)[0], shape) == 1
+    for image, half, rest in zip(x, first, second, strict=True):
+        assert sorted(np.ravel(half)) == sorted(image[ones])
+        assert sorted(np.ravel(rest)) == sorted(image[~ones])
+    np.testing.assert_array_equal(merge_halves(first, second, mask), x)
+
+
+def test_checkerboard_keeps_rows_and_neighbours():
+    x = jnp.arange(8.0).reshape(1, 2, 4, 1)
+    first, second = split_halves(x, "checkerboard")
+    assert first[0, :, :, 0].tolist() == [[1, 3], [4, 6]]
+    assert second[0, :, :, 0].tolist() == [[0, 2], [5, 7]]
+
+
+def test_no_checkerboard_of_odd_width():
+    with pytest.raises(ValueError, match="width 3"):
+        half_shapes((2, 3, 1), "checkerboard")
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith(("packed", "mixture", "spline"))])
+def test_one_half_passes_and_the_other_depends_on_it(name):
+    case = LAYERS[name]
+    layer, inputs = case.make(), case.inputs(1)
+    z, _ = layer.forward(*inputs)
+    seen, changed = layer._order(*split_halves(inputs[0], layer.mask))
+    seen_after, changed_after = layer._order(*split_halves(z, layer.mask))
+    np.testing.assert_array_equal(seen, seen_after)
+    other = merge_halves(*layer._order(seen + 1, changed), layer.mask)
+    assert np.all(layer._order(*split_halves(layer.forward(other, *inputs[1:])[0], layer.mask))[1] != changed_after)
+
+
+def test_a_checkerboard_sees_the_context_of_all_pixels():
+    layer = randomized(
+        lambda weights: PackedCoupling(
+            (4, 4, 1),
+            mask="checkerboard",
+            invert=False,
+            scalar=Affine(),
+            hidden=4,
+            blocks=0,
+            context_channels=1,
+            weights=weights,
+        )
+    )
+    x = jnp.ones((1, 4, 4, 1))
+    moved = jax.jacrev(lambda context: jnp.sum(layer.forward(x, context)[0]))(jnp.ones((1, 4, 4, 1)))
+    assert np.all(moved != 0)
+
+
+def test_attention_looks_everywhere_and_knows_places():
+    layer = randomized(lambda weights: GatedAttention(4, 2, (2, 3), weights=weights))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 2, 3, 4)), jnp.float32)
+    reach = jax.jacrev(lambda x: layer(x)[0, 0, 0])(x)
+    assert np.all(np.any(np.asarray(reach) != 0, axis=(0, 4)))
+    np.testing.assert_array_less(1e-4, np.max(np.abs(layer(x[:, ::-1])[:, ::-1] - layer(x))))

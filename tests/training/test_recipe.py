@@ -1,0 +1,117 @@
+"""What a preset may want beyond the reference recipe: cosine, warm-up, weight decay, averages, a start from data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nfcli.errors import UsageError
+from nfcli.presets import PRESETS
+from nfcli.runs import RunDir
+from nfcli.training.config import SMOKE, TrainConfig
+from nfcli.training.loop import train
+from nfcli.training.setup import prepare_job
+from nfcli.training.step import TrainStep, average_decay, learning_rate_schedule
+from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
+
+Configure = Callable[..., TrainConfig]
+MIXTURE: dict[str, Any] = {"preset": "tiny-mixture", "average_decay": 0.9, "schedule": "cosine", "warmup_steps": 3}
+
+
+def steps_of(config: TrainConfig, count: int) -> list[dict[str, Any]]:
+    """The states after each of the first steps, on the same batch."""
+    job = prepare_job(config)
+    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh)
+    images = job.train.images[: config.batch_size]
+    state = step.calibrated(step.init(), images)
+    states = [jax.tree.map(np.array, state)]
+    for _ in range(count):
+        state, _ = step(state, images)
+        states.append(jax.tree.map(np.array, state))
+    return states
+
+
+def test_a_preset_s_recipe_gives_way_to_smoke_and_to_the_user() -> None:
+    recipe = PRESETS["mixture"].recipe
+    plain = TrainConfig.of_preset("mixture")
+    assert {name: getattr(plain, name) for name in recipe} == dict(recipe)
+    assert TrainConfig.of_preset("multiscale") == TrainConfig("multiscale")
+    smoke = TrainConfig.of_preset("mixture", smoke=True, epochs=7)
+    assert (smoke.batch_size, smoke.epochs, smoke.schedule) == (SMOKE["batch_size"], 7, "cosine")
+
+
+def test_cosine_with_warm_up() -> None:
+    config = TrainConfig("simple", schedule="cosine", epochs=10, learning_rate=1e-2, warmup_steps=5)
+    schedule = learning_rate_schedule(config, 10)
+    assert float(schedule(0)) == pytest.approx(1e-2 / 5, rel=1e-3)
+    assert float(schedule(50)) == pytest.approx((1e-2 + 1e-5) / 2)
+    assert float(schedule(100)) == pytest.approx(1e-5)
+    assert np.all(np.diff([float(schedule(step)) for step in range(5, 101)]) < 0)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"schedule": "linear"}, {"warmup_steps": -1}, {"weight_decay": 1.0}, {"average_decay": -0.1}]
+)
+def test_impossible_recipes_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(changes)).replace("_", "-")):
+        TrainConfig("simple", **changes)
+
+
+def test_a_cosine_cannot_be_extended(configure: Configure) -> None:
+    train(configure(schedule="cosine", epochs=1))
+    with pytest.raises(UsageError, match="cosine over the --epochs 1"):
+        train(configure(schedule="cosine", epochs=2))
+
+
+def test_weight_decay_is_of_kernels_alone(configure: Configure) -> None:
+    with_decay, without = (steps_of(configure(weight_decay=decay), 1) for decay in (0.5, 0.0))
+    before = with_decay[0]["parameters"]
+    pairs = zip(*map(jax.tree.leaves_with_path, (with_decay[1]["parameters"], without[1]["parameters"])), strict=True)
+    for (path, left), (_, right) in pairs:
+        old = before
+        for entry in path:
+            old = old[entry.key]
+        shrunk = 1e-3 * 0.5 * old if path[-1].key == "kernel" else np.zeros_like(old)
+        np.testing.assert_allclose(right - left, shrunk, atol=1e-6)
+
+
+def test_the_average_is_that_of_the_weights(configure: Configure) -> None:
+    states = steps_of(configure(average_decay=0.9), 3)
+    raw = steps_of(configure(), 3)
+    for plain, averaged in zip(raw, states, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, plain["parameters"], averaged["trained"])
+    want = raw[0]["parameters"]
+    for step, state in enumerate(raw[1:]):
+        decay = min(0.9, (1 + step) / (10 + step))
+        assert float(average_decay(0.9, jnp.int32(step))) == pytest.approx(decay)
+        want = jax.tree.map(lambda mean, new, d=decay: d * mean + (1 - d) * new, want, state["parameters"])
+    jax.tree.map(lambda got, mean: np.testing.assert_allclose(got, mean, atol=1e-6), states[3]["parameters"], want)
+
+
+def test_activations_start_normalized_on_the_first_batch(configure: Configure) -> None:
+    config = configure(**MIXTURE)
+    job = prepare_job(config)
+    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh)
+    state = step.calibrated(step.init(), job.train.images[:32])
+    layer = state["parameters"]["transform"]["levels"]["0"]["1"]
+    assert set(layer) == {"log_scale", "shift"}
+    assert np.all(layer["log_scale"] != 0)
+    jax.tree.map(np.testing.assert_array_equal, state["parameters"], state["trained"])
+
+
+@pytest.mark.parametrize("step", [2, 7])
+def test_a_run_with_averages_continues_bit_for_bit(configure: Configure, step: int) -> None:
+    whole = configure(**MIXTURE, name="whole")
+    cut = configure(**MIXTURE, name="cut")
+    train(whole)
+    with pytest.raises(Crash):
+        train(cut, CrashAt(step))
+    train(cut)
+    assert rows(cut) == rows(whole)
+    assert_same_state(final_state(cut), final_state(whole))
+    assert RunDir(cut.runs_dir / "cut").config()["settings"]["average_decay"] == 0.9
