@@ -9,7 +9,7 @@ from nfcli.errors import NFError
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of runs in the `--runs-dir` of the command line that begin with `incomplete`."""
-    from nfcli.runs.directory import list_runs
+    from nfcli.runs.lookup import list_runs
 
     try:
         names = [run.name for run in list_runs(ctx.params["runs_dir"])]

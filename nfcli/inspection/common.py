@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import RunError, UsageError
-from nfcli.runs.directory import refuse_inside_run
 from nfcli.runs.files import read_json, write_json
+from nfcli.runs.lookup import refuse_inside_run
 
 CHUNK = 64
 """Images that go through a model at once: one compiled program serves any number of them."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import NFError, RunError
-from nfcli.runs.directory import RunDir, find_run, list_runs, no_run
+from nfcli.runs.directory import RunDir
+from nfcli.runs.lookup import find_run, list_runs, no_run
 from nfcli.runs.results import Evaluation, load_evaluations, load_timing
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfcli.errors import RunError, UsageError
-from nfcli.runs.directory import RunDir, refuse_inside_run
+from nfcli.runs.directory import RunDir
 from nfcli.runs.files import check_place, write_bytes, write_text
+from nfcli.runs.lookup import refuse_inside_run
 from nfcli.runs.results import Evaluation
 
 if TYPE_CHECKING:

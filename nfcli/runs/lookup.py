@@ -1,0 +1,108 @@
+"""From the name of a run to its directory, and which runs there are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nfcli.errors import RunError, UsageError
+from nfcli.runs.directory import RunDir
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
+
+
+def run_named(name: str, runs_dir: Path) -> RunDir:
+    """The run directory of a name, whether it exists or not.
+
+    Args:
+        name: A plain name, or the path of a folder directly inside `runs_dir` (as shells complete it).
+        runs_dir: Where runs live.
+
+    Raises:
+        UsageError: The name is not plain, or the folder leaves `runs_dir`.
+    """
+    path = Path(name.rstrip("/"))
+    if path.parent != Path() and path.parent.resolve() == runs_dir.resolve():
+        name = path.name
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name}' is no run name",
+            hint=f"use letters, digits and . _ + = - (runs are folders of {runs_dir}; --runs-dir names another place)",
+        )
+    run = runs_dir / name
+    if _leaves(run, runs_dir):
+        raise UsageError(f"run '{name}' is a link that leaves {runs_dir}", hint="use --runs-dir with its real place")
+    return RunDir(run)
+
+
+def find_run(name: str | None, runs_dir: Path) -> RunDir:
+    """An existing run: the one named, or the one trained last.
+
+    Raises:
+        RunError: There is none.
+        UsageError: The name is not plain.
+    """
+    if name is not None:
+        run = run_named(name, runs_dir)
+        if not run.exists():
+            names = ", ".join(known.name for known in list_runs(runs_dir)) or "none yet"
+            raise RunError(f"there is no run '{name}' in {runs_dir}", hint=f"runs there: {names}")
+        return run
+    runs = list_runs(runs_dir)
+    if not runs:
+        raise no_run(runs_dir)
+    return max(runs, key=_last_trained)
+
+
+def refuse_inside_run(path: Path, option: str) -> None:
+    """Keep what the user names for output away from the files that make a run.
+
+    Raises:
+        UsageError: The path is in a run directory, and not in its `figures/`.
+    """
+    place = path.absolute().parent.resolve()
+    for folder in (place, *place.parents):
+        if RunDir(folder).exists() and (folder / "checkpoints").is_dir():
+            if (folder / "figures") not in (place, *place.parents):
+                raise UsageError(
+                    f"{option} {path} would be among the files of run '{folder.name}'",
+                    hint=f"write it elsewhere, or into {folder.name}/figures/",
+                )
+            return
+
+
+def no_run(runs_dir: Path) -> RunError:
+    """The error for a place without runs."""
+    if runs_dir.exists() and not runs_dir.is_dir():
+        return RunError(f"{runs_dir} is no folder, so it holds no runs", hint="--runs-dir names the folder of runs")
+    return RunError(f"there is no run in {runs_dir}", hint="train one first, for example: nf train simple --smoke")
+
+
+def list_runs(runs_dir: Path) -> list[RunDir]:
+    """All runs, by name; links that leave the folder are passed over.
+
+    Raises:
+        RunError: The folder cannot be read.
+    """
+    try:
+        if not runs_dir.is_dir():
+            return []
+        paths = sorted(path for path in runs_dir.iterdir() if NAME.fullmatch(path.name) and not _leaves(path, runs_dir))
+        return [run for run in map(RunDir, paths) if run.exists()]
+    except OSError as error:
+        raise RunError(f"{runs_dir} cannot be read: {error.strerror or error}") from error
+
+
+def _leaves(path: Path, runs_dir: Path) -> bool:
+    try:
+        return path.is_symlink() and path.resolve().parent != runs_dir.resolve()
+    except OSError:
+        return False
+
+
+def _last_trained(run: RunDir) -> tuple[int, str]:
+    # Training writes these two and nothing else does, so an evaluation does not make a run the latest.
+    times = [
+        path.stat().st_mtime_ns for path in (run.path / "metrics.jsonl", run.path / "config.json") if path.exists()
+    ]
+    return max(times), run.name
