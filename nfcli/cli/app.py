@@ -10,6 +10,7 @@ import typer
 
 from nfcli import __version__
 from nfcli.cli.compare import compare
+from nfcli.cli.complete import mend_words
 from nfcli.cli.console import abandon_stdout, print_error
 from nfcli.cli.evaluate import evaluate
 from nfcli.cli.look import inspect_dequant, interpolate, sample
@@ -52,6 +53,7 @@ def _root(
 
 def main() -> None:
     """Run `nf` and exit: the entry point."""
+    mend_words(os.environ)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -20,12 +20,19 @@ from nfcli.runs.comparison import compare as compare_runs
 TERMINAL_FORMAT = "simple"
 HEADER = ("run", "preset", "params", "val\nbpd", "test\nbpd", "std\nerr", "infer\nms", "sample\nms")
 CAPTION = "std err: over images; infer, sample: for 64 images; *: best of a column"
+CAPTION_OF_PUBLISHED = """\
+published: what is in print for that preset, after 200 epochs of the full recipe
+on another machine; a pretrained run had another budget, so they are not ranked"""
 
 
 def compare(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN", help="Names of runs; all by default.", autocompletion=complete_run),
+        typer.Argument(
+            metavar="RUN",
+            help="Names of runs, or pretrained:NAME; all of yours by default.",
+            autocompletion=complete_run,
+        ),
     ] = None,
     importance_samples: Annotated[
         int | None,
@@ -54,6 +61,7 @@ def compare(
     """Print the results table: bits per dimension, time for 64 images, parameters.
 
     Only runs measured on the same test images with the same K are ranked together; * marks the best of a column.
+    Before you have trained a run, it shows those that ship with nf, beside the published results of their presets.
 
     Examples:
 
@@ -61,7 +69,7 @@ def compare(
 
         nf compare simple multiscale --format github
 
-        nf compare --paired simple multiscale
+        nf compare --paired pretrained:multiscale multiscale
 
         nf compare --html results.html
     """
@@ -78,10 +86,12 @@ def compare(
         _page(html, runs or [], runs_dir, importance_samples, console)
         return
     comparison = compare_runs(runs or [], runs_dir, importance_samples=importance_samples, warn=console.warning)
+    if not runs and comparison.shipped:
+        console.message(f"there is no run in {runs_dir} yet; these ship with nf")
     console.result(_content(comparison), _text(comparison, table_format))
     if not comparison.rankable:
         console.warning("the groups differ in images or K, so their numbers must not be ranked together")
-    missing = [row.name for row in comparison.rows if row.group is None]
+    missing = [row.name for row in comparison.rows if row.group is None and not row.shipped]
     if missing:
         wanted = "" if importance_samples is None else f" -k {importance_samples}"
         console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
@@ -131,6 +141,8 @@ def _text(comparison: Comparison, table_format: str) -> str:
         tables.append(f"not measured yet\n\n{_table(unmeasured, table_format)}")
     if comparison.questions and table_format == TERMINAL_FORMAT:
         tables.append(CAPTION)
+    if any(row.published_test_bpd is not None for row in comparison.rows):
+        tables.append(CAPTION_OF_PUBLISHED)
     return "\n\n".join(tables)
 
 
@@ -147,11 +159,23 @@ def _table(rows: list[Row], table_format: str) -> str:
         _column(rows, lambda row: row.inference_ms, "{:.1f}"),
         _column(rows, lambda row: row.sampling_ms, "{:.1f}"),
     ]
-    alignment = ("left", "left", *["right"] * 6)
-    body = [list(cells) for cells in zip(*columns, strict=True)]
+    alignment = ["left", "left", *["right"] * 6]
+    body = [line for row, *cells in zip(rows, *columns, strict=True) for line in (cells, *_published(row))]
     # In 80 columns the headers need two lines; elsewhere a cell of two lines would break the table.
-    header = HEADER if table_format == TERMINAL_FORMAT else [title.replace("\n", " ") for title in HEADER]
+    header = list(HEADER) if table_format == TERMINAL_FORMAT else [title.replace("\n", " ") for title in HEADER]
+    if table_format == TERMINAL_FORMAT and all(row.shipped for row in rows):
+        # The name says the preset, and 80 columns have no room for it twice.
+        for line in (alignment, header, *body):
+            del line[HEADER.index("preset")]
     return tabulate(body, header, tablefmt=table_format, disable_numparse=True, colalign=alignment)
+
+
+def _published(row: Row) -> list[list[str]]:
+    """The line below a run that ships: what is in print for its preset; none where nothing is."""
+    if row.published_test_bpd is None:
+        return []
+    val = "-" if row.published_val_bpd is None else f"{row.published_val_bpd:.3f}"
+    return [[f"published {row.preset}", row.preset, "", val, f"{row.published_test_bpd:.3f}", "", "", ""]]
 
 
 def _column(rows: list[Row], value: Callable[[Row], float | None], pattern: str) -> list[str]:

@@ -2,19 +2,68 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import MutableMapping
+
 import typer
 
 from nfcli.errors import NFError
 
+SHIPPED = "pretrained"
+"""What stands before the colon in the name of a run that ships."""
+
+AFTER_COLON = "_NF_AFTER_COLON"
+"""Set when bash keeps `pretrained:` and wants what follows it alone."""
+
+
+def mend_words(around: MutableMapping[str, str]) -> None:
+    """Undo what bash does to a colon, by default: it makes three words of `pretrained:NAME`.
+
+    Where that is the word to complete, bash replaces what follows the colon, so only that is left for an answer.
+
+    Args:
+        around: The environment, changed where it asks for completion in bash.
+    """
+    if around.get("_NF_COMPLETE") != "complete_bash":
+        return
+    words, current = around.get("COMP_WORDS", "").split("\n"), around.get("COMP_CWORD", "")
+    if not current.isdecimal():
+        return
+    before, typed = _joined(words[: int(current)]), "".join(words[int(current) : int(current) + 1])
+    if typed == ":" and before[-1:] == [SHIPPED]:
+        before, typed = before[:-1], ""
+        around[AFTER_COLON] = "1"
+    elif before[-1:] == [f"{SHIPPED}:"]:
+        before = before[:-1]
+        around[AFTER_COLON] = "1"
+    around["COMP_WORDS"], around["COMP_CWORD"] = "\n".join([*before, typed]), str(len(before))
+
+
+def _joined(words: list[str]) -> list[str]:
+    """Words with `pretrained`, `:` and what follows as one of them."""
+    joined: list[str] = []
+    for word in words:
+        if joined and (joined[-1] == f"{SHIPPED}:" or (word == ":" and joined[-1] == SHIPPED)):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return joined
+
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of runs in the `--runs-dir` of the command line that begin with `incomplete`."""
+    """Names of runs that begin with `incomplete`: in the `--runs-dir` of the command line, and those that ship."""
     from nfcli.runs.lookup import list_runs
+    from nfcli.runs.shipped import PREFIX, list_shipped
 
-    try:
-        names = [run.name for run in list_runs(ctx.params["runs_dir"])]
-    except (NFError, OSError):
-        return []
+    runs_dir = ctx.params["runs_dir"]
+    shipped = [run.name for run in list_shipped(runs_dir)]
+    if AFTER_COLON in os.environ:
+        names = [name.removeprefix(PREFIX) for name in shipped]
+    else:
+        try:
+            names = [*(run.name for run in list_runs(runs_dir)), *shipped]
+        except (NFError, OSError):
+            names = shipped
     return [name for name in names if name.startswith(incomplete)]
 
 

@@ -38,9 +38,10 @@ def evaluate(
 ) -> None:
     """Measure bits per dimension with K importance samples, and the time of inference and sampling.
 
-    The weights are those that did best on validation. The result goes to results.json in the run's folder. With
-    --images it gives the bits per dimension of each of your own images; beware that a low number does not make an image
-    typical, and images of another kind, smooth ones above all, can score better than the training data.
+    The weights are those that did best on validation. The result goes to results.json in the run's folder; of
+    pretrained:NAME, whose results stay as they ship, it is only printed. With --images it gives the bits per dimension
+    of each of your own images; beware that a low number does not make an image typical, and images of another kind,
+    smooth ones above all, can score better than the training data.
 
     Examples:
 
@@ -79,9 +80,12 @@ def evaluate(
             console.message(f"images as in training: {scored.transform}")
         console.result(scored, _scores(scored))
     else:
-        console.message(_provenance(measured.path, measured))
+        console.message(_provenance(measured.path if measured.recorded else measured.run, measured))
         console.result(measured, _table(measured))
-        console.detail(f"written to {measured.path}/results.json")
+        if measured.recorded:
+            console.detail(f"written to {measured.path}/results.json")
+        else:
+            console.message(f"nothing was recorded: the results that ship with {measured.run} stay as they are")
 
 
 def _provenance(place: str, result: EvalResult | ScoreResult) -> str:

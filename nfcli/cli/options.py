@@ -12,7 +12,9 @@ from nfcli.cli.complete import complete_run
 Run = Annotated[
     str | None,
     typer.Argument(
-        metavar="RUN", help="Name of the run; the one trained last by default.", autocompletion=complete_run
+        metavar="RUN",
+        help="Name of the run, or pretrained:NAME; the one trained last by default.",
+        autocompletion=complete_run,
     ),
 ]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", envvar="NF_RUNS_DIR", help="Where run directories live.")]

@@ -14,7 +14,9 @@ from nfcli.cli.complete import complete_preset
 from nfcli.cli.console import Console, duration, speed
 from nfcli.cli.options import RUNS_DIR, Devices, Json, Quiet, RunsDir, Verbose
 from nfcli.errors import NFError, UsageError
+from nfcli.presets import PRESETS
 from nfcli.runs import RunDir
+from nfcli.runs.shipped import PREFIX, find_shipped, folder_of
 from nfcli.training.config import TrainConfig, read_settings
 from nfcli.training.reporter import Reporter
 
@@ -79,7 +81,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Take preset, settings and name from this config.json of a run; other options win over it.",
+            help="Take preset, settings and name from this config.json of a run, or of pretrained:NAME; other options "
+            "win over it.",
             show_default=False,
         ),
     ] = None,
@@ -157,10 +160,28 @@ def _effective(context: typer.Context, file: Path | None) -> TrainConfig:
         if name in SETTINGS
         and getattr(context.get_parameter_source(name), "name", "") not in ("DEFAULT", "DEFAULT_MAP")
     }
-    settings = {**({} if file is None else read_settings(file)), **given}
+    settings = {**({} if file is None else read_settings(_config_file(file))), **given}
     if settings.get("preset") is None:
         raise UsageError("missing argument 'PRESET'", hint="nf train --help")
+    _refuse_shipped(settings["preset"], settings.get("name"))
     return TrainConfig.of_preset(**settings)
+
+
+def _config_file(named: Path) -> Path:
+    """The file that --config names; `pretrained:NAME` stands for that of a run that ships."""
+    name = str(named)
+    return find_shipped(name, RUNS_DIR).path / "config.json" if name.startswith(PREFIX) else named
+
+
+def _refuse_shipped(preset: str, name: str | None) -> None:
+    """What ships is trained already, and a run of the user's must not share the folder of its pictures."""
+    if preset.startswith(PREFIX):
+        wanted = preset.removeprefix(PREFIX)
+        raise UsageError(
+            f"'{preset}' ships with nf and cannot be trained", hint=f"nf train {wanted} trains that preset anew"
+        )
+    if name is not None and (name.startswith(PREFIX) or name in map(folder_of, PRESETS)):
+        raise UsageError(f"--name {name} is kept for what ships with nf", hint="give this run another name")
 
 
 def _describe(config: TrainConfig, console: Console) -> None:

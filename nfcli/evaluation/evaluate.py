@@ -69,7 +69,7 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """What `nf eval --json` prints."""
+    """What `nf eval --json` prints; `recorded` tells whether results.json has it, as it has not of runs that ship."""
 
     run: str
     path: str
@@ -81,6 +81,7 @@ class EvalResult:
     splits: dict[str, BoundSummary]
     inference_ms: float
     sampling_ms: float
+    recorded: bool
 
 
 def evaluate(
@@ -89,7 +90,7 @@ def evaluate(
     progress: Callable[[str, int, int], None] | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> EvalResult:
-    """Measure a run.
+    """Measure a run; of one that ships with nf, nothing is recorded.
 
     Args:
         config: What to measure.
@@ -105,7 +106,8 @@ def evaluate(
     run = find_run(config.run, config.runs_dir)
     # What could fail at the end should cost no hours of measuring.
     load_evaluations(run)
-    check_place(run.path / "results.json")
+    if not run.shipped:
+        check_place(run.path / "results.json")
     if config.save_per_image is not None:
         check_output(config.save_per_image, [run.config()["data"]["source"]])
     trained = load_trained(run, warn)
@@ -127,14 +129,15 @@ def evaluate(
         records.append(_record(trained, config, name, dataset.split(name).fingerprint, summary, evaluator))
         tables.append(table_of(name, bound, split.labels))
     timing = time_model(trained.model, trained.parameters)
-    for evaluation, table in zip(records, tables, strict=True):
-        keep_per_image(trained.run, evaluation, table)
-    record(trained.run, trained.config, records, _timing_record(timing))
+    if not run.shipped:
+        for evaluation, table in zip(records, tables, strict=True):
+            keep_per_image(run, evaluation, table)
+        record(run, trained.config, records, _timing_record(timing))
     if config.save_per_image is not None:
         save_table(config.save_per_image, concatenate(tables))
     return EvalResult(
-        run=trained.run.name,
-        path=str(trained.run.path),
+        run=run.name,
+        path=str(run.path),
         preset=trained.model.preset.name,
         dataset=dataset.name,
         importance_samples=config.importance_samples,
@@ -143,6 +146,7 @@ def evaluate(
         splits={entry.split: _summary(entry) for entry in records},
         inference_ms=timing.inference_ms,
         sampling_ms=timing.sampling_ms,
+        recorded=not run.shipped,
     )
 
 

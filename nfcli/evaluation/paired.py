@@ -108,7 +108,8 @@ def _newest_test(run: RunDir, importance_samples: int | None) -> Evaluation:
         if evaluation.split == "test" and importance_samples in (None, evaluation.importance_samples):
             return evaluation
     wanted = "" if importance_samples is None else f" with K = {importance_samples}"
-    raise RunError(f"run '{run.name}' has no measurement of its test images{wanted}", hint=f"nf eval {run.name}")
+    hint = "leave -k out" if run.shipped else f"nf eval {run.name}"
+    raise RunError(f"run '{run.name}' has no measurement of its test images{wanted}", hint=hint)
 
 
 def _check_comparable(runs: list[RunDir], tests: list[Evaluation]) -> None:
@@ -121,10 +122,17 @@ def _check_comparable(runs: list[RunDir], tests: list[Evaluation]) -> None:
         if mine != theirs:
             raise UsageError(
                 f"'{runs[0].name}' and '{runs[1].name}' were measured on {what}: {mine} and {theirs}",
-                hint="measure both with the same nf eval options",
+                hint=_how_to_match(runs, tests),
             )
     if first.images < 2:
         raise UsageError("a single image tells nothing of the spread", hint="measure more of them with nf eval")
+
+
+def _how_to_match(runs: list[RunDir], tests: list[Evaluation]) -> str:
+    for (shipped, mine), test in zip((runs, runs[::-1]), tests, strict=True):
+        if shipped.shipped and not mine.shipped:
+            return f"as {shipped.name} was measured: nf eval {mine.name} --split test -k {test.importance_samples}"
+    return "measure both with the same nf eval options"
 
 
 def _sentence(first: str, second: str, mean: float, low: float, high: float, images: int) -> str:

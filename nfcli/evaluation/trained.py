@@ -12,6 +12,7 @@ from nfcli.errors import CheckpointError, DataError, NFError, RunError, UsageErr
 from nfcli.flows import FlowModel, Parameters, build
 from nfcli.presets import get_preset
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir
+from nfcli.runs.shipped import REINSTALL
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,12 @@ def load_trained(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> T
             f"run file {run.path / 'config.json'} does not describe a model: {error}",
             hint="it was changed by hand, or written by another version of nf",
         ) from error
-    meta, parameters = _load_best(Checkpoints(run.checkpoints, warn), model)
+    try:
+        meta, parameters = _load_best(Checkpoints(run.checkpoints, warn), model)
+    except CheckpointError as error:
+        if run.shipped:
+            raise CheckpointError(error.message, hint=REINSTALL) from error
+        raise
     return TrainedModel(run, config, model, parameters, meta)
 
 

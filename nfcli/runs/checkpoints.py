@@ -86,7 +86,7 @@ class Checkpoints:
         return sorted(int(path.name) for path in self.folder.iterdir() if STEP.fullmatch(path.name) and path.is_dir())
 
     def save(self, state: dict[str, Any], meta: CheckpointMeta) -> None:
-        """Save a state; afterwards only those that are kept are left.
+        """Save a state, or parameters alone, which no training can continue; then only those that are kept are left.
 
         Raises:
             WriteError: It could not be written; what was there before is untouched.
@@ -97,7 +97,8 @@ class Checkpoints:
             staging.mkdir(parents=True)
             training = {name: value for name, value in state.items() if name != "parameters"}
             _save_tree(staging / "parameters", state["parameters"])
-            _save_tree(staging / "training", training)
+            if training:
+                _save_tree(staging / "training", training)
             write_json(staging / "meta.json", asdict(meta))
             write_json(staging / "manifest.json", {"files": _sums(staging)})
             _flush_tree(staging)
@@ -192,6 +193,14 @@ class Checkpoints:
             raise
         except (NFError, OSError, ValueError) as error:
             raise CheckpointError(f"checkpoint {path} is damaged: {_one_line(error)}") from error
+
+    def seal(self, step: int) -> None:
+        """Write the manifest of a checkpoint anew, whose files were changed on purpose.
+
+        Raises:
+            WriteError: It could not be written.
+        """
+        write_json(self._path(step) / "manifest.json", {"files": _sums(self._path(step))})
 
     def load_parameters(self, path: Path, like: dict[str, Any]) -> dict[str, Any]:
         """The model's parameters as numpy arrays, in the shapes of `like`."""

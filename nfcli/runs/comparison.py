@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nfcli.errors import NFError, RunError
+from nfcli.presets import PRESETS, Preset
 from nfcli.runs.directory import RunDir
 from nfcli.runs.lookup import find_run, list_runs, no_run
 from nfcli.runs.results import Evaluation, load_evaluations, load_timing
+from nfcli.runs.shipped import list_shipped
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Row:
         images: Test images measured.
         inference_ms, sampling_ms: For a batch of 64.
         group: Rows of one number answer the same question; None before the first measurement.
+        shipped: Whether the run came with the package.
+        published_val_bpd, published_test_bpd: Of the same preset, in print, after the full recipe elsewhere; None
+            unless the run ships and was trained on the same images.
     """
 
     name: str
@@ -47,6 +52,9 @@ class Row:
     inference_ms: float | None
     sampling_ms: float | None
     group: int | None
+    shipped: bool
+    published_val_bpd: float | None
+    published_test_bpd: float | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,11 @@ class Comparison:
         """Whether all measured rows answer the same question."""
         return len(self.questions) <= 1
 
+    @property
+    def shipped(self) -> bool:
+        """Whether all rows are of runs that ship with the package."""
+        return all(row.shipped for row in self.rows)
+
 
 def compare(
     names: list[str],
@@ -72,7 +85,7 @@ def compare(
     """Read results.json of runs.
 
     Args:
-        names: Of the runs; none for all.
+        names: Of the runs; none for all of the user's, or for those that ship if the user has none.
         runs_dir: Where runs live.
         importance_samples: Only measurements with this K; None for each run's newest.
         warn: Called with a sentence for each run that cannot be shown, when all are.
@@ -85,18 +98,29 @@ def compare(
         entries = [_entry(run, importance_samples) for run in runs.values()]
     else:
         entries = []
-        found = list_runs(runs_dir)
+        found = _runs_to_show(runs_dir)
         for run in found:
             try:
                 entries.append(_entry(run, importance_samples))
             except NFError as error:
                 warn(f"leaving out run '{run.name}': {error.message}")
         if not entries:
-            raise RunError(f"every run in {runs_dir} is damaged") if found else no_run(runs_dir)
+            raise RunError(f"every run in {found[0].path.parent} is damaged")
     questions = list(dict.fromkeys(entry.question for entry in entries if entry.question is not None))
     rows = [entry.row(questions) for entry in entries]
     rows.sort(key=lambda row: (row.group is None, row.group or 0, row.test_bpd is None, row.test_bpd or 0, row.name))
     return Comparison(tuple(rows), tuple(_in_words(question) for question in questions))
+
+
+def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:
+    runs = list_runs(runs_dir)
+    if runs:
+        return runs
+    # A file in the place of the runs is a mistake, and not a beginning.
+    shipped = [] if runs_dir.exists() and not runs_dir.is_dir() else list_shipped(runs_dir)
+    if not shipped:
+        raise no_run(runs_dir)
+    return shipped
 
 
 Question = tuple[str, str, int, int]
@@ -119,7 +143,7 @@ class _Entry:
         return dataset, self.test.split_fingerprint, self.test.images, self.test.importance_samples
 
     def row(self, questions: list[Question]) -> Row:
-        test = self.test
+        test, published = self.test, self._published()
         return Row(
             name=self.run.name,
             preset=self.config["model"]["preset"],
@@ -136,7 +160,16 @@ class _Entry:
             inference_ms=self.timing.get("inference_ms"),
             sampling_ms=self.timing.get("sampling_ms"),
             group=questions.index(self.question) if self.question is not None else None,
+            shipped=self.run.shipped,
+            published_val_bpd=published.reference_val_bpd if published else None,
+            published_test_bpd=published.reference_test_bpd if published else None,
         )
+
+    def _published(self) -> Preset | None:
+        """The preset, if what is in print about it may stand beside this run."""
+        model, data = self.config["model"], self.config["data"]
+        same = (data["name"], model["levels"], model["shape"], model["smoke"]) == ("mnist", 256, [28, 28, 1], False)
+        return PRESETS.get(model["preset"]) if self.run.shipped and same else None
 
 
 def _entry(run: RunDir, importance_samples: int | None) -> _Entry:

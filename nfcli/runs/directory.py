@@ -58,6 +58,11 @@ class RunDir:
     def figures(self) -> Path:
         return self.path / "figures"
 
+    @property
+    def shipped(self) -> bool:
+        """Whether it came with the package, and so is never written to."""
+        return False
+
     def exists(self) -> bool:
         """Whether a run was started here."""
         try:

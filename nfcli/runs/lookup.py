@@ -1,4 +1,4 @@
-"""From the name of a run to its directory, and which runs there are."""
+"""From the name of a run to its directory, and which runs there are: the user's, and those that ship with nf."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 from nfcli.errors import RunError, UsageError
 from nfcli.runs.directory import RunDir
+from nfcli.runs.shipped import PREFIX, find_shipped, is_inside, suggestion
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
 
 
 def run_named(name: str, runs_dir: Path) -> RunDir:
-    """The run directory of a name, whether it exists or not.
+    """The user's run directory of a name, whether it exists or not.
 
     Args:
         name: A plain name, or the path of a folder directly inside `runs_dir` (as shells complete it).
@@ -24,6 +25,8 @@ def run_named(name: str, runs_dir: Path) -> RunDir:
     path = Path(name.rstrip("/"))
     if path.parent != Path() and path.parent.resolve() == runs_dir.resolve():
         name = path.name
+    if name.startswith(PREFIX):
+        raise UsageError(f"'{name}' is the name of a run that ships with nf", hint="give a run of yours another name")
     if not NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' is no run name",
@@ -36,17 +39,20 @@ def run_named(name: str, runs_dir: Path) -> RunDir:
 
 
 def find_run(name: str | None, runs_dir: Path) -> RunDir:
-    """An existing run: the one named, or the one trained last.
+    """An existing run: the one named, be it the user's or one that ships, or the user's that was trained last.
 
     Raises:
         RunError: There is none.
         UsageError: The name is not plain.
     """
+    if name is not None and name.startswith(PREFIX):
+        return find_shipped(name, runs_dir)
     if name is not None:
         run = run_named(name, runs_dir)
         if not run.exists():
             names = ", ".join(known.name for known in list_runs(runs_dir)) or "none yet"
-            raise RunError(f"there is no run '{name}' in {runs_dir}", hint=f"runs there: {names}")
+            hint = f"runs there: {names}{suggestion(runs_dir, name)}"
+            raise RunError(f"there is no run '{name}' in {runs_dir}", hint=hint)
         return run
     runs = list_runs(runs_dir)
     if not runs:
@@ -58,9 +64,11 @@ def refuse_inside_run(path: Path, option: str) -> None:
     """Keep what the user names for output away from the files that make a run.
 
     Raises:
-        UsageError: The path is in a run directory, and not in its `figures/`.
+        UsageError: The path is in a run directory, and not in its `figures/`, or in one that ships.
     """
     place = path.absolute().parent.resolve()
+    if is_inside(place):
+        raise UsageError(f"{option} {path} would be among the files of nf itself", hint="write it elsewhere")
     for folder in (place, *place.parents):
         if RunDir(folder).exists() and (folder / "checkpoints").is_dir():
             if (folder / "figures") not in (place, *place.parents):
@@ -75,7 +83,8 @@ def no_run(runs_dir: Path) -> RunError:
     """The error for a place without runs."""
     if runs_dir.exists() and not runs_dir.is_dir():
         return RunError(f"{runs_dir} is no folder, so it holds no runs", hint="--runs-dir names the folder of runs")
-    return RunError(f"there is no run in {runs_dir}", hint="train one first, for example: nf train simple --smoke")
+    hint = f"train one first, for example: nf train simple --smoke{suggestion(runs_dir)}"
+    return RunError(f"there is no run in {runs_dir}", hint=hint)
 
 
 def list_runs(runs_dir: Path) -> list[RunDir]:

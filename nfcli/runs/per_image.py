@@ -14,6 +14,7 @@ from nfcli.runs.directory import RunDir
 from nfcli.runs.files import check_place, write_bytes, write_text
 from nfcli.runs.lookup import refuse_inside_run
 from nfcli.runs.results import Evaluation
+from nfcli.runs.shipped import REINSTALL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +73,7 @@ def keep_per_image(run: RunDir, evaluation: Evaluation, table: Table) -> None:
     Raises:
         WriteError: The file cannot be written.
     """
-    write_bytes(_path(run, evaluation), _npz(table))
+    write_bytes(per_image_path(run, evaluation), _npz(table))
 
 
 def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
@@ -83,7 +84,7 @@ def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
     """
     import numpy as np
 
-    path = _path(run, evaluation)
+    path = per_image_path(run, evaluation)
     try:
         # Opened here: numpy leaves its own handle open when the file is no zip.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
@@ -95,10 +96,12 @@ def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
         return table
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {error}"
-        raise RunError(f"per-image file {path} {what}", hint=f"nf eval {run.name} writes it again") from error
+        hint = REINSTALL if run.shipped else f"nf eval {run.name} writes it again"
+        raise RunError(f"per-image file {path} {what}", hint=hint) from error
 
 
-def _path(run: RunDir, evaluation: Evaluation) -> Path:
+def per_image_path(run: RunDir, evaluation: Evaluation) -> Path:
+    """Where a measurement's images are kept."""
     name = (
         f"{evaluation.split}-step{evaluation.checkpoint_step}-k{evaluation.importance_samples}"
         f"-seed{evaluation.seed}-{evaluation.images}images-{evaluation.split_fingerprint[:8]}.npz"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 
 from nfcli.cli.app import run
-from tests.cli.program import Done, succeeds
+from nfcli.runs import shipped
+from tests.cli.program import ROOT, Done, environment, succeeds
 
 IMAGES = {"train": 48, "val": 16, "test": 16}
 
@@ -75,6 +78,41 @@ def measured(workshop):
     """What `nf eval simple -k 2 --json` and the same for multiscale printed; their results.json are there."""
     options = ("-k", "2", "--batch-size", "16", "--json")
     return {name: succeeds("eval", name, *options, cwd=workshop.path) for name in ("simple", "multiscale")}
+
+
+def export(name: str, cwd: Path, to: Path, *options) -> Done:
+    """The maintainer's command."""
+    command = [sys.executable, "-m", "nfcli.pretrained", name, "--to", to, *options]
+    settings = environment(PYTHONPATH=str(ROOT))
+    done = subprocess.run([*map(str, command)], cwd=cwd, env=settings, capture_output=True, text=True)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """Both runs of the workshop as they ship, in `ships`, and a copy of the workshop where they were measured."""
+
+    ships: Path
+    home: Path
+
+
+@pytest.fixture(scope="session")
+def shipment(workshop, tmp_path_factory):
+    """Do not change it."""
+    folder = tmp_path_factory.mktemp("shipment")
+    home = workshop.copy(folder / "home")
+    for name in ("simple", "multiscale"):
+        succeeds("eval", name, "-k", "8", "--batch-size", "16", "-q", cwd=home)
+        done = export(name, home, folder / "ships", "--other-data", "--smoke", "--hardware", "two cores")
+        assert done.code == 0, done.err
+    return Shipment(folder / "ships", home)
+
+
+@pytest.fixture
+def nothing_ships(tmp_path_factory, monkeypatch):
+    """Whatever really ships, here nothing does."""
+    folder = tmp_path_factory.mktemp("nothing")
+    monkeypatch.setattr(shipped, "pretrained_dir", lambda: folder)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Rewrite README's help blocks from what the program itself prints: `python -m tests.cli.make_readme`."""
+"""Rewrite README's help blocks and its table of pretrained weights: `python -m tests.cli.make_readme`.
+
+The help is what the program itself prints, the table what the files that ship say.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+from nfcli.presets import PRESETS
+from nfcli.runs.comparison import Row, compare
+from nfcli.runs.shipped import list_shipped, training_in_words
+
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 BLOCK = re.compile(r"(<!-- help: (?P<command>[a-z-]*) -->\n```text\n)(.*?)(```\n)", re.DOTALL)
 """A marker that names a command (none for `nf` itself), and the block below it."""
+
+
+WEIGHTS = re.compile(r"(<!-- pretrained: begin -->\n)(.*?)(<!-- pretrained: end -->\n)", re.DOTALL)
+"""The table of what ships."""
+
+HEAD = """\
+| weights | training | validation bpd, K = 1 | test bpd, K = 8 | test bpd, K = 1 | published test bpd, K = 8 |
+|---|---|---|---|---|---|
+"""
 
 
 def help_of(command: str) -> str:
@@ -22,9 +38,32 @@ def help_of(command: str) -> str:
     return done.stdout
 
 
+def table_of_weights() -> str:
+    """What ships, the presets in their order."""
+    runs = sorted(list_shipped(Path()), key=lambda run: list(PRESETS).index(run.path.name))
+    if not runs:
+        return "None ship with this version.\n"
+    rows = {row.name: row for row in compare([run.name for run in runs], Path(), importance_samples=8).rows}
+    return HEAD + "".join(line_of(rows[run.name], run.config()) for run in runs)
+
+
+def line_of(row: Row, config: dict) -> str:
+    """A run's line of the table."""
+    cells = [
+        f"`{row.name}`",
+        training_in_words(config),
+        f"{config['training']['best_val_bpd']:.4f}",
+        f"{row.test_bpd:.4f} ± {row.test_bpd_stderr:.4f}",
+        f"{row.test_elbo_bpd:.4f}",
+        "–" if row.published_test_bpd is None else f"{row.published_test_bpd:.3f}",
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
 def renewed(text: str) -> str:
-    """The text of a README with every help block as it is now."""
-    return BLOCK.sub(lambda match: match[1] + help_of(match["command"]) + match[4], text)
+    """The text of a README with everything that is generated as it is now."""
+    text = BLOCK.sub(lambda match: match[1] + help_of(match["command"]) + match[4], text)
+    return WEIGHTS.sub(lambda match: match[1] + table_of_weights() + match[3], text)
 
 
 if __name__ == "__main__":

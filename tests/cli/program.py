@@ -12,6 +12,8 @@ from pathlib import Path
 
 NF = (sys.executable, "-m", "nfcli")
 
+ROOT = Path(__file__).resolve().parents[2]
+
 # Programs for these tiny models take longer to optimize than to run, and one device is enough.
 QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_NUM_CPU_DEVICES": "1"}
 
@@ -40,10 +42,17 @@ def environment(**changes):
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def nf(*arguments, cwd: Path, timeout=120, **changes) -> Done:
-    """Run `nf`, whatever comes of it."""
+def shipping(folder: Path) -> tuple[str, ...]:
+    """`nf` with which the runs in a folder ship, and no others."""
+    return sys.executable, "-m", "tests.cli.shipping", str(folder)
+
+
+def nf(*arguments, cwd: Path, timeout=120, ships: Path | None = None, **changes) -> Done:
+    """Run `nf`, whatever comes of it; `ships` is a folder of runs that ship with it, instead of its own."""
+    if ships is not None:
+        changes = {"PYTHONPATH": str(ROOT), **changes}
     done = subprocess.run(
-        [*NF, *map(str, arguments)],
+        [*(NF if ships is None else shipping(ships)), *map(str, arguments)],
         cwd=cwd,
         env=environment(**changes),
         stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import sys
 import pytest
 
 from tests.cli.make_completions import FILES, FOLDER, script
-from tests.cli.program import environment
+from tests.cli.program import ROOT, environment, shipping
 from tests.cli.terminal import Terminal
 
 CASES = (
@@ -20,6 +21,11 @@ CASES = (
     ("nf eval --imp", "nf eval --importance-samples"),
     ("nf eval a-r", "nf eval a-run-of-mine"),
     ("nf eval --runs-dir elsewhere an", "nf eval --runs-dir elsewhere another"),
+    ("nf sample pre", "nf sample pretrained:multiscale"),
+    ("nf sample pretrained:", "nf sample pretrained:multiscale"),
+    ("nf sample pretrained:mu", "nf sample pretrained:multiscale"),
+    ("nf compare pretrained:multiscale a-r", "nf compare pretrained:multiscale a-run-of-mine"),
+    ("nf compare pretrained:multiscale pretrained:m", "nf compare pretrained:multiscale pretrained:multiscale"),
 )
 
 SHELLS = {
@@ -39,9 +45,12 @@ def folder(tmp_path):
 
 @pytest.fixture(scope="module")
 def path_with_nf(tmp_path_factory):
-    """A PATH whose first `nf` is this Python's."""
-    programs = tmp_path_factory.mktemp("bin")
-    (programs / "nf").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nfcli "$@"\n')
+    """A PATH whose first `nf` is this Python's; a run `pretrained:multiscale` ships with it."""
+    programs, ships = tmp_path_factory.mktemp("bin"), tmp_path_factory.mktemp("ships")
+    (ships / "multiscale").mkdir()
+    (ships / "multiscale/config.json").write_text("{}")
+    words = shlex.join(shipping(ships))
+    (programs / "nf").write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec {words} "$@"\n')
     (programs / "nf").chmod(0o755)
     return f"{programs}{os.pathsep}{os.environ['PATH']}"
 

@@ -1,0 +1,50 @@
+"""`python -m nfcli.pretrained RUN`: for who maintains the package, and releases new weights."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from nfcli import runtime
+from nfcli.cli.console import Console, print_error
+from nfcli.errors import NFError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Export a run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m nfcli.pretrained", description=main.__doc__)
+    parser.add_argument("run", metavar="RUN", help="name of a run that nf eval has measured")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where run directories live")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="instead of the package's own folder")
+    parser.add_argument("--hardware", metavar="TEXT", help="what trained it, in words; by default from its config.json")
+    parser.add_argument("--other-data", action="store_true", help="accept other images than the bundled MNIST")
+    parser.add_argument("--smoke", action="store_true", help="accept a narrow twin of a preset, for trying this")
+    given = parser.parse_args(arguments)
+    runtime.prepare()
+    from nfcli.pretrained.export import ExportConfig, export
+
+    config = ExportConfig(
+        run=given.run,
+        runs_dir=given.runs_dir,
+        target=given.to,
+        hardware=given.hardware,
+        other_data=given.other_data,
+        smoke=given.smoke,
+    )
+    console = Console()
+    try:
+        result = export(config)
+    except NFError as error:
+        print_error(error)
+        return error.exit_code
+    console.result(result, result.path)
+    console.message(
+        f"pretrained:{result.name} takes {result.bytes / 1e6:.2f} MB, all {result.bytes_of_all / 1e6:.2f} MB"
+    )
+    console.hint("python -m tests.cli.make_readme renews the README's table")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Runs that ship with the package: `pretrained:NAME` is read like any other run, and never written to.
+
+nfcli/pretrained/NAME/
+    config.json, metrics.jsonl, results.json, per-image/     as everywhere; config.json has `training`, see `TRAINING`
+    checkpoints/                                             the best one, without what only training needs
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nfcli.errors import RunError
+from nfcli.runs.directory import RunDir
+from nfcli.runs.fields import COUNT, INDEX, NUMBER, POSITIVE, TEXT, Check, check_fields, optional
+
+PREFIX = "pretrained:"
+
+REINSTALL = "the installation is damaged; install the package again"
+
+MOST_BYTES = 25_000_000
+"""That all of them may take together."""
+
+TRAINING: dict[str, Check] = {
+    "training.hardware": TEXT,
+    "training.epochs": POSITIVE,
+    "training.steps": COUNT,
+    "training.best_step": INDEX,
+    "training.best_val_bpd": NUMBER,
+    "training.best_val_stderr": optional(POSITIVE),
+    "training.seconds": POSITIVE,
+    "training.train_seconds": POSITIVE,
+    "training.train_images": COUNT,
+}
+"""What config.json of a run that ships says besides: what it took to train it."""
+
+
+def pretrained_dir() -> Path:
+    """The folder of the runs that ship, one a preset."""
+    return Path(__file__).resolve().parents[1] / "pretrained"
+
+
+@dataclass(frozen=True)
+class ShippedRun(RunDir):
+    """A run in the package; what is drawn of it goes to a folder beside the user's runs.
+
+    Attributes:
+        runs_dir: Where the user's runs live.
+    """
+
+    runs_dir: Path
+
+    @property
+    def name(self) -> str:
+        return PREFIX + self.path.name
+
+    @property
+    def figures(self) -> Path:
+        return self.runs_dir / folder_of(self.path.name) / "figures"
+
+    @property
+    def shipped(self) -> bool:
+        return True
+
+
+def list_shipped(runs_dir: Path) -> list[ShippedRun]:
+    """The runs that ship, by name; none where there is nothing to read.
+
+    Args:
+        runs_dir: Where the user's runs live.
+    """
+    try:
+        runs = [ShippedRun(path, runs_dir) for path in sorted(pretrained_dir().iterdir())]
+    except OSError:
+        return []
+    # A name with a dot in front is of one that is being written.
+    return [run for run in runs if not run.path.name.startswith(".") and run.exists()]
+
+
+def find_shipped(name: str, runs_dir: Path) -> ShippedRun:
+    """The run of a name with `PREFIX`.
+
+    Raises:
+        RunError: None of that name ships.
+    """
+    shipped = {run.name: run for run in list_shipped(runs_dir)}
+    if name in shipped:
+        return shipped[name]
+    known = "there are: " + ", ".join(shipped) if shipped else "none do in this version; train one with nf train"
+    raise RunError(f"no run '{name}' ships with nf", hint=known)
+
+
+def is_inside(place: Path) -> bool:
+    """Whether a place is among the runs that ship, where nothing is ever written."""
+    return place.resolve().is_relative_to(pretrained_dir())
+
+
+def folder_of(name: str) -> str:
+    """The folder, beside the user's runs, for what is drawn of the run that ships as `name`."""
+    return PREFIX.replace(":", "-") + name
+
+
+def training_in_words(config: dict[str, Any]) -> str:
+    """What it took to train a run that ships: `200 epochs of 50,000 images in 65 minutes, on NVIDIA H100`.
+
+    Args:
+        config: Its config.json.
+
+    Raises:
+        RunError: It does not say so.
+    """
+    try:
+        check_fields(config, TRAINING)
+    except ValueError as error:
+        raise RunError(
+            f"config.json of pretrained run '{config.get('run')}' is damaged: {error}", hint=REINSTALL
+        ) from error
+    training = config["training"]
+    return (
+        f"{training['epochs']:g} epochs of {config['data']['train_images']:,} images "
+        f"in {training['seconds'] / 60:,.0f} minutes, on {training['hardware']}"
+    )
+
+
+def suggestion(runs_dir: Path, preset: str = "multiscale") -> str:
+    """What to say where a run is missing: `, or use pretrained:NAME, which ships with nf`; empty if it does not."""
+    known = {run.name for run in list_shipped(runs_dir)}
+    return f", or use {PREFIX}{preset}, which ships with nf" if PREFIX + preset in known else ""

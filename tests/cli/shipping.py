@@ -1,0 +1,12 @@
+"""`python -m tests.cli.shipping FOLDER ...` is `nf ...` with which the runs of that folder ship, and no others."""
+
+import sys
+from pathlib import Path
+
+from nfcli.cli.app import main
+from nfcli.runs import shipped
+
+if __name__ == "__main__":
+    folder = Path(sys.argv.pop(1))
+    shipped.pretrained_dir = lambda: folder
+    main()

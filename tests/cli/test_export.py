@@ -1,0 +1,111 @@
+"""`python -m nfcli.pretrained`: what it writes, and what it refuses to."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nfcli.errors import RunError
+from nfcli.pretrained.portable import check_portable
+from nfcli.runs.fields import check_fields
+from nfcli.runs.shipped import TRAINING
+from tests.cli.conftest import export
+from tests.cli.program import assert_refused, contents
+
+
+def test_a_run_as_everywhere_without_what_only_training_needs(shipment):
+    folder = shipment.ships / "simple"
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "results.json",
+        "per-image",
+        "checkpoints",
+    }
+    (checkpoint,) = (folder / "checkpoints").iterdir()
+    assert {path.name for path in checkpoint.iterdir()} == {"parameters", "meta.json", "manifest.json"}
+    assert [path.name.split("-")[0] for path in (folder / "per-image").iterdir()] == ["test"]
+    own = shipment.home / "runs/simple"
+    assert (folder / "metrics.jsonl").read_bytes() == (own / "metrics.jsonl").read_bytes()
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 300_000
+
+
+def test_config_says_what_the_training_took(shipment):
+    content = json.loads((shipment.ships / "multiscale/config.json").read_text())
+    check_fields(content, TRAINING)
+    assert content["training"]["hardware"] == "two cores"
+    assert content["training"]["epochs"] == 1
+    assert content["training"]["best_step"] == content["training"]["steps"] == 2
+    assert content["data"]["source"] == "tiny.npz"
+
+
+def test_nothing_tells_where_it_was_made(shipment):
+    check_portable(shipment.ships, [shipment.home])
+    for path in (path for path in shipment.ships.rglob("*") if path.is_file()):
+        assert str(shipment.home.parent).encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.json", '{"a": ["/home/someone/digits"]}'),
+        ("metrics.jsonl", '{"a": 1}\n{"a": {"C:\\\\digits": 1}}\n'),
+        ("note.txt", "written to /mnt/runs"),
+        ("weights", "\0\0my-own-place\0"),
+    ],
+)
+def test_places_are_found(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RunError, match=f"{name} names"):
+        check_portable(tmp_path, ["my-own-place"])
+
+
+def test_again_gives_the_same(shipment, tmp_path):
+    home = shipment.home
+    options = ("--other-data", "--smoke", "--hardware", "two cores")
+    (tmp_path / "simple").mkdir()
+    (tmp_path / "simple/config.json").write_text("{}")  # an earlier one is replaced
+    done = export("simple", home, tmp_path, *options)
+    assert (done.code, done.out) == (0, f"{tmp_path}/simple\n")
+    for name in ("config.json", "results.json", "metrics.jsonl"):
+        assert (tmp_path / "simple" / name).read_bytes() == (shipment.ships / "simple" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--smoke",), 2, "does not ship with nf"),
+        (("--other-data",), 2, "narrow twin"),
+    ],
+)
+def test_what_should_not_ship(options, code, words, shipment, tmp_path):
+    done = export("simple", shipment.home, tmp_path / "ships", *options)
+    assert_refused(done, code)
+    assert words in done.err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("change", [{"images": 15}, {"importance_samples": 7}, {"checkpoint_step": 1}])
+def test_a_run_that_was_not_measured_whole_is_refused(change, workshop, shipment, tmp_path):
+    home = workshop.copy(tmp_path / "home")
+    results = json.loads((shipment.home / "runs/simple/results.json").read_text())
+    for evaluation in results["evaluations"]:
+        evaluation |= change
+    (home / "runs/simple/results.json").write_text(json.dumps(results))
+    before = contents(home)
+    done = export("simple", home, tmp_path / "ships", "--other-data", "--smoke")
+    assert_refused(done, 3)
+    assert "K = 8" in done.err
+    assert "hint: nf eval simple -k 8" in done.err
+    assert contents(home) == before
+
+
+def test_a_damaged_checkpoint_is_not_passed_over(shipment, workshop, tmp_path):
+    home = workshop.copy(tmp_path / "home")
+    (home / "runs/simple/results.json").write_bytes((shipment.home / "runs/simple/results.json").read_bytes())
+    (meta,) = (home / "runs/simple/checkpoints").rglob("meta.json")
+    meta.write_bytes(meta.read_bytes() + b" ")
+    done = export("simple", home, tmp_path / "ships", "--other-data", "--smoke")
+    assert_refused(done, 3)
+    assert "is damaged" in done.err

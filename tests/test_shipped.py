@@ -1,0 +1,83 @@
+"""The weights that ship: whole, what they say they are, small enough, and from nowhere in particular."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from nfcli.data import load_dataset
+from nfcli.evaluation.bound import BoundEvaluator
+from nfcli.evaluation.trained import load_trained
+from nfcli.presets import PRESETS
+from nfcli.pretrained.portable import check_portable
+from nfcli.runs.fields import check_fields
+from nfcli.runs.per_image import load_per_image
+from nfcli.runs.results import load_evaluations
+from nfcli.runs.shipped import MOST_BYTES, TRAINING, list_shipped, pretrained_dir
+
+SHIPPED = list_shipped(Path("runs"))
+
+each = pytest.mark.parametrize("run", SHIPPED, ids=lambda run: run.path.name)
+
+
+def refuse(what):
+    raise AssertionError(what)
+
+
+def measurement(run):
+    """Of the test images, as `nf compare` shows it."""
+    return [evaluation for evaluation in load_evaluations(run) if evaluation.split == "test"][-1]
+
+
+def test_all_together_are_small_enough():
+    files = [path for run in SHIPPED for path in run.path.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < MOST_BYTES
+
+
+def test_nothing_was_left_by_an_export():
+    assert not list(pretrained_dir().glob(".*"))
+
+
+@each
+def test_weights_are_whole_and_of_the_preset(run):
+    trained = load_trained(run, refuse)
+    preset = PRESETS[run.path.name]
+    assert trained.config["model"]["preset"] == preset.name
+    assert trained.model.num_parameters == preset.reference_parameters
+    arrays = jax.tree.leaves(trained.parameters)
+    assert sum(array.size for array in arrays) == preset.reference_parameters
+    assert trained.checkpoint.step == trained.checkpoint.best_step
+    assert all(np.isfinite(array).all() for array in arrays)
+
+
+@each
+def test_config_is_of_mnist_and_says_what_it_took(run):
+    config = run.config()
+    check_fields(config, TRAINING)
+    mnist = load_dataset("mnist")
+    assert (config["data"]["source"], config["data"]["fingerprint"]) == ("mnist", mnist.fingerprint)
+    assert not config["model"]["smoke"]
+    assert config["training"]["seconds"] > 60
+    check_portable(run.path, [Path(__file__).parents[2], Path.home()])
+
+
+@each
+def test_measured_on_all_test_images(run):
+    test = measurement(run)
+    assert (test.images, test.importance_samples) == (10_000, 8)
+    assert test.split_fingerprint == load_dataset("mnist").test.fingerprint
+    assert test.checkpoint_step == load_trained(run, refuse).checkpoint.step
+    assert 0.5 < test.bpd <= test.elbo_bpd < 1.3
+    assert 0 < test.bpd_stderr < 0.01
+    assert len(load_per_image(run, test)["bpd"]) == 10_000
+
+
+@pytest.mark.parametrize("run", SHIPPED[:1], ids=lambda run: run.path.name)
+def test_a_measurement_can_be_repeated(run):
+    trained, known = load_trained(run, refuse), measurement(run)
+    images = load_dataset("mnist").test.images[:32]
+    again = BoundEvaluator(trained.model, 32, devices=1)(trained.parameters, images, samples=8, seed=known.seed)
+    np.testing.assert_allclose(again.bpd, load_per_image(run, known)["bpd"][:32], atol=1e-3, rtol=0)
