@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import QUICK
+from nfcli.runs.shipped import list_shipped
+from tests.cli.program import QUICK, contents
 
 ROOT = Path(__file__).resolve().parents[1]
 
 EXTRAS = ("tensorflow", "tensorboardX", "pytest", "hypothesis", "torch")
+
+SHIPPED = [run.name for run in list_shipped(Path())]
 
 BLOCK = f"""
 import sys
@@ -76,13 +79,20 @@ def installed(archives, tmp_path_factory):
     return place / "bin" / "nf"
 
 
-def test_wheel_works_from_an_empty_folder_without_extras(installed, tmp_path):
-    def run(*arguments: str) -> str:
+@pytest.fixture
+def run(installed, tmp_path):
+    """The installed `nf`, run in an empty folder; it must end well."""
+
+    def run_there(*arguments: str) -> str:
         around = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | QUICK
         done = subprocess.run([installed, *arguments], cwd=tmp_path, env=around, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    return run_there
+
+
+def test_wheel_works_from_an_empty_folder_without_extras(run, tmp_path):
     sizes = ("--epochs", "1", "--train-size", "32", "--val-size", "16", "--batch-size", "16")
     assert run("--version").startswith("nf ")
     assert "best validation" in run("train", "simple", "--smoke", *sizes)
@@ -90,6 +100,17 @@ def test_wheel_works_from_an_empty_folder_without_extras(installed, tmp_path):
     assert "simple-smoke" in run("compare")
     run("compare", "--html", "page.html")
     assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(not SHIPPED, reason="no weights ship")
+def test_weights_that_ship_work_where_they_were_installed(run, installed, tmp_path):
+    (place,) = installed.parents[1].glob("lib/python*/site-packages/nfcli/pretrained")
+    before = {name: data for name, data in contents(place).items() if "__pycache__" not in name}
+    table = run("compare")
+    assert all(name in table for name in SHIPPED)
+    run("sample", SHIPPED[0], "--num", "1", "--output", "one.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.json"}
+    assert {name: data for name, data in contents(place).items() if "__pycache__" not in name} == before
 
 
 def test_an_extra_that_is_missing_is_named(installed, tmp_path):

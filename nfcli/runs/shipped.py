@@ -117,8 +117,9 @@ def training_in_words(config: dict[str, Any]) -> str:
             f"config.json of pretrained run '{config.get('run')}' is damaged: {error}", hint=REINSTALL
         ) from error
     training = config["training"]
+    epochs = f"{training['epochs']:g} epoch{'' if training['epochs'] == 1 else 's'}"
     return (
-        f"{training['epochs']:g} epochs of {config['data']['train_images']:,} images "
+        f"{epochs} of {config['data']['train_images']:,} images "
         f"in {training['seconds'] / 60:,.0f} minutes, on {training['hardware']}"
     )
 

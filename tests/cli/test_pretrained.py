@@ -108,7 +108,7 @@ def test_page(shipment, empty):
     assert done.err.count("drawing runs/pretrained-") == 4
     text = (empty / "page.html").read_text(encoding="utf-8")
     assert "<h3>pretrained:multiscale</h3>" in text
-    assert "1 epochs of 32 images in " in text
+    assert "1 epoch of 32 images in " in text
     assert "minutes, on two cores" in text
 
 
