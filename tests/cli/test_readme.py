@@ -23,7 +23,7 @@ def readme():
     return README.read_text(encoding="utf-8")
 
 
-def test_help_blocks_are_current(readme):
+def test_generated_parts_are_current(readme):
     assert {match["command"] for match in BLOCK.finditer(readme)} == {"", *COMMANDS}
     assert renewed(readme) == readme, "run python -m tests.cli.make_readme"
 
