@@ -78,7 +78,8 @@ def _backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array,
         towards_x = jnp.einsum("bhwo,io->bhwi", gradient, kernel[0, 0])
         by_image = jnp.einsum("bhwi,bhwo->bio", x, gradient)
         return towards_x, jnp.sum(by_image, axis=0)[None, None]
-    (towards_x,) = jax.vjp(partial(_plain, kernel=kernel), x)[1](gradient)
+    # The same sums as a convolution with the kernel turned around, so that few channels are cheap here too.
+    towards_x = _forwards(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
     if kernel.shape[2] <= kernel.shape[3]:
         return towards_x, _towards_kernel(x, kernel, gradient)
     towards_kernel = jax.lax.platform_dependent(x, kernel, gradient, cpu=_in_chunks, default=_towards_kernel)
