@@ -128,4 +128,17 @@ def _product_with_ones(rows: Array, dtype: jnp.dtype) -> Array:
     return total
 
 
+@jax.custom_vjp
+def scale_channels(x: Array, scale: Array) -> Array:
+    """(B, H, W, C) times (C,); the gradient of the second is summed as the one of a bias."""
+    return x * scale[None, None, None, :]
+
+
+def _scale_backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, scale = remembered
+    return gradient * scale[None, None, None, :], _bias_backwards(scale, gradient * x)[1]
+
+
+scale_channels.defvjp(lambda x, scale: (scale_channels(x, scale), (x, scale)), _scale_backwards)
+
 add_bias.defvjp(lambda x, bias: (add_bias(x, bias), bias), _bias_backwards)

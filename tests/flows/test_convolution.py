@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nfcli.flows.convolution import CHUNK, add_bias, convolve
+from nfcli.flows.convolution import CHUNK, add_bias, convolve, scale_channels
 
 # Each way of computing it: few outputs, fewer outputs than inputs, more, 1x1; batches of one, of a chunk and beyond.
 SHAPES = [(3, 8, 2), (3, 6, 4), (3, 2, 5), (3, 4, 4), (1, 4, 6), (1, 6, 2), (5, 8, 2), (5, 3, 2)]
@@ -44,6 +44,19 @@ def test_bias_and_its_gradient():
     np.testing.assert_allclose(value, np.sum((x + np.asarray(bias)) * weights), rtol=1e-12)
     np.testing.assert_allclose(gradients[0], weights, rtol=1e-12)
     np.testing.assert_allclose(gradients[1], weights.sum((0, 1, 2)), rtol=1e-12)
+
+
+def test_scaled_channels_and_their_gradients():
+    generator = np.random.default_rng(1)
+    with jax.enable_x64(True):
+        x, weights = generator.normal(size=(2, 3, 5, 7, 4))
+        scale = jnp.asarray(generator.normal(size=4))
+        value, gradients = jax.jit(
+            jax.value_and_grad(lambda x, scale: jnp.sum(scale_channels(x, scale) * weights), (0, 1))
+        )(jnp.asarray(x), scale)
+    np.testing.assert_allclose(value, np.sum(x * np.asarray(scale) * weights), rtol=1e-12)
+    np.testing.assert_allclose(gradients[0], weights * np.asarray(scale), rtol=1e-12)
+    np.testing.assert_allclose(gradients[1], (x * weights).sum((0, 1, 2)), rtol=1e-12)
 
 
 def test_half_precision_loses_nothing_in_the_gradient_of_the_bias():

@@ -11,7 +11,7 @@ from flax import nnx
 from nfcli.flows import build
 from nfcli.flows.coupling import limit_scale
 from nfcli.flows.masks import channel_mask, checkerboard_mask, make_mask
-from nfcli.flows.networks import Computing, GatedConvNet, concat_elu
+from nfcli.flows.networks import FEW_CHANNELS, Computing, GatedConvNet, concat_elu
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import Squeeze, split_channels
 from nfcli.flows.weights import Weights
@@ -73,13 +73,15 @@ def test_scale_limit(factor):
     assert float(jax.grad(limit_scale)(0.0, factor)) == 1
 
 
-def test_concat_elu():
+@pytest.mark.parametrize("channels", [1, FEW_CHANNELS, FEW_CHANNELS + 1])
+def test_concat_elu(channels):
     """Also its gradient, which no branch that was not taken may spoil."""
-    x = jnp.asarray([-200.0, -3.0, -1e-3, 0.0, 1e-3, 2.0, 200.0])[:, None]
+    x = jnp.tile(jnp.asarray([-200.0, -3.0, -1e-3, 0.0, 1e-3, 2.0, 200.0])[:, None], channels)
     want = np.concatenate([jax.nn.elu(x), jax.nn.elu(-x)], axis=-1)
     np.testing.assert_allclose(concat_elu(x), want, rtol=1e-6, atol=1e-7)
-    first, second = jax.jacrev(lambda value: concat_elu(value[None]))(jnp.float32(-3.0))
-    np.testing.assert_allclose([first, second], [np.exp(-3), -1], rtol=1e-6)
+    slopes = jax.jacrev(concat_elu)(jnp.full(channels, -3.0))
+    want = np.concatenate([np.exp(-3) * np.eye(channels), -np.eye(channels)])
+    np.testing.assert_allclose(slopes, want, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(("bits", "tolerance"), [(64, 1e-10), (32, 1e-5)])
