@@ -9,7 +9,8 @@ import pytest
 
 from nfcli.flows.convolution import CHUNK, add_bias, convolve, scale_channels
 
-# Each way of computing it: few outputs, fewer outputs than inputs, more, 1x1; batches of one, of a chunk and beyond.
+# Each way of computing it: few outputs, fewer outputs than inputs, more, 1x1; batches of one, of a chunk and beyond;
+# odd and even widths.
 SHAPES = [(3, 8, 2), (3, 6, 4), (3, 2, 5), (3, 4, 4), (1, 4, 6), (1, 6, 2), (5, 8, 2), (5, 3, 2)]
 
 
@@ -17,14 +18,14 @@ def plain(x, kernel):
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-@pytest.mark.parametrize("batch", [1, CHUNK, CHUNK + 3])
+@pytest.mark.parametrize(("batch", "width"), [(1, 7), (1, 8), (CHUNK, 8), (CHUNK + 3, 7)])
 @pytest.mark.parametrize(("size", "inputs", "outputs"), SHAPES)
-def test_values_and_gradients_are_those_of_the_plain_convolution(size, inputs, outputs, batch):
+def test_values_and_gradients_are_those_of_the_plain_convolution(size, inputs, outputs, batch, width):
     generator = np.random.default_rng(size + inputs + outputs)
     with jax.enable_x64(True):
-        x = jnp.asarray(generator.normal(size=(batch, 5, 7, inputs)))
+        x = jnp.asarray(generator.normal(size=(batch, 5, width, inputs)))
         kernel = jnp.asarray(generator.normal(size=(size, size, inputs, outputs)))
-        weights = generator.normal(size=(batch, 5, 7, outputs))
+        weights = generator.normal(size=(batch, 5, width, outputs))
         found, wanted = (
             jax.jit(jax.value_and_grad(lambda x, kernel, f=f: jnp.sum(f(x, kernel) * weights), (0, 1)))(x, kernel)
             for f in (convolve, plain)
