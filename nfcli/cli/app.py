@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nfcli import __version__
+from nfcli import __version__, distributed
 from nfcli.cli.compare import compare
 from nfcli.cli.complete import mend_words
 from nfcli.cli.console import abandon_stdout, print_error
@@ -54,7 +54,11 @@ def _root(
 def main() -> None:
     """Run `nf` and exit: the entry point."""
     mend_words(os.environ)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if distributed.has_abandoned():
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

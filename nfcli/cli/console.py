@@ -22,6 +22,11 @@ class Console:
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+        self.muted = False
+
+    def mute(self) -> None:
+        """Print nothing from now on: another process prints for all."""
+        self.quiet = self.muted = True
 
     @property
     def interactive(self) -> bool:
@@ -30,6 +35,8 @@ class Console:
 
     def result(self, content: Any, text: str) -> None:
         """Print the result: `content` (a dataclass or a dictionary) as JSON, or `text`."""
+        if self.muted:
+            return
         if self.as_json:
             text = json.dumps(
                 asdict(content) if is_dataclass(content) and not isinstance(content, type) else content,
@@ -65,6 +72,8 @@ class Console:
 
     def warning(self, text: str) -> None:
         """Something went wrong and was survived."""
+        if self.muted:
+            return
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
 

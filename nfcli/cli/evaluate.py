@@ -9,7 +9,20 @@ import typer
 
 from nfcli import runtime
 from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR, Devices, Json, Quiet, Run, RunsDir, Verbose
+from nfcli.cli.joining import cluster_of, joined
+from nfcli.cli.options import (
+    RUNS_DIR,
+    Coordinator,
+    Devices,
+    Distributed,
+    Json,
+    NumProcesses,
+    ProcessId,
+    Quiet,
+    Run,
+    RunsDir,
+    Verbose,
+)
 
 if TYPE_CHECKING:
     from nfcli.evaluation.evaluate import EvalResult
@@ -32,6 +45,10 @@ def evaluate(
     ] = None,
     runs_dir: RunsDir = RUNS_DIR,
     devices: Devices = None,
+    distributed: Distributed = False,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -52,6 +69,7 @@ def evaluate(
         nf eval multiscale --images scans/ --save-per-image scans.csv
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    cluster = cluster_of(distributed, coordinator, num_processes, process_id)
     runtime.prepare(devices)
     from nfcli.cli.progress import CountProgress
     from nfcli.evaluation.evaluate import EvalConfig
@@ -69,7 +87,7 @@ def evaluate(
         devices=devices,
         save_per_image=save_per_image,
     )
-    with CountProgress(console) as progress:
+    with joined(cluster, console), CountProgress(console) as progress:
         if images is not None:
             scored = score(config, images, progress=progress, warn=console.warning)
         else:

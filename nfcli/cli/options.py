@@ -25,6 +25,15 @@ Devices = Annotated[
     int | None,
     typer.Option("--devices", envvar="NF_DEVICES", help="How many devices share a batch; automatic by default."),
 ]
+Distributed = Annotated[
+    bool, typer.Option("--distributed", help="Work with the other processes of a Slurm, MPI, Kubernetes or TPU job.")
+]
+Coordinator = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Work with others, started by hand: where process 0 listens."),
+]
+NumProcesses = Annotated[int | None, typer.Option(help="How many they are.")]
+ProcessId = Annotated[int | None, typer.Option(help="Which of them this is, from 0.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The PNG file; in the run's figures by default.")]
 
 RUNS_DIR = Path("runs")

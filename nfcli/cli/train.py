@@ -12,7 +12,19 @@ import typer
 from nfcli import runtime
 from nfcli.cli.complete import complete_preset
 from nfcli.cli.console import Console, duration, speed
-from nfcli.cli.options import RUNS_DIR, Devices, Json, Quiet, RunsDir, Verbose
+from nfcli.cli.joining import cluster_of, joined
+from nfcli.cli.options import (
+    RUNS_DIR,
+    Coordinator,
+    Devices,
+    Distributed,
+    Json,
+    NumProcesses,
+    ProcessId,
+    Quiet,
+    RunsDir,
+    Verbose,
+)
 from nfcli.errors import NFError, UsageError
 from nfcli.presets import PRESETS
 from nfcli.runs import RunDir
@@ -111,6 +123,10 @@ def train(
         float | None, typer.Option(help="Stop cleanly after this long, with exit code 0.", show_default=False)
     ] = None,
     devices: Devices = None,
+    distributed: Distributed = False,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
     network_dtype: Annotated[
         str, typer.Option(help="Of the coupling networks in training: float32 or bfloat16; all else is float32.")
     ] = DEFAULTS.network_dtype,
@@ -141,13 +157,17 @@ def train(
         nf train vardeq --dataset photos/ --crop 128 --resize 32 --name photos --max-minutes 230
 
         nf train --config runs/vardeq/config.json --seed 43 --name vardeq-43
+
+        srun nf train multiscale --distributed
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     effective = _effective(context, config)
+    cluster = cluster_of(distributed, coordinator, num_processes, process_id)
     runtime.prepare(effective.devices)
     if dry_run:
         _describe(effective, console)
-    else:
+        return
+    with joined(cluster, console):
         _train(effective, console, tensorboard=tensorboard)
 
 
@@ -206,13 +226,15 @@ def _describe(config: TrainConfig, console: Console) -> None:
 
 def _train(config: TrainConfig, console: Console, *, tensorboard: bool) -> None:
     from nfcli.cli.progress import TrainingProgress
+    from nfcli.distributed import is_first, together
     from nfcli.training.events import EventWriter
     from nfcli.training.loop import train as run_training
 
     with ExitStack() as stack:
         reporter: Reporter = stack.enter_context(TrainingProgress(console))
-        if tensorboard:
-            reporter = stack.enter_context(EventWriter(reporter))
+        with together():
+            if tensorboard and is_first():
+                reporter = stack.enter_context(EventWriter(reporter))
         result = run_training(config, reporter)
     best = "none yet" if result.best_val_bpd is None else f"{result.best_val_bpd:.4f} bpd at step {result.best_step:,}"
     lines: list[tuple[str, Any]] = [
@@ -223,6 +245,8 @@ def _train(config: TrainConfig, console: Console, *, tensorboard: bool) -> None:
         ("speed", "none yet" if result.images_per_second is None else speed(result.images_per_second)),
         ("time", duration(result.seconds)),
     ]
+    if not is_first():
+        return
     console.result(result, _columns(lines))
     _draw_curve(RunDir(Path(result.path)), console)
     if result.finished:

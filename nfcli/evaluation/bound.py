@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from nfcli.data.intake import AnyImages
-from nfcli.devices import batched, data_mesh, replicated
+from nfcli.devices import batched, data_mesh, everywhere, replicated, spread
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 
@@ -116,7 +116,7 @@ class BoundEvaluator:
     Args:
         model: From `nfcli.flows.build`.
         batch_size: Images at a time.
-        devices: How many devices share a batch, None for automatic.
+        devices: How many devices of all processes share a batch, None for automatic.
     """
 
     def __init__(self, model: FlowModel, batch_size: int, *, devices: int | None = None) -> None:
@@ -125,7 +125,8 @@ class BoundEvaluator:
         self._one_draw = jax.jit(
             self._log_weights,
             in_shardings=(replicated(self.mesh), *2 * (batched(self.mesh),), None, None),
-            out_shardings=batched(self.mesh),
+            # Every process gets all of it, and sums it up in the same way.
+            out_shardings=replicated(self.mesh),
         )
 
     def __call__(
@@ -149,11 +150,11 @@ class BoundEvaluator:
             progress: Called with (images done, images in all).
         """
         indices = np.arange(len(images)) if indices is None else np.asarray(indices)
-        parameters = jax.device_put(parameters, replicated(self.mesh))
+        parameters = everywhere(self.mesh, parameters)
         parts: list[StreamingLogSumExp] = []
         for start in range(0, len(images), self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            parts.append(self._batch(parameters, images[batch], indices[batch], samples, seed))
+            places = np.arange(start, min(start + self.batch_size, len(images)))
+            parts.append(self._batch(parameters, images, indices, places, samples, seed))
             if progress is not None:
                 progress(min(start + self.batch_size, len(images)), len(images))
         return PerImageBound(
@@ -167,12 +168,19 @@ class BoundEvaluator:
         )
 
     def _batch(
-        self, parameters: Parameters, images: np.ndarray, indices: np.ndarray, samples: int, seed: int
+        self,
+        parameters: Parameters,
+        images: AnyImages,
+        indices: np.ndarray,
+        places: np.ndarray,
+        samples: int,
+        seed: int,
     ) -> StreamingLogSumExp:
-        size = len(images)
-        rows = np.minimum(np.arange(self.batch_size), size - 1)  # the ragged last batch repeats its last image
-        x = jax.device_put(images[rows], batched(self.mesh))
-        index = jax.device_put(indices[rows].astype(np.uint32), batched(self.mesh))
+        size = len(places)
+        # The ragged last batch repeats its last image.
+        places = places[np.minimum(np.arange(self.batch_size), size - 1)]
+        x = spread(self.mesh, self.batch_size, lambda rows: images[places[rows]])
+        index = spread(self.mesh, self.batch_size, lambda rows: indices[places[rows]].astype(np.uint32))
         stream_key = stream(seed, Purpose.EVALUATION)
         weights = StreamingLogSumExp(size)
         pending = self._one_draw(parameters, x, index, stream_key, 0)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nfcli.devices import device_description
+from nfcli.distributed import from_first, losses_are_errors, require_same, together
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import PRECISION, BoundEvaluator, PerImageBound
 from nfcli.evaluation.numerics import check_numerics
@@ -84,6 +85,7 @@ class EvalResult:
     recorded: bool
 
 
+@losses_are_errors()
 def evaluate(
     config: EvalConfig,
     *,
@@ -91,6 +93,8 @@ def evaluate(
     warn: Callable[[str], None] = lambda _: None,
 ) -> EvalResult:
     """Measure a run; of one that ships with nf, nothing is recorded.
+
+    Where `nfcli.distributed.join` was called before, all processes measure together; the first one writes.
 
     Args:
         config: What to measure.
@@ -101,19 +105,17 @@ def evaluate(
         InputError: Run, checkpoint or data are missing or damaged.
         NumericsError: The installed jaxlib computes wrong here.
         WriteError: The result cannot be written.
+        LostError: Another process is gone.
     """
-    check_numerics()
-    run = find_run(config.run, config.runs_dir)
-    # What could fail at the end should cost no hours of measuring.
-    load_evaluations(run)
-    if not run.shipped:
-        check_place(run.path / "results.json")
-    if config.save_per_image is not None:
-        check_output(config.save_per_image, [run.config()["data"]["source"]])
-    trained = load_trained(run, warn)
-    dataset = trained.dataset()
-    splits = {name: dataset.split(name).first(config.limit) for name in config.splits}
-    evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices)
+    name = from_first(lambda: _find(config))
+    with together():
+        check_numerics()
+        run = find_run(name, config.runs_dir)
+        trained = load_trained(run, warn)
+        dataset = trained.dataset()
+        splits = {name: dataset.split(name).first(config.limit) for name in config.splits}
+        evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices)
+    require_same(identity(config, trained, evaluator))
     records, tables = [], []
     for name, split in splits.items():
         bound = evaluator(
@@ -128,13 +130,8 @@ def evaluate(
             warn(f"some image of {name} has no finite bound, so there is no mean")
         records.append(_record(trained, config, name, dataset.split(name).fingerprint, summary, evaluator))
         tables.append(table_of(name, bound, split.labels))
-    timing = time_model(trained.model, trained.parameters)
-    if not run.shipped:
-        for evaluation, table in zip(records, tables, strict=True):
-            keep_per_image(run, evaluation, table)
-        record(run, trained.config, records, _timing_record(timing))
-    if config.save_per_image is not None:
-        save_table(config.save_per_image, concatenate(tables))
+    timing = Timing(**from_first(lambda: asdict(time_model(trained.model, trained.parameters))))
+    from_first(lambda: _write(config, trained, records, tables, timing))
     return EvalResult(
         run=run.name,
         path=str(run.path),
@@ -148,6 +145,40 @@ def evaluate(
         sampling_ms=timing.sampling_ms,
         recorded=not run.shipped,
     )
+
+
+def _find(config: EvalConfig) -> str:
+    """The name of the run to measure, once it is clear that its result can be written: that may be hours later."""
+    run = find_run(config.run, config.runs_dir)
+    load_evaluations(run)
+    if not run.shipped:
+        check_place(run.path / "results.json")
+    if config.save_per_image is not None:
+        check_output(config.save_per_image, [run.config()["data"]["source"]])
+    return run.name
+
+
+def identity(config: EvalConfig, trained: TrainedModel, evaluator: BoundEvaluator) -> dict[str, Any]:
+    """All that the processes of one measurement must agree on."""
+    return {
+        "run": trained.config["id"],
+        "checkpoint": trained.checkpoint.step,
+        **{name: getattr(config, name) for name in ("importance_samples", "limit", "batch_size", "seed")},
+        "split": list(config.splits),
+        "devices": evaluator.mesh.size,
+        "versions": versions(),
+    }
+
+
+def _write(
+    config: EvalConfig, trained: TrainedModel, records: list[Evaluation], tables: list[Table], timing: Timing
+) -> None:
+    if not trained.run.shipped:
+        for evaluation, table in zip(records, tables, strict=True):
+            keep_per_image(trained.run, evaluation, table)
+        record(trained.run, trained.config, records, _timing_record(timing))
+    if config.save_per_image is not None:
+        save_table(config.save_per_image, concatenate(tables))
 
 
 def table_of(split: str, bound: PerImageBound, labels: np.ndarray | None) -> Table:

@@ -10,9 +10,10 @@ import numpy as np
 
 from nfcli.data import load_images
 from nfcli.data.intake import AnyImages, select
+from nfcli.distributed import from_first, losses_are_errors, require_same, together
 from nfcli.errors import DataError
 from nfcli.evaluation.bound import BoundEvaluator
-from nfcli.evaluation.evaluate import EvalConfig, table_of
+from nfcli.evaluation.evaluate import EvalConfig, identity, table_of
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.statistics import summarize
 from nfcli.evaluation.trained import TrainedModel, load_trained
@@ -46,6 +47,7 @@ class ScoreResult:
     images: tuple[ScoredImage, ...]
 
 
+@losses_are_errors()
 def score(
     config: EvalConfig,
     source: Path,
@@ -59,15 +61,16 @@ def score(
         InputError: Run, checkpoint or images are missing, damaged or of another shape than the model's.
         WriteError: The per-image file cannot be written.
     """
-    check_numerics()
-    run = find_run(config.run, config.runs_dir)
-    if config.save_per_image is not None:
-        check_output(config.save_per_image, [source, run.config()["data"]["source"]])
-    trained = load_trained(run, warn)
-    images, names = load_images(source, trained.transform)
-    images, names = select(images, slice(config.limit)), names[: config.limit]
-    _check_fit(trained, images, source)
-    evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices)
+    name = from_first(lambda: _find(config, source))
+    with together():
+        check_numerics()
+        run = find_run(name, config.runs_dir)
+        trained = load_trained(run, warn)
+        images, names = load_images(source, trained.transform)
+        images, names = select(images, slice(config.limit)), names[: config.limit]
+        _check_fit(trained, images, source)
+        evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices)
+    require_same({**identity(config, trained, evaluator), "images": names})
     bound = evaluator(
         trained.parameters,
         images,
@@ -76,7 +79,8 @@ def score(
         progress=None if progress is None else lambda done, total: progress("images", done, total),
     )
     if config.save_per_image is not None:
-        save_table(config.save_per_image, {"name": np.array(names), **table_of("images", bound, None)})
+        path, table = config.save_per_image, {"name": np.array(names), **table_of("images", bound, None)}
+        from_first(lambda: save_table(path, table))
     summary = summarize(bound)
     scored = tuple(
         ScoredImage(name, _finite(bpd), _finite(elbo), _finite(size))
@@ -94,6 +98,14 @@ def score(
         bpd_stderr=summary.bpd_stderr,
         images=scored,
     )
+
+
+def _find(config: EvalConfig, source: Path) -> str:
+    """The name of the run to measure with, if the result can be written."""
+    run = find_run(config.run, config.runs_dir)
+    if config.save_per_image is not None:
+        check_output(config.save_per_image, [source, run.config()["data"]["source"]])
+    return run.name
 
 
 def _check_fit(trained: TrainedModel, images: AnyImages, source: Path) -> None:

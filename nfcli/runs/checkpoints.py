@@ -7,7 +7,8 @@
         manifest.json   size and sha256 of every other file
 
 The latest two are kept, the best by validation, and the latest that a diverged run can go back to. One that is
-incomplete or damaged is never used.
+incomplete or damaged is never used. All processes of a run save together, into one folder that all of them see; the
+first one does all else. What is saved does not depend on how many there were.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nfcli import distributed
 from nfcli.errors import CheckpointError, NFError, WriteError
 from nfcli.runs.fields import COUNT, INDEX, NUMBER, OBJECT, POSITIVE, Check, check_fields, optional
 from nfcli.runs.files import STAGING, read_json, remove_tree, write_error, write_json
@@ -85,20 +88,32 @@ class Checkpoints:
             return []
         return sorted(int(path.name) for path in self.folder.iterdir() if STEP.fullmatch(path.name) and path.is_dir())
 
+    def path(self, step: int) -> Path:
+        """The folder of a checkpoint, whether it exists or not."""
+        return self.folder / f"{step:08d}"
+
     def save(self, state: dict[str, Any], meta: CheckpointMeta) -> None:
         """Save a state, or parameters alone, which no training can continue; then only those that are kept are left.
 
         Raises:
             WriteError: It could not be written; what was there before is untouched.
         """
-        staging, final = self.folder / f"{STAGING}{meta.step:08d}", self._path(meta.step)
-        try:
+        staging, final = self.folder / f"{STAGING}{meta.step:08d}", self.path(meta.step)
+
+        @_writing(staging, final)
+        def begin() -> None:
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
+
+        @_writing(staging, final)
+        def save_arrays() -> None:
             training = {name: value for name, value in state.items() if name != "parameters"}
             _save_tree(staging / "parameters", state["parameters"])
             if training:
                 _save_tree(staging / "training", training)
+
+        @_writing(staging, final)
+        def publish() -> None:
             write_json(staging / "meta.json", asdict(meta))
             write_json(staging / "manifest.json", {"files": _sums(staging)})
             _flush_tree(staging)
@@ -106,16 +121,11 @@ class Checkpoints:
                 shutil.rmtree(final)
             staging.rename(final)
             _flush(self.folder)
-        except Exception as error:
-            shutil.rmtree(staging, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise write_error(final, error) from error
-            if isinstance(error, NFError):
-                raise
-            raise WriteError(
-                f"cannot write checkpoint {final}: {_one_line(error)}", hint="check free space, quota and permissions"
-            ) from error
-        self._prune(meta)
+            self._prune(meta)
+
+        distributed.from_first(begin)
+        save_arrays()
+        distributed.from_first(publish)
 
     def latest(self) -> tuple[CheckpointMeta, Path] | None:
         """The newest checkpoint that is whole, None when there is none at all.
@@ -126,7 +136,7 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                return self.verify(step), self._path(step)
+                return self.verify(step), self.path(step)
             except CheckpointError as error:
                 self.warn(error.message + ("; going back to the one before" if step != steps[0] else ""))
         if steps:
@@ -148,7 +158,7 @@ class Checkpoints:
         if meta.best_step is None:
             raise CheckpointError("the run has no validated checkpoint yet", hint="train the run further first")
         try:
-            return self.verify(meta.best_step), self._path(meta.best_step)
+            return self.verify(meta.best_step), self.path(meta.best_step)
         except CheckpointError as error:
             self.warn(f"{error.message}; using the latest checkpoint, of step {meta.step}, instead of the best one")
             return latest
@@ -158,7 +168,7 @@ class Checkpoints:
         for step in dict.fromkeys((meta.sound_step, meta.best_step)):
             if step is not None:
                 try:
-                    return self.verify(step), self._path(step)
+                    return self.verify(step), self.path(step)
                 except CheckpointError as error:
                     self.warn(error.message)
         return None
@@ -171,7 +181,7 @@ class Checkpoints:
         """
         for later in self.steps():
             if later > step:
-                remove_tree(self._path(later))
+                remove_tree(self.path(later))
 
     def verify(self, step: int) -> CheckpointMeta:
         """Check every file of a checkpoint against its manifest.
@@ -179,7 +189,7 @@ class Checkpoints:
         Raises:
             CheckpointError: A file is missing, cut off or changed.
         """
-        path = self._path(step)
+        path = self.path(step)
         try:
             manifest = read_json(path / "manifest.json", kind="manifest")
             check_fields(manifest, {"files": OBJECT})
@@ -214,31 +224,59 @@ class Checkpoints:
             **_load_tree(path / "training", training),
         }
 
-    def _path(self, step: int) -> Path:
-        return self.folder / f"{step:08d}"
-
     def _prune(self, meta: CheckpointMeta) -> None:
         keep = {*self.steps()[-KEEP_LATEST:], meta.best_step, meta.sound_step}
         for step in self.steps():
             if step not in keep:
-                shutil.rmtree(self._path(step), ignore_errors=True)
+                shutil.rmtree(self.path(step), ignore_errors=True)
+
+
+@contextmanager
+def _writing(staging: Path, final: Path) -> Iterator[None]:
+    """What goes wrong is told as a WriteError, and leaves nothing half-written."""
+    try:
+        yield
+    except Exception as error:
+        if distributed.is_loss(error):
+            raise
+        if distributed.is_first():
+            shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise write_error(final, error) from error
+        if isinstance(error, NFError):
+            raise
+        raise WriteError(
+            f"cannot write checkpoint {final}: {_one_line(error)}", hint="check free space, quota and permissions"
+        ) from error
+
+
+def _checkpointer(first: int, processes: set[int]) -> Any:
+    """Orbax for these processes, of which `first` does what is done once."""
+    import orbax.checkpoint as ocp
+
+    # Without names Orbax would wait with a collective, for which all processes need equally many devices.
+    who = ocp.options.MultiprocessingOptions(primary_host=first, active_processes=processes)
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(multiprocessing_options=who), multiprocessing_options=who)
 
 
 def _save_tree(path: Path, tree: Any) -> None:
+    """Save from all processes together."""
     import orbax.checkpoint as ocp
 
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _checkpointer(0, set(range(distributed.count()))) as checkpointer:
         checkpointer.save(path, args=ocp.args.PyTreeSave(tree))
 
 
 def _load_tree(path: Path, like: Any) -> Any:
+    """Load in this process, whatever others do."""
     import jax
     import numpy as np
     import orbax.checkpoint as ocp
 
     arguments = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype), like)
+    me = distributed.index()
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with _checkpointer(me, {me}) as checkpointer:
             tree = checkpointer.restore(path, args=ocp.args.PyTreeRestore(item=like, restore_args=arguments))
         for (place, got), want in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(like), strict=True):
             if got.shape != want.shape:

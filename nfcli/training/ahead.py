@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from nfcli import runtime
+from nfcli import distributed, runtime
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.runs import versions
 from nfcli.training.config import TrainConfig
@@ -44,7 +44,7 @@ class CompilingAhead:
     def __init__(self, job: Job, steps: int) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         cache, platform = jax.config.values["jax_compilation_cache_dir"], job.mesh.devices.flat[0].platform
-        if cache is None or platform != "cpu" or steps < WORTH_STEPS:
+        if cache is None or platform != "cpu" or steps < WORTH_STEPS or distributed.count() > 1:
             return
         self._done = Path(cache) / f"{_name_of_programs(job)}.done"
         if self._done.exists():

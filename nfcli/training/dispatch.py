@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from nfcli.data.intake import AnyImages
-from nfcli.devices import batched, compiler_options, replicated
+from nfcli.devices import batched, compiler_options, everywhere, replicated, spread
 from nfcli.training.step import State, TrainStep
 
 News = tuple[Array, Array]
@@ -47,7 +47,8 @@ class OneByOne:
 
     def __call__(self, state: State, chosen: np.ndarray) -> tuple[State, News]:
         """One step on the images of indices `chosen`, (1, batch); the state that was given is used up."""
-        return self.step(state, self.images[chosen[0]])
+        size = chosen.shape[1]
+        return self.step(state, spread(self.step.mesh, size, lambda rows: self.images[chosen[0][rows]]))
 
 
 class ManyAtOnce:
@@ -58,13 +59,13 @@ class ManyAtOnce:
 
     def __init__(self, step: TrainStep, images: AnyImages, per_dispatch: int) -> None:
         self.step, self.per_dispatch = step, per_dispatch
-        everywhere = replicated(step.mesh)
-        self.images = jax.device_put(np.asarray(images), everywhere)
+        self.images = everywhere(step.mesh, np.asarray(images))
+        same = replicated(step.mesh)
         self._compiled: Any = jax.jit(
             self._steps,
             donate_argnums=0,
-            in_shardings=everywhere,
-            out_shardings=(everywhere, everywhere),
+            in_shardings=same,
+            out_shardings=(same, same),
             compiler_options=compiler_options(step.mesh),
         )
 
@@ -80,7 +81,7 @@ class ManyAtOnce:
     def _arguments(self, chosen: np.ndarray) -> tuple[Array, Array]:
         order = np.zeros((self.per_dispatch, self.step.config.batch_size), np.int32)
         order[: len(chosen), : chosen.shape[1]] = chosen
-        arguments: tuple[Array, Array] = jax.device_put((order, np.int32(len(chosen))), replicated(self.step.mesh))
+        arguments: tuple[Array, Array] = everywhere(self.step.mesh, (order, np.int32(len(chosen))))
         return arguments
 
     def _steps(self, state: State, images: Array, order: Array, count: Array) -> tuple[State, News]:

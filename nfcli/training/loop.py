@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jax import Array
 
+from nfcli.devices import ask_all
+from nfcli.distributed import from_first, is_first, losses_are_errors, require_same, together
 from nfcli.errors import DivergedError, Interrupted
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.numerics import check_numerics
@@ -21,7 +25,7 @@ from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import make_dispatch
 from nfcli.training.order import epoch_order
 from nfcli.training.reporter import Reporter
-from nfcli.training.setup import Job, data_in_words, enter_run, note_where, prepare_job
+from nfcli.training.setup import Job, check_shared, data_in_words, enter_run, note_where, prepare_job
 from nfcli.training.signals import StopRequest
 from nfcli.training.step import State, TrainStep, learning_rate_scale
 
@@ -62,8 +66,12 @@ class TrainResult:
     finished: bool
 
 
+@losses_are_errors()
 def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     """Train until `config.epochs` are done; the same call continues an unfinished run.
+
+    Where `nfcli.distributed.join` was called before, all processes train one run together; the first one reports and
+    writes.
 
     Raises:
         UsageError: The settings do not fit the data, or the run there has others.
@@ -71,12 +79,18 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
         WriteError: The run directory cannot be written.
         DivergedError: The loss stayed non-finite.
         Interrupted: SIGINT or SIGTERM, after saving.
+        LostError: Another process of the run is gone.
     """
-    reporter = reporter or Reporter()
-    check_numerics()
-    job = prepare_job(config, reporter.message)
-    with job.run.lock(), StopRequest() as stop:
-        continued = enter_run(job, reporter.message)
+    reporter = reporter if reporter is not None and is_first() else Reporter()
+    with together():
+        check_numerics()
+        job = prepare_job(config, reporter.message)
+    require_same(job.identity())
+    with ExitStack() as stack:
+        from_first(lambda: stack.enter_context(job.run.lock()))
+        stop = stack.enter_context(StopRequest())
+        continued = from_first(lambda: enter_run(job, reporter.message))
+        check_shared(job.run)
         return _Training(job, reporter, stop).run(continued)
 
 
@@ -96,13 +110,13 @@ class _Training:
         self.dispatch = make_dispatch(self.step, job.train.images, self.config.steps_per_dispatch)
         self.evaluator = BoundEvaluator(job.model, self.config.batch_size, devices=self.config.devices)
         self.meta = CheckpointMeta(step=0, steps_per_epoch=job.steps_per_epoch)
-        self.leaving = False
+        self.leaving, self.signum = False, 0
         self.recoveries = 0
 
     def run(self, continued: bool) -> TrainResult:
-        found = self.checkpoints.latest() if continued else None
+        found = self._find(self.checkpoints.latest) if continued else None
         if found is not None:
-            self.meta = found[0]
+            self.meta = found
         self.clock = Clock(self.meta, self.config)
         if self._finished():
             self.reporter.message(f"run '{self.job.run.name}' is finished: all of --epochs {self.config.epochs}")
@@ -115,13 +129,23 @@ class _Training:
                 state = self._epoch(state, self.meta.step // self.job.steps_per_epoch)
             except _Diverged:
                 state = self._recover()
-        if self.stop.signum is not None and not self._finished():
+        if self.signum and not self._finished():
             raise Interrupted(
                 f"stopped after step {self.meta.step} of {self.job.total_steps}; everything is saved",
                 hint="the same command continues the run",
-                signum=self.stop.signum,
+                signum=self.signum,
             )
         return self._result()
+
+    def _find(self, look: Callable[[], tuple[CheckpointMeta, Path] | None]) -> CheckpointMeta | None:
+        """The checkpoint that the first process finds."""
+
+        def described() -> dict[str, Any] | None:
+            found = look()
+            return None if found is None else asdict(found[0])
+
+        content = from_first(described)
+        return None if content is None else CheckpointMeta(**content)
 
     def _finished(self) -> bool:
         return self.meta.step >= self.job.total_steps and not self._end_is_missing()
@@ -130,24 +154,24 @@ class _Training:
         """Whether all steps of an epoch are done, and its validation and its row are not."""
         step = self.meta.step
         ended = step > 0 and step % self.job.steps_per_epoch == 0
-        return ended and all(row["step"] != step for row in self.job.run.metrics())
+        return ended and from_first(lambda: all(row["step"] != step for row in self.job.run.metrics()))
 
-    def _begin(self, found: tuple[CheckpointMeta, Path] | None) -> State:
+    def _begin(self, found: CheckpointMeta | None) -> State:
         self.reporter.message(f"data: {data_in_words(self.job)}")
         self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
         ahead = CompilingAhead(self.job, self.job.total_steps - self.meta.step)
         state = self.step.init()
         if found is not None:
-            state = self.step.place(self.checkpoints.load_state(found[1], state))
+            state = self._load(found, state)
             self.recoveries = int(state["recoveries"])
             self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
-            note_where(self.job, self.reporter.message)
+            from_first(lambda: note_where(self.job, self.reporter.message))
         else:
             state = self._calibrated(state)
-        self.checkpoints.forget_after(self.meta.step)
-        self._forget_later_rows()
+        from_first(self._forget_later)
         ahead.wait()
-        self.dispatch.compile(state)
+        with together():
+            self.dispatch.compile(state)
         self.reporter.begin(self.job.run.path, self.meta.step)
         self.clock.start()
         return state
@@ -156,8 +180,13 @@ class _Training:
         first = epoch_order(self.config.seed, 0, len(self.job.train))[: self.config.batch_size]
         return self.step.calibrated(state, self.job.train.images[first])
 
-    def _forget_later_rows(self) -> None:
-        """Drop metrics of steps after the checkpoint: they will be written again."""
+    def _load(self, meta: CheckpointMeta, like: State) -> State:
+        with together():
+            return self.step.place(self.checkpoints.load_state(self.checkpoints.path(meta.step), like))
+
+    def _forget_later(self) -> None:
+        """Drop checkpoints and metrics of steps after the checkpoint: they will be written again."""
+        self.checkpoints.forget_after(self.meta.step)
         self.job.run.write_metrics([row for row in self.job.run.metrics() if row["step"] <= self.meta.step])
 
     def _epoch(self, state: State, epoch: int) -> State:
@@ -167,6 +196,7 @@ class _Training:
         for position in range(self.meta.step - epoch * steps, steps, self.dispatch.per_dispatch):
             following = min(position + self.dispatch.per_dispatch, steps)
             chosen = order[position * batch : following * batch].reshape(-1, batch)
+            asked = self._ask()
             state, news = self.dispatch(state, chosen)
             # What came before is looked at while this runs: waiting for this would leave the device idle.
             if pending is not None:
@@ -174,7 +204,7 @@ class _Training:
             pending = news
             self.meta = replace(self.meta, step=self.meta.step + len(chosen))
             self.clock.count(chosen.size)
-            if following < steps and (self._asked_to_leave() or self.clock.checkpoint_due):
+            if following < steps and self._is_due(asked):
                 self._save(state)
                 if self.leaving:
                     return state
@@ -209,9 +239,9 @@ class _Training:
                 return state
         row |= self.clock.row()
         # The row goes first: killed between the two, the run goes back to a checkpoint before it and writes it again.
-        self.job.run.append_metrics(row)
+        from_first(lambda: self.job.run.append_metrics(row))
         self.reporter.row(row, self.clock.progress(self.meta, row["train_bpd"] or math.nan))
-        if self._asked_to_leave() or validated or self.clock.checkpoint_due:
+        if self._is_due(self._ask()) or validated:
             self._save(state)
         self.clock.start()
         return state
@@ -219,7 +249,8 @@ class _Training:
     def _validate(self, state: State, *, patient: bool) -> dict[str, Any]:
         def leave_if_asked(*_: int) -> None:
             # A time limit that is shorter than a validation must not keep a run from ever passing it.
-            if self._asked_to_leave() and not (patient and self.stop.signum is None):
+            self._is_due(self._ask())
+            if self.leaving and (self.signum or not patient):
                 raise _Leaving
 
         leave_if_asked()
@@ -244,9 +275,17 @@ class _Training:
         self.checkpoints.save(state, self.meta)
         self.clock.start()
 
-    def _asked_to_leave(self) -> bool:
-        self.leaving = self.leaving or self.stop.signum is not None or self.clock.out_of_time
-        return self.leaving
+    def _ask(self) -> Callable[[], tuple[int, ...]]:
+        """Ask every process whether to leave or to save; the answer comes when the steps before this are done."""
+        wishes = (lambda: self.stop.signum or 0), (lambda: self.clock.out_of_time), (lambda: self.clock.checkpoint_due)
+        return ask_all(self.job.mesh, wishes)
+
+    def _is_due(self, answer: Callable[[], tuple[int, ...]]) -> bool:
+        """Whether a checkpoint is due, because of the time or because all are `leaving` after it."""
+        signum, out_of_time, checkpoint_due = answer()
+        self.signum = self.signum or signum
+        self.leaving = self.leaving or bool(self.signum or out_of_time)
+        return self.leaving or bool(checkpoint_due)
 
     def _recover(self) -> State:
         """Go back to the last checkpoint whose latest step was finite, or to the start, with half the learning rate."""
@@ -256,19 +295,16 @@ class _Training:
                 f"training diverged at step {self.meta.step}: no finite loss or gradient after {RECOVERIES} recoveries",
                 hint="try a smaller --learning-rate under another --name",
             )
-        found = self.checkpoints.sound(self.meta)
+        found = self._find(lambda: self.checkpoints.sound(self.meta))
         fresh = self.step.init()
-        if found is None:
-            self.meta, fresh = CheckpointMeta(step=0, steps_per_epoch=self.job.steps_per_epoch), self._calibrated(fresh)
-        else:
-            self.meta, fresh = found[0], self.checkpoints.load_state(found[1], fresh)
-        self.checkpoints.forget_after(self.meta.step)
+        self.meta = found or CheckpointMeta(step=0, steps_per_epoch=self.job.steps_per_epoch)
+        fresh = self._calibrated(fresh) if found is None else self._load(found, fresh)
+        from_first(self._forget_later)
         self.reporter.warning(
             f"{SKIPPED_IN_A_ROW} steps in a row gave no finite loss or gradient; going back to step {self.meta.step} "
             f"with {float(learning_rate_scale(self.recoveries)):g} of the learning rate "
             f"(recovery {self.recoveries} of {RECOVERIES})"
         )
-        self._forget_later_rows()
         self.clock.pause()
         self.clock.go_back(self.meta.step)
         self.clock.start()

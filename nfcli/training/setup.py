@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,16 @@ from jax.sharding import Mesh
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
 from nfcli.data.dataset import SPLIT_NAMES
 from nfcli.devices import data_mesh, device_description
-from nfcli.errors import UsageError
+from nfcli.distributed import from_first, together
+from nfcli.errors import RunError, UsageError
 from nfcli.flows import FlowModel, build
 from nfcli.presets import get_preset
 from nfcli.runs import RunDir, run_named, versions
 from nfcli.runs.files import remove_tree
 from nfcli.training.config import TrainConfig
+
+SEEN_SECONDS = 10
+"""A network file system may show so late what another machine wrote."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,20 @@ class Job:
     @property
     def total_steps(self) -> int:
         return self.steps_per_epoch * self.config.epochs
+
+    def identity(self) -> dict[str, Any]:
+        """All that the processes of one run must agree on."""
+        # The images may lie elsewhere on another machine; their fingerprint says whether they are the same.
+        settings = {name: value for name, value in self.config.settings().items() if name != "dataset"}
+        operational = ("overwrite", "remat", "accumulate", "steps_per_dispatch")
+        return {
+            "run": self.run.name,
+            **settings,
+            **{name: getattr(self.config, name) for name in operational},
+            "devices": self.mesh.size,
+            "images": self.dataset.fingerprint,
+            "versions": versions(),
+        }
 
     def description(self) -> dict[str, Any]:
         """What config.json holds; `continued` lists the versions and devices of later starts, where they changed."""
@@ -151,6 +170,31 @@ def enter_run(job: Job, message: Callable[[str], None]) -> bool:
     return True
 
 
+def check_shared(run: RunDir) -> None:
+    """See that all processes have the run directory that the first one entered.
+
+    Raises:
+        UsageError: One of them has not.
+    """
+    identity = from_first(lambda: run.config()["id"])
+    with together():
+        end = time.monotonic() + SEEN_SECONDS
+        while not _is_seen(run, identity):
+            if time.monotonic() > end:
+                raise UsageError(
+                    f"{run.path} is not the folder that the first process writes",
+                    hint="all processes need the same --runs-dir, on a file system that they share",
+                )
+            time.sleep(0.2)
+
+
+def _is_seen(run: RunDir, identity: str) -> bool:
+    try:
+        return bool(run.config()["id"] == identity)
+    except RunError:
+        return False
+
+
 def note_where(job: Job, message: Callable[[str], None]) -> None:
     """Write down versions and devices that differ from those that trained the run last, and say so."""
     known = job.run.config()
@@ -167,7 +211,7 @@ def _elsewhere(job: Job, known: dict[str, Any]) -> str | None:
     changed = []
     for part in ("versions", "device"):
         for name, value in here[part].items():
-            earlier = before[part].get(name, "unknown")
+            earlier = before[part].get(name, 1 if name == "processes" else "unknown")
             if earlier != value:
                 changed.append(f"{name} {earlier} became {value}")
     return ", ".join(changed) or None

@@ -12,7 +12,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from nfcli.devices import batched, compiler_options, replicated
+from nfcli.devices import batched, compiler_options, everywhere, replicated
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.networks import Computing
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
@@ -122,7 +122,7 @@ class TrainStep:
 
     def place(self, state: State) -> State:
         """Put a state on the run's devices."""
-        placed: State = jax.device_put(state, replicated(self.mesh))
+        placed: State = everywhere(self.mesh, state)
         return placed
 
     def compile(self, state: State) -> None:

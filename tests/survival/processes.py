@@ -29,20 +29,21 @@ class Process:
     Args:
         arguments: Of the command line.
         largest_file: No file may grow beyond so many blocks of 512 bytes, as on a full disk; None for no limit.
+        output: The file that its stdout goes to; None for nowhere.
+        around: More environment variables.
     """
 
-    def __init__(self, *arguments: Any, largest_file: int | None = None) -> None:
+    def __init__(
+        self, *arguments: Any, largest_file: int | None = None, output: Path | None = None, **around: str
+    ) -> None:
         # One device: the images of these tests are few, and starting is quicker.
-        settings = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(ROOT)}
+        settings = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(ROOT), **around}
         self.lines: list[str] = []
         limit = () if largest_file is None else ("sh", "-c", f'ulimit -f {largest_file}; exec "$@"', "sh")
-        self.process = subprocess.Popen(
-            [*limit, *NF, *map(str, arguments)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=settings,
-        )
+        with Path(os.devnull if output is None else output).open("w") as stdout:
+            self.process = subprocess.Popen(
+                [*limit, *NF, *map(str, arguments)], stdout=stdout, stderr=subprocess.PIPE, text=True, env=settings
+            )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

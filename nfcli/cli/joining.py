@@ -1,0 +1,63 @@
+"""A command as one of several processes: it joins the others, prints only as the first one, and leaves with them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nfcli import distributed
+from nfcli.cli.console import Console, print_error
+from nfcli.distributed import Cluster, LostError
+
+
+def cluster_of(
+    distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> Cluster | None:
+    """The cluster that the options describe; None for a process alone.
+
+    Raises:
+        UsageError: They do not belong together.
+    """
+    alone = not distributed and (coordinator, num_processes, process_id) == (None, None, None)
+    return None if alone else Cluster(coordinator, num_processes, process_id)
+
+
+@contextmanager
+def joined(cluster: Cluster | None, console: Console) -> Iterator[None]:
+    """Work with the other processes of a cluster; only the first one prints anything but errors.
+
+    Raises:
+        UsageError: There is no cluster.
+        LostError: The others do not come.
+    """
+    if cluster is None:
+        yield
+        return
+    _keep_stdout()
+    distributed.join(cluster, _end_at_once)
+    if not distributed.is_first():
+        console.mute()
+    console.message(f"processes: {distributed.count()}")
+    try:
+        yield
+    except BaseException as error:
+        distributed.leave(error)
+        raise
+    distributed.leave()
+
+
+def _keep_stdout() -> None:
+    """Have what Python prints go where it went, and what C++ prints to nowhere: Gloo writes there without being asked."""
+    sys.stdout.flush()
+    kept = os.dup(sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout = os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+
+
+def _end_at_once(error: LostError) -> None:
+    """The main thread waits in compiled code for a process that is gone, and nothing can wake it."""
+    print_error(error)
+    sys.stderr.flush()
+    os._exit(error.exit_code)
