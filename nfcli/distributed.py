@@ -65,7 +65,7 @@ class LostError(NFError):
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"lost contact with another process of this run: {reason}",
-            hint="see what that one says, and start all again: the same commands continue from the last checkpoint",
+            hint="see what that one says, and start all of them again: training continues from its last checkpoint",
         )
 
 

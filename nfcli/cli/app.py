@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -54,7 +55,11 @@ def _root(
 def main() -> None:
     """Run `nf` and exit: the entry point."""
     mend_words(os.environ)
-    code = run(sys.argv[1:])
+    try:
+        code = run(sys.argv[1:])
+    except Exception:  # only with NF_DEBUG
+        traceback.print_exc()
+        code = 1
     if distributed.has_abandoned():
         sys.stdout.flush()
         os._exit(code)

@@ -37,10 +37,10 @@ def joined(cluster: Cluster | None, console: Console) -> Iterator[None]:
         return
     _keep_stdout()
     distributed.join(cluster, _end_at_once)
-    if not distributed.is_first():
-        console.mute()
-    console.message(f"processes: {distributed.count()}")
     try:
+        if not distributed.is_first():
+            console.mute()
+        console.message(f"processes: {distributed.count()}")
         yield
     except BaseException as error:
         distributed.leave(error)
@@ -49,7 +49,7 @@ def joined(cluster: Cluster | None, console: Console) -> Iterator[None]:
 
 
 def _keep_stdout() -> None:
-    """Have what Python prints go where it went, and what C++ prints to nowhere: Gloo writes there without being asked."""
+    """Let what Python prints go where it went, and what C++ prints nowhere: Gloo greets the user on stdout."""
     sys.stdout.flush()
     kept = os.dup(sys.stdout.fileno())
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,8 +1,8 @@
 """How cost grows with devices, image size and depth: `python -m tests.benchmarks.scaling`.
 
 Speed is measured on the devices that a CPU is shown as, each setting in processes of its own; nothing else should run
-meanwhile. Memory is what the compiler plans for the training step, which needs no run and no data. Speed on several
-machines is computed from that of one and from the size of the gradient.
+meanwhile. Memory is computed: what the forward pass keeps for the backward one. So is speed on many machines, from that
+of one and the size of the gradient.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from nfcli.presets import get_preset
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,7 +39,6 @@ def train(preset: str, batch: int, devices: int, steps: int, place: Sequence[str
         jax.distributed.initialize(place[0], int(place[1]), int(place[2]), cluster_detection_method="deactivate")
     from nfcli.devices import data_mesh, spread
     from nfcli.flows import build
-    from nfcli.presets import get_preset
     from nfcli.training.config import TrainConfig
     from nfcli.training.step import TrainStep
 
@@ -55,23 +56,30 @@ def train(preset: str, batch: int, devices: int, steps: int, place: Sequence[str
     print(json.dumps(speeds))
 
 
-def plan(preset: str, size: int, depth: int, batch: int, *, remat: bool, accumulate: int) -> int:
-    """Bytes that the compiler plans for a training step on one device beside the state: activations, mostly."""
-    from nfcli.devices import data_mesh
+def kept(preset: str, size: int, depth: int, *, remat: bool) -> float:
+    """MiB an image that the forward pass keeps for the backward pass, as traced: nothing is compiled or run."""
+    import jax
+    import jax.numpy as jnp
+
     from nfcli.flows import build
-    from nfcli.presets import Couplings, get_preset
-    from nfcli.training.config import TrainConfig
-    from nfcli.training.step import TrainStep
+    from nfcli.flows.networks import Computing
+    from nfcli.presets import Couplings
 
     known = get_preset(preset)
     layers = tuple(
         replace(layer, count=depth * layer.count) if isinstance(layer, Couplings) else layer for layer in known.layers
     )
-    model = build(replace(known, layers=layers), (size, size, 3))
-    config = TrainConfig(preset=preset, batch_size=batch, remat=remat, accumulate=accumulate)
-    step = TrainStep(model, config, 390, data_mesh(batch // accumulate, 1))
-    step.compile(step.init())
-    return int(step._compiled.memory_analysis().temp_size_in_bytes)
+    model = build(replace(known, layers=layers), (size, size, 3)).computed(Computing(None, remat=remat))
+    batch = 7  # no parameter has so many rows
+    images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
+
+    def backward(parameters: Any, images: Any, keys: Any) -> Any:
+        return jax.vjp(lambda parameters: model.log_prob(parameters, images, keys).mean(), parameters)[1]
+
+    residuals = jax.tree.leaves(jax.eval_shape(backward, model.parameter_shapes(), images, keys))
+    own = [leaf for leaf in residuals if leaf.shape[:1] == (batch,) and leaf.dtype != keys.dtype]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in own) / batch / 2**20
 
 
 def measured_speed(preset: str, batch: int, devices: int, processes: int, steps: int) -> float:
@@ -103,32 +111,32 @@ def speeds(preset: str, batch: int, steps: int) -> str:
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
-def memories(preset: str, batch: int, sizes: Sequence[int], depths: Sequence[int]) -> str:
+def memories(preset: str, sizes: Sequence[int], depths: Sequence[int]) -> str:
     """The table of memory against image size and depth."""
-    ways: dict[str, dict[str, Any]] = {
-        "plain": {"remat": False, "accumulate": 1},
-        "--remat": {"remat": True, "accumulate": 1},
-        "--remat --accumulate 4": {"remat": True, "accumulate": 4},
-    }
     rows = []
     for size, depth in [*((size, depths[0]) for size in sizes), *((sizes[0], depth) for depth in depths[1:])]:
-        plans = [plan(preset, size, depth, batch, **way) / 2**20 for way in ways.values()]
-        rows.append([f"{size}x{size}x3", f"{depth}x", *(f"{mebibytes:,.0f}" for mebibytes in plans)])
+        found = [f"{kept(preset, size, depth, remat=remat):,.1f}" for remat in (False, True)]
+        rows.append([f"{size}x{size}x3", f"{depth}x", *found])
         print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
-    return tabulate(rows, ["images", "depth", *ways], tablefmt="github", disable_numparse=True)
+    header = ["images", "depth", "MiB an image", "with --remat"]
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
-def on_machines(images_per_second: float, batch: int, parameters: int, gigabits: Sequence[float]) -> str:
-    """The computed table: each machine has a batch of its own, and its gradient goes once around a ring."""
-    rows = []
-    for machines in (1, 2, 4, 8, 16, 64):
-        row = [str(machines)]
-        for rate in gigabits:
-            exchanged = 2 * (machines - 1) / machines * 4 * parameters / (rate * 1e9 / 8)
-            speed = machines * batch / (batch / images_per_second + exchanged)
-            row.append(f"{speed:,.0f} ({speed / machines / images_per_second:.0%})")
-        rows.append(row)
-    return tabulate(rows, ["machines", *(f"{rate:g} Gbit/s" for rate in gigabits)], tablefmt="github")
+def share_of_computing(step_seconds: float, parameters: int, gigabits: float, machines: int) -> float:
+    """What is left for computing when the gradient goes once around a ring of machines at every step."""
+    exchanged = 2 * (machines - 1) / machines * 4 * parameters / (gigabits * 1e9 / 8)
+    return step_seconds / (step_seconds + exchanged)
+
+
+def machines(parameters: int) -> str:
+    """The table of speed on many machines, as a share of what they do apart."""
+    settings = [(1, 3.5), (1, 0.05), (10, 0.05), (100, 0.05)]
+    rows = [
+        [str(count), *(f"{share_of_computing(seconds, parameters, rate, count):.0%}" for rate, seconds in settings)]
+        for count in (2, 8, 64)
+    ]
+    header = ["machines", *(f"{rate} Gbit/s, {seconds:g} s a step" for rate, seconds in settings)]
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
 def main() -> None:
@@ -140,19 +148,17 @@ def main() -> None:
     parser.add_argument("--preset", default="multiscale")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64])
-    parser.add_argument("--depths", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--memory-batch", type=int, default=32)
-    parser.add_argument("--only", choices=["speed", "memory"])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128])
+    parser.add_argument("--depths", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--only", choices=["speed", "memory", "machines"])
     options = parser.parse_args()
     print(f"cores: {len(os.sched_getaffinity(0))}, preset {options.preset}", file=sys.stderr)
-    if options.only != "memory":
+    if options.only in (None, "speed"):
         print(speeds(options.preset, options.batch, options.steps), end="\n\n", flush=True)
-    if options.only != "speed":
-        from nfcli import runtime
-
-        runtime.prepare(1)
-        print(memories(options.preset, options.memory_batch, options.sizes, options.depths))
+    if options.only in (None, "memory"):
+        print(memories(options.preset, options.sizes, options.depths), end="\n\n", flush=True)
+    if options.only in (None, "machines"):
+        print(machines(get_preset(options.preset).reference_parameters))
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import pytest
 
 from tests.distributed.pairs import Pair, run_pair, settings
@@ -17,9 +18,11 @@ def digits(tmp_path_factory):
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _tiny_preset():
+def _tiny_and_quick_to_compile():
+    jax.config.update("jax_disable_most_optimizations", True)
     with tiny_preset():
         yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

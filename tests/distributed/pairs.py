@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from tests.survival.processes import Process
 QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 STEPS = 20
+
+LONG = 300
+"""Seconds that are enough also where others use the machine."""
 
 
 def settings(digits: Path, runs: Path, name: str = "run", **more: Any) -> Sequence[Any]:
@@ -56,10 +59,18 @@ class Pair:
             for process, output in enumerate(self._outputs)
         )
 
-    def finish(self, seconds: float = 120) -> tuple[int, int]:
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something to happen while they work."""
+        assert self.first.wait_until(condition, LONG), (self.first.lines, self.second.lines)
+
+    def trains(self) -> None:
+        """Wait until steps are taken."""
+        self.wait_until(lambda: any(line.startswith("epoch 2/") for line in self.first.lines))
+
+    def finish(self) -> tuple[int, int]:
         """Wait for both to end; their exit codes."""
         try:
-            return self.first.finish(seconds), self.second.finish(seconds)
+            return self.first.finish(LONG), self.second.finish(LONG)
         finally:
             for process in (self.first, self.second):
                 process.process.kill()

@@ -8,58 +8,52 @@ import time
 import pytest
 
 from nfcli.runs import Checkpoints
-from tests.distributed.pairs import Pair, run_pair, settings
+from tests.distributed.pairs import LONG, Pair, run_pair, settings
 from tests.survival.processes import assert_same_run, rows
 
-# A checkpoint after every step, and steps enough to be met by a kill.
-OFTEN = {"checkpoint-minutes": 1e-6}
 
-
-def assert_told(process, code=1):
+def assert_told(process):
     """Ended with one error and one hint, and nothing of a stack."""
-    assert process.process.returncode == code, process.lines
+    assert process.process.returncode == 1, process.lines
     ends = [line for line in process.lines if line.startswith(("error: ", "hint: "))]
     assert [line.split(": ")[0] for line in ends] == ["error", "hint"], process.lines
     assert "lost contact with another process" in ends[0]
-    assert "the same commands" in ends[1]
+    assert "start all of them again" in ends[1]
     assert not [line for line in process.lines if "Traceback" in line or "Fatal" in line], process.lines
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_ends_the_other_and_both_continue(together, digits, tmp_path, victim):
-    arguments = settings(digits, tmp_path, **OFTEN)
-    pair = Pair(*arguments, NF_LOST_SECONDS="10")
-    killed, other = (pair.first, pair.second) if victim == 0 else (pair.second, pair.first)
-    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
-    assert pair.first.wait_until(lambda: len(checkpoints.steps()) >= 2)
-    killed.send(signal.SIGKILL)
+@pytest.mark.parametrize(
+    ("victim", "signum"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (0, signal.SIGSTOP), (1, signal.SIGSTOP)]
+)
+def test_a_process_that_dies_or_freezes_ends_the_other(digits, tmp_path, victim, signum):
+    pair = Pair(*settings(digits, tmp_path, epochs=100_000), NF_LOST_SECONDS="5")
+    lost, other = (pair.first, pair.second) if victim == 0 else (pair.second, pair.first)
+    pair.trains()
+    lost.send(signum)
     start = time.monotonic()
-    pair.finish()
+    other.finish(LONG)
     assert time.monotonic() - start < 30
+    lost.send(signal.SIGKILL)
+    pair.finish()
     assert_told(other)
+
+
+def test_a_killed_run_continues_with_the_same_commands(together, digits, tmp_path):
+    arguments = settings(digits, tmp_path, **{"checkpoint-minutes": 1e-6})
+    pair = Pair(*arguments, NF_LOST_SECONDS="5")
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    pair.wait_until(lambda: len(checkpoints.steps()) >= 2)
+    pair.second.send(signal.SIGKILL)
+    assert pair.finish() == (1, -signal.SIGKILL)
+    assert_told(pair.first)
     again = run_pair(*arguments)
     assert [line for line in again.first.lines if line.startswith("continuing run 'run' after step ")]
     assert_same_run(together[1], tmp_path / "run")
 
 
-@pytest.mark.parametrize("frozen", [0, 1])
-def test_a_frozen_process_is_not_waited_for(digits, tmp_path, frozen):
-    pair = Pair(*settings(digits, tmp_path, epochs=100_000), NF_LOST_SECONDS="5")
-    stopped, other = (pair.first, pair.second) if frozen == 0 else (pair.second, pair.first)
-    assert pair.first.says("epoch 2/")
-    stopped.send(signal.SIGSTOP)
-    start = time.monotonic()
-    other.finish()
-    assert time.monotonic() - start < 25
-    stopped.send(signal.SIGKILL)
-    pair.finish()
-    assert_told(other)
-
-
-def test_a_signal_to_one_stops_both_after_saving(together, digits, tmp_path):
-    arguments = settings(digits, tmp_path, name="run")
-    pair = Pair(*arguments[:-2], "--epochs", 100_000)
-    assert pair.first.says("epoch 2/")
+def test_a_signal_to_one_stops_both_after_saving(digits, tmp_path):
+    pair = Pair(*settings(digits, tmp_path, epochs=100_000))
+    pair.trains()
     pair.second.send(signal.SIGTERM)
     assert pair.finish() == (143, 143)
     (stopped,) = [line for line in pair.first.lines if line.startswith("error: stopped after step ")]

@@ -82,13 +82,14 @@ def test_a_run_moves_between_devices_and_processes(together, digits, tmp_path):
     def by_one(devices, **limit):
         pieces.append(train(alone(digits, tmp_path, devices, **limit)).steps)
 
-    def by_two():
-        pieces.append(json.loads(run_pair(*settings(digits, tmp_path), *stop, "--json").out[0])["steps"])
+    def by_two(*more):
+        done = run_pair(*settings(digits, tmp_path), *stop, *more, "--json")
+        pieces.append(json.loads(done.out[0])["steps"])
 
     by_one(4, max_minutes=1e-9)
     by_two()
     by_one(1, max_minutes=1e-9)
-    by_two()
+    by_two("--steps-per-dispatch", 2)
     by_one(2)
     assert pieces == [1, 2, 3, 4, STEPS]
     assert_same_losses(rows(tmp_path / "run"), rows(together[1]))
