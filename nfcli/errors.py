@@ -4,6 +4,7 @@
     ├── WriteError         exit 1   disk full, folder not writable, quota
     ├── DivergedError      exit 1   training gave up on a non-finite loss
     ├── NumericsError      exit 1   the installed libraries compute wrong on this machine
+    ├── LostError          exit 1   another process of the same run is gone
     ├── UsageError         exit 2   a bad option, argument or combination
     ├── InputError         exit 3   something that should be read is missing or damaged
     │   ├── DataError               images
@@ -45,6 +46,10 @@ class NumericsError(NFError):
     """The installed libraries return wrong numbers on this machine."""
 
 
+class LostError(NFError):
+    """Another process of the same run is gone."""
+
+
 class UsageError(NFError):
     """An option, an argument or a combination of them makes no sense."""
 
@@ -81,3 +86,8 @@ class Interrupted(NFError):
     def __init__(self, message: str, *, hint: str | None = None, signum: int) -> None:
         super().__init__(message, hint=hint)
         self.exit_code = 128 + signum
+
+
+def one_line(error: BaseException) -> str:
+    """An error of a library in one line; the first of its own lines alone may end in a colon."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nfcli import __version__, distributed
+from nfcli import __version__, cluster
 from nfcli.cli.compare import compare
 from nfcli.cli.complete import mend_words
 from nfcli.cli.console import abandon_stdout, print_error
@@ -60,7 +60,7 @@ def main() -> None:
     except Exception:  # only with NF_DEBUG
         traceback.print_exc()
         code = 1
-    if distributed.has_abandoned():
+    if cluster.has_abandoned():
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

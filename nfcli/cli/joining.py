@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nfcli import distributed
+from nfcli import cluster as processes
 from nfcli.cli.console import Console, print_error
-from nfcli.distributed import Cluster, LostError
+from nfcli.cluster import Cluster
+from nfcli.distributed import count, is_first
+from nfcli.errors import LostError
 
 
 def cluster_of(
@@ -30,22 +32,22 @@ def joined(cluster: Cluster | None, console: Console) -> Iterator[None]:
 
     Raises:
         UsageError: There is no cluster.
-        LostError: The others do not come.
+        NFError: The others do not come.
     """
     if cluster is None:
         yield
         return
     _keep_stdout()
-    distributed.join(cluster, _end_at_once)
+    processes.join(cluster, _end_at_once)
     try:
-        if not distributed.is_first():
+        if not is_first():
             console.mute()
-        console.message(f"processes: {distributed.count()}")
+        console.message(f"processes: {count()}")
         yield
     except BaseException as error:
-        distributed.leave(error)
+        processes.leave(error)
         raise
-    distributed.leave()
+    processes.leave()
 
 
 def _keep_stdout() -> None:

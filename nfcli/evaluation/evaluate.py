@@ -94,7 +94,7 @@ def evaluate(
 ) -> EvalResult:
     """Measure a run; of one that ships with nf, nothing is recorded.
 
-    Where `nfcli.distributed.join` was called before, all processes measure together; the first one writes.
+    Where `nfcli.cluster.join` was called before, all processes measure together; the first one writes.
 
     Args:
         config: What to measure.

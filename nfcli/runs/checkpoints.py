@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from nfcli import distributed
-from nfcli.errors import CheckpointError, NFError, WriteError
+from nfcli.errors import CheckpointError, NFError, WriteError, one_line
+from nfcli.runs.arrays import load_tree, save_tree
 from nfcli.runs.fields import COUNT, INDEX, NUMBER, OBJECT, POSITIVE, Check, check_fields, optional
 from nfcli.runs.files import STAGING, read_json, remove_tree, write_error, write_json
 
@@ -108,9 +109,9 @@ class Checkpoints:
         @_writing(staging, final)
         def save_arrays() -> None:
             training = {name: value for name, value in state.items() if name != "parameters"}
-            _save_tree(staging / "parameters", state["parameters"])
+            save_tree(staging / "parameters", state["parameters"])
             if training:
-                _save_tree(staging / "training", training)
+                save_tree(staging / "training", training)
 
         @_writing(staging, final)
         def publish() -> None:
@@ -202,7 +203,7 @@ class Checkpoints:
         except CheckpointError:
             raise
         except (NFError, OSError, ValueError) as error:
-            raise CheckpointError(f"checkpoint {path} is damaged: {_one_line(error)}") from error
+            raise CheckpointError(f"checkpoint {path} is damaged: {one_line(error)}") from error
 
     def seal(self, step: int) -> None:
         """Write the manifest of a checkpoint anew, whose files were changed on purpose.
@@ -210,18 +211,18 @@ class Checkpoints:
         Raises:
             WriteError: It could not be written.
         """
-        write_json(self._path(step) / "manifest.json", {"files": _sums(self._path(step))})
+        write_json(self.path(step) / "manifest.json", {"files": _sums(self.path(step))})
 
     def load_parameters(self, path: Path, like: dict[str, Any]) -> dict[str, Any]:
         """The model's parameters as numpy arrays, in the shapes of `like`."""
-        return _load_tree(path / "parameters", like)
+        return load_tree(path / "parameters", like)
 
     def load_state(self, path: Path, like: dict[str, Any]) -> dict[str, Any]:
         """The whole state as numpy arrays, in the shapes of `like`."""
         training = {name: value for name, value in like.items() if name != "parameters"}
         return {
-            "parameters": _load_tree(path / "parameters", like["parameters"]),
-            **_load_tree(path / "training", training),
+            "parameters": load_tree(path / "parameters", like["parameters"]),
+            **load_tree(path / "training", training),
         }
 
     def _prune(self, meta: CheckpointMeta) -> None:
@@ -246,46 +247,7 @@ def _writing(staging: Path, final: Path) -> Iterator[None]:
         if isinstance(error, NFError):
             raise
         raise WriteError(
-            f"cannot write checkpoint {final}: {_one_line(error)}", hint="check free space, quota and permissions"
-        ) from error
-
-
-def _checkpointer(first: int, processes: set[int]) -> Any:
-    """Orbax for these processes, of which `first` does what is done once."""
-    import orbax.checkpoint as ocp
-
-    # Without names Orbax would wait with a collective, for which all processes need equally many devices.
-    who = ocp.options.MultiprocessingOptions(primary_host=first, active_processes=processes)
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(multiprocessing_options=who), multiprocessing_options=who)
-
-
-def _save_tree(path: Path, tree: Any) -> None:
-    """Save from all processes together."""
-    import orbax.checkpoint as ocp
-
-    with _checkpointer(0, set(range(distributed.count()))) as checkpointer:
-        checkpointer.save(path, args=ocp.args.PyTreeSave(tree))
-
-
-def _load_tree(path: Path, like: Any) -> Any:
-    """Load in this process, whatever others do."""
-    import jax
-    import numpy as np
-    import orbax.checkpoint as ocp
-
-    arguments = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype), like)
-    me = distributed.index()
-    try:
-        with _checkpointer(me, {me}) as checkpointer:
-            tree = checkpointer.restore(path, args=ocp.args.PyTreeRestore(item=like, restore_args=arguments))
-        for (place, got), want in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(like), strict=True):
-            if got.shape != want.shape:
-                raise ValueError(f"{jax.tree_util.keystr(place)} has shape {got.shape}, not {want.shape}")
-        return tree
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise CheckpointError(
-            f"checkpoint {path} does not fit the model: {_one_line(error)}",
-            hint="it was written by another version of nf, or config.json was changed",
+            f"cannot write checkpoint {final}: {one_line(error)}", hint="check free space, quota and permissions"
         ) from error
 
 
@@ -321,8 +283,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _one_line(error: BaseException) -> str:
-    """An error of a library in one line; the first of its own lines alone may end in a colon."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import make_dispatch
 from nfcli.training.order import epoch_order
 from nfcli.training.reporter import Reporter
+from nfcli.training.result import TrainResult
 from nfcli.training.setup import Job, check_shared, data_in_words, enter_run, note_where, prepare_job
 from nfcli.training.signals import StopRequest
 from nfcli.training.step import State, TrainStep, learning_rate_scale
@@ -36,41 +37,11 @@ RECOVERIES = 3
 """So many times, each with half the learning rate; then it gives up."""
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """What `nf train --json` prints.
-
-    Attributes:
-        run: Name of the run.
-        path: Its directory.
-        preset: Name of the model.
-        parameters: Scalars learned.
-        epochs, steps: Done in all.
-        best_step: Step of the best validation.
-        best_val_bpd: Its result with one noise draw, bits per dimension.
-        images_per_second: Training steps alone, over the whole run.
-        seconds: Everything, over the whole run.
-        finished: False when `max_minutes` ended it.
-    """
-
-    run: str
-    path: str
-    preset: str
-    parameters: int
-    epochs: int
-    steps: int
-    best_step: int | None
-    best_val_bpd: float | None
-    images_per_second: float | None
-    seconds: float
-    finished: bool
-
-
 @losses_are_errors()
 def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     """Train until `config.epochs` are done; the same call continues an unfinished run.
 
-    Where `nfcli.distributed.join` was called before, all processes train one run together; the first one reports and
+    Where `nfcli.cluster.join` was called before, all processes train one run together; the first one reports and
     writes.
 
     Raises:
