@@ -15,7 +15,7 @@ QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 STEPS = 20
 
-LONG = 300
+LONG = 600
 """Seconds that are enough also where others use the machine."""
 
 
