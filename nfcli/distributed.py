@@ -160,7 +160,7 @@ def losses_are_errors() -> Iterator[None]:
         yield
     except Exception as error:
         if is_loss(error):
-            raise lost(one_line(error)) from error
+            raise lost(one_line(error).partition(". ")[0]) from error
         raise
 
 
