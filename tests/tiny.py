@@ -45,13 +45,11 @@ def tiny_preset() -> Iterator[None]:
 
 
 def write_digits(path: Path) -> Path:
-    """An npz file of the middles of MNIST digits, 8x8: 160 to train, 48 to validate, 48 to test."""
+    """An npz file of the middles of MNIST digits, 8x8, and labels: 160 to train, 48 to validate, 48 to test."""
     mnist = load_dataset("mnist")
     middle = slice(10, 18)
-    np.savez(
-        path,
-        train=mnist.train.images[:160, middle, middle],
-        val=mnist.val.images[:48, middle, middle],
-        test=mnist.test.images[:48, middle, middle],
-    )
+    counts = {"train": 160, "val": 48, "test": 48}
+    images = {name: mnist.split(name).images[:count, middle, middle] for name, count in counts.items()}
+    labels = {f"{name}_labels": np.asarray(mnist.split(name).labels)[:count] for name, count in counts.items()}
+    np.savez(path, **images, **labels)
     return path

@@ -24,6 +24,10 @@ def sample(
             "--share-final-latent", help="Rows of 8 that share the last latent and differ in the split-off ones."
         ),
     ] = False,
+    label: Annotated[
+        list[int] | None,
+        typer.Option("--label", help="Of a class-conditional run; repeat it for more, all in turn by default."),
+    ] = None,
     real: Annotated[bool, typer.Option("--real", help="Show training images instead.")] = False,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
@@ -40,6 +44,8 @@ def sample(
         nf sample multiscale --num 64 --temperature 0.8 --output digits.png
 
         nf sample multiscale --share-final-latent
+
+        nf sample mixture-conditional --label 7
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     runtime.prepare()
@@ -56,6 +62,7 @@ def sample(
         output=output,
         share_final_latent=share_final_latent,
         real=real,
+        labels=tuple(label or ()),
     )
     result = draw_samples(config, warn=console.warning)
     console.detail(f"weights of step {result.checkpoint_step:,}")

@@ -88,6 +88,9 @@ def train(
     eval_every: Annotated[int, typer.Option(help="Epochs between validations.")] = DEFAULTS.eval_every,
     train_size: Annotated[int | None, typer.Option(help="Use the first N training images; all by default.")] = None,
     val_size: Annotated[int | None, typer.Option(help="Use the first N validation images; all by default.")] = None,
+    conditional: Annotated[
+        bool, typer.Option("--conditional", help="Learn the images given their labels: nf sample --label 7.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = DEFAULTS.seed,
     config: Annotated[
         Path | None,

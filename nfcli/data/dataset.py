@@ -19,6 +19,9 @@ Labels = NDArray[np.int64]
 HASHED_AT_ONCE = 2**24
 """Bytes, about."""
 
+MOST_CLASSES = 1000
+"""More would be planes of an image that leave no room for the image."""
+
 SPLIT_NAMES = ("train", "val", "test")
 
 
@@ -103,6 +106,32 @@ class ImageDataset:
         """Height, width and channels of an image."""
         _, height, width, channels = self.train.images.shape
         return height, width, channels
+
+    def classes(self) -> int:
+        """Number of classes, for a class-conditional model: labels are 0 up to one less.
+
+        Raises:
+            UsageError: Some split has no labels, or labels that the training images do not have.
+        """
+        labels = [self.split(name).labels for name in SPLIT_NAMES]
+        if any(known is None for known in labels):
+            raise UsageError(
+                f"{self.source} has no labels, and --conditional needs them",
+                hint="sub-folders of PNG or JPEG files, IDX files and the arrays labels of an npz give labels",
+            )
+        train, *others = (np.unique(known) for known in labels if known is not None)
+        count = int(train[-1]) + 1
+        if train[0] < 0 or count > MOST_CLASSES:
+            raise UsageError(
+                f"the labels of {self.source} go from {train[0]} to {train[-1]}",
+                hint=f"--conditional takes labels from 0 to {MOST_CLASSES - 1}; sub-folders by name are numbered so",
+            )
+        strange = next((int(label) for known in others for label in known if label not in train), None)
+        if strange is not None:
+            raise UsageError(
+                f"label {strange} of {self.source} is in no training image", hint="give every split the same classes"
+            )
+        return count
 
     @cached_property
     def fingerprint(self) -> str:

@@ -124,7 +124,7 @@ class BoundEvaluator:
         self.mesh = data_mesh(batch_size, devices)
         self._one_draw = jax.jit(
             self._log_weights,
-            in_shardings=(replicated(self.mesh), *2 * (batched(self.mesh),), None, None),
+            in_shardings=(replicated(self.mesh), *3 * (batched(self.mesh),), None, None),
             # Every process gets all of it, and sums it up in the same way.
             out_shardings=replicated(self.mesh),
         )
@@ -136,6 +136,7 @@ class BoundEvaluator:
         *,
         samples: int,
         seed: int,
+        labels: np.ndarray | None = None,
         indices: np.ndarray | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> PerImageBound:
@@ -146,6 +147,7 @@ class BoundEvaluator:
             images: (N, H, W, C) integers.
             samples: Noise draws an image, K.
             seed: Of the noise.
+            labels: (N,) integers, of a class-conditional model; another one takes none.
             indices: (N,) each image's position in its split, which decides its noise; 0..N-1 by default.
             progress: Called with (images done, images in all).
         """
@@ -154,7 +156,7 @@ class BoundEvaluator:
         parts: list[StreamingLogSumExp] = []
         for start in range(0, len(images), self.batch_size):
             places = np.arange(start, min(start + self.batch_size, len(images)))
-            parts.append(self._batch(parameters, images, indices, places, samples, seed))
+            parts.append(self._batch(parameters, images, labels, indices, places, samples, seed))
             if progress is not None:
                 progress(min(start + self.batch_size, len(images)), len(images))
         return PerImageBound(
@@ -171,6 +173,7 @@ class BoundEvaluator:
         self,
         parameters: Parameters,
         images: AnyImages,
+        labels: np.ndarray | None,
         indices: np.ndarray,
         places: np.ndarray,
         samples: int,
@@ -180,18 +183,23 @@ class BoundEvaluator:
         # The ragged last batch repeats its last image.
         places = places[np.minimum(np.arange(self.batch_size), size - 1)]
         x = spread(self.mesh, self.batch_size, lambda rows: images[places[rows]])
+        known = None
+        if labels is not None:
+            known = spread(self.mesh, self.batch_size, lambda rows: labels[places[rows]].astype(np.int32))
         index = spread(self.mesh, self.batch_size, lambda rows: indices[places[rows]].astype(np.uint32))
         stream_key = stream(seed, Purpose.EVALUATION)
         weights = StreamingLogSumExp(size)
-        pending = self._one_draw(parameters, x, index, stream_key, 0)
+        pending = self._one_draw(parameters, x, known, index, stream_key, 0)
         for draw in range(1, samples + 1):
             # The next draw is under way while this one is added up.
-            following = self._one_draw(parameters, x, index, stream_key, draw) if draw < samples else None
+            following = self._one_draw(parameters, x, known, index, stream_key, draw) if draw < samples else None
             weights.add(np.asarray(pending)[:size])
             pending = following
         return weights
 
-    def _log_weights(self, parameters: Parameters, x: Array, index: Array, key: Array, draw: Array) -> Array:
+    def _log_weights(
+        self, parameters: Parameters, x: Array, labels: Array | None, index: Array, key: Array, draw: Array
+    ) -> Array:
         with jax.default_matmul_precision(PRECISION):
             keys = indexed_keys(jax.random.fold_in(key, draw), index)
-            return self.model.log_prob(parameters, x, keys).astype(jnp.float32)
+            return self.model.log_prob(parameters, x, keys, labels).astype(jnp.float32)

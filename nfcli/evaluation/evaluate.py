@@ -123,6 +123,7 @@ def evaluate(
             split.images,
             samples=config.importance_samples,
             seed=config.seed,
+            labels=split.labels if trained.model.classes else None,
             progress=None if progress is None else functools.partial(progress, name),
         )
         summary = summarize(bound)

@@ -118,6 +118,7 @@ def _check_comparable(runs: list[RunDir], tests: list[Evaluation]) -> None:
         ("other test images", first.split_fingerprint[:8], second.split_fingerprint[:8]),
         ("another number of images", first.images, second.images),
         ("another K", first.importance_samples, second.importance_samples),
+        ("another question", *(_asks(run) for run in runs)),
     ):
         if mine != theirs:
             raise UsageError(
@@ -133,6 +134,10 @@ def _how_to_match(runs: list[RunDir], tests: list[Evaluation]) -> str:
         if shipped.shipped and not mine.shipped:
             return f"as {shipped.name} was measured: nf eval {mine.name} --split test -k {test.importance_samples}"
     return "measure both with the same nf eval options"
+
+
+def _asks(run: RunDir) -> str:
+    return "images given their labels" if run.config()["model"].get("classes", 0) else "images alone"
 
 
 def _sentence(first: str, second: str, mean: float, low: float, high: float, images: int) -> str:

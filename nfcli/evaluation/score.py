@@ -11,7 +11,7 @@ import numpy as np
 from nfcli.data import load_images
 from nfcli.data.intake import AnyImages, select
 from nfcli.distributed import from_first, losses_are_errors, require_same, together
-from nfcli.errors import DataError
+from nfcli.errors import DataError, UsageError
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.evaluate import EvalConfig, identity, table_of
 from nfcli.evaluation.numerics import check_numerics
@@ -66,6 +66,11 @@ def score(
         check_numerics()
         run = find_run(name, config.runs_dir)
         trained = load_trained(run, warn)
+        if trained.model.classes:
+            raise UsageError(
+                f"run '{trained.run.name}' tells how likely an image is given its label, and --images has no labels",
+                hint="use a run that was trained without --conditional",
+            )
         images, names = load_images(source, trained.transform)
         images, names = select(images, slice(config.limit)), names[: config.limit]
         _check_fit(trained, images, source)

@@ -40,12 +40,13 @@ def time_model(model: FlowModel, parameters: Parameters) -> Timing:
     keys = indexed_keys(stream(0, Purpose.TIMING), jnp.arange(BATCH))
     generator = np.random.default_rng(0)
     images = jnp.asarray(generator.integers(0, model.levels, (BATCH, *model.shape)), jnp.uint8)
+    labels = jnp.arange(BATCH) % model.classes if model.classes else None
     with jax.default_matmul_precision(PRECISION):
         inference = jax.jit(model.log_prob)
         sampling = jax.jit(model.sample)
         return Timing(
-            inference_ms=_median_ms(lambda: inference(parameters, images, keys)),
-            sampling_ms=_median_ms(lambda: sampling(parameters, keys)),
+            inference_ms=_median_ms(lambda: inference(parameters, images, keys, labels)),
+            sampling_ms=_median_ms(lambda: sampling(parameters, keys, labels)),
         )
 
 

@@ -81,7 +81,8 @@ def load_trained(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> T
     try:
         preset = get_preset(described["preset"], smoke=described["smoke"])
         height, width, channels = described["shape"]
-        model = build(preset, (height, width, channels), levels=described["levels"], alpha=described["alpha"])
+        numbers = {"levels": described["levels"], "alpha": described["alpha"], "classes": described.get("classes", 0)}
+        model = build(preset, (height, width, channels), **numbers)
         if model.num_parameters != described["parameters"]:
             raise ValueError(f"it says {described['parameters']} parameters, the preset has {model.num_parameters}")
     except (TypeError, ValueError, OverflowError, MemoryError, NFError) as error:

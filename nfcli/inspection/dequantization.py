@@ -33,7 +33,8 @@ BATCH = 128
 
 LARGEST_WEIGHT = 1e6
 
-Dequantize = Callable[[Array, Array], Array]
+Dequantize = Callable[[Array, Array, Array | None], Array]
+"""(B, H, W, C) integers, (B,) keys and, for a class-conditional model, (B,) labels, to the real line; compiled."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,14 @@ def inspect_dequantization(
     path = image_path(config.output, trained.run.figures / "dequantization.png")
     alpha, levels = trained.model.alpha, trained.model.levels
     edges = _edges(alpha)
-    images = trained.dataset().val.images[: config.images]
+    val = trained.dataset().val
+    images, labels = val.images[: config.images], val.labels if trained.model.classes else None
     dequantize = _compiled(trained, learned=False)
-    uniform = _histogram(dequantize, images, edges, config)
+    uniform = _histogram(dequantize, images, labels, edges, config)
     learned = None
     if trained.model.preset.dequantization is not None:
         dequantize = _compiled(trained, learned=True)
-        learned = _histogram(dequantize, images, edges, config)
+        learned = _histogram(dequantize, images, labels, edges, config)
     moved, checked = check_round_trip(dequantize, trained.model, config.seed)
     if moved:
         warn(f"{moved} of {checked} pixels were not what they had been after dequantizing and back")
@@ -173,7 +175,7 @@ def check_round_trip(dequantize: Dequantize, model: FlowModel, seed: int, *, dra
     """Dequantize images of a single value each, for every value, and come back.
 
     Args:
-        dequantize: (B, H, W, C) integers and (B,) keys to the real line; compiled.
+        dequantize: Of the model.
         model: Whose images they are.
         seed: Of the noise.
         draws: Noise draws an image.
@@ -183,6 +185,7 @@ def check_round_trip(dequantize: Dequantize, model: FlowModel, seed: int, *, dra
     """
     quantize = jax.jit(model.quantize)
     key = stream(seed, Purpose.ENCODING)
+    labels = jnp.zeros(BATCH, jnp.int32) if model.classes else None
     moved = 0
     for start in range(0, model.levels, BATCH):
         values = np.minimum(start + np.arange(BATCH), model.levels - 1)
@@ -190,12 +193,17 @@ def check_round_trip(dequantize: Dequantize, model: FlowModel, seed: int, *, dra
         images = np.broadcast_to(values.astype(np.uint8)[:, None, None, None], (BATCH, *model.shape))
         for draw in range(draws):
             keys = indexed_keys(jax.random.fold_in(key, draw), jnp.asarray(values))
-            moved += int(np.sum(np.asarray(quantize(dequantize(jnp.asarray(images), keys)) != images)[:size]))
+            back = quantize(dequantize(jnp.asarray(images), keys, labels))
+            moved += int(np.sum(np.asarray(back != images)[:size]))
     return moved, draws * model.levels * model.dimensions
 
 
 def _histogram(
-    dequantize: Dequantize, images: np.ndarray, edges: np.ndarray, config: InspectDequantConfig
+    dequantize: Dequantize,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    edges: np.ndarray,
+    config: InspectDequantConfig,
 ) -> np.ndarray:
     """Density of dequantized pixels over (images, draws), (bins,), per unit of the real line."""
     counts = np.zeros(len(edges) - 1)
@@ -205,7 +213,8 @@ def _histogram(
         size = min(BATCH, len(images) - start)
         for draw in range(config.draws):
             keys = indexed_keys(jax.random.fold_in(key, draw), jnp.asarray(rows))
-            counts += np.histogram(np.asarray(dequantize(jnp.asarray(images[rows]), keys))[:size], edges)[0]
+            given = None if labels is None else jnp.asarray(labels[rows])
+            counts += np.histogram(np.asarray(dequantize(jnp.asarray(images[rows]), keys, given))[:size], edges)[0]
     return counts / (counts.sum() * np.diff(edges))
 
 
@@ -215,9 +224,9 @@ def _compiled(trained: TrainedModel, *, learned: bool) -> Dequantize:
 
     # The weights are an argument: as constants they would be compiled in, which takes far longer.
     @jax.jit
-    def dequantize(parameters: Parameters, x: Array, keys: Array) -> Array:
+    def dequantize(parameters: Parameters, x: Array, keys: Array, labels: Array | None) -> Array:
         with jax.default_matmul_precision(PRECISION):
-            return trained.model.dequantize(parameters, x, keys) if learned else plain.dequantize(x, keys)[0]
+            return trained.model.dequantize(parameters, x, keys, labels) if learned else plain.dequantize(x, keys)[0]
 
     return functools.partial(dequantize, trained.parameters)
 

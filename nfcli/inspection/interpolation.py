@@ -17,6 +17,7 @@ from nfcli.evaluation.bound import PRECISION
 from nfcli.evaluation.trained import load_trained
 from nfcli.figures import save_interpolation
 from nfcli.flows import FlowModel, Parameters
+from nfcli.flows.flow import Latents
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.inspection.common import CHUNK, check_seed, image_path, write_numbers
 from nfcli.runs import find_run
@@ -79,7 +80,8 @@ def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lamb
     """
     trained = load_trained(find_run(config.run, config.runs_dir), warn)
     path = image_path(config.output, trained.run.figures / "interpolation.png")
-    images = trained.dataset().split(config.split).images
+    split = trained.dataset().split(config.split)
+    images = split.images
     for index in {index for pair in config.pairs for index in pair}:
         if not 0 <= index < len(images):
             raise UsageError(
@@ -87,7 +89,8 @@ def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lamb
                 hint=f"indices go from 0 to {len(images) - 1}",
             )
     pairs = np.array(config.pairs)
-    frames = walk(trained.model, trained.parameters, images, pairs, steps=config.steps, seed=config.seed)
+    labels = split.labels if trained.model.classes else None
+    frames = walk(trained.model, trained.parameters, images, pairs, labels=labels, steps=config.steps, seed=config.seed)
     ends_exact = bool(np.array_equal(frames[:, [0, -1]], images[pairs]))
     if not ends_exact:
         warn("an end of a row is not exactly its image: inverting this model loses too much precision")
@@ -106,7 +109,14 @@ def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lamb
 
 
 def walk(
-    model: FlowModel, parameters: Parameters, images: AnyImages, pairs: np.ndarray, *, steps: int, seed: int
+    model: FlowModel,
+    parameters: Parameters,
+    images: AnyImages,
+    pairs: np.ndarray,
+    *,
+    labels: np.ndarray | None = None,
+    steps: int,
+    seed: int,
 ) -> np.ndarray:
     """Straight lines between the latents of pairs of images.
 
@@ -114,6 +124,7 @@ def walk(
         model, parameters: What encodes and decodes.
         images: (N, H, W, C) integers.
         pairs: (P, 2) indices into them.
+        labels: (N,) of the images, for a class-conditional model: between two classes, both count in part.
         steps: Frames of each line.
         seed: Of the dequantization noise.
 
@@ -121,22 +132,34 @@ def walk(
         (P, steps, H, W, C) uint8; frame 0 is the first image of a pair, the last frame the second.
     """
     key = stream(seed, Purpose.ENCODING)
-    encode = jax.jit(lambda parameters, x, index: model.encode(parameters, x, indexed_keys(key, index)))
+    known = None if labels is None else np.eye(model.classes, dtype=np.float32)[labels]
+
+    @jax.jit
+    def encode(parameters: Parameters, x: jax.Array, index: jax.Array, labels: jax.Array | None) -> Latents:
+        return model.encode(parameters, x, indexed_keys(key, index), labels)
+
     decode = jax.jit(model.decode)
     with jax.default_matmul_precision(PRECISION):
         chosen = pairs.reshape(-1)
-        latents = _in_chunks(lambda index: encode(parameters, images[index], jnp.asarray(index)), chosen)
-        weights = np.linspace(0, 1, steps, dtype=np.float32)
-        frames = [
-            np.stack([(1 - weight) * z[0::2] + weight * z[1::2] for weight in weights], axis=1).reshape(
-                -1, *z.shape[1:]
-            )
-            for z in latents
-        ]
+        latents = _in_chunks(lambda i: encode(parameters, images[i], jnp.asarray(i), _rows(known, i)), chosen)
+        frames = [_between(z, steps) for z in latents]
+        weights = None if known is None else _between(known[chosen], steps)
         (decoded,) = _in_chunks(
-            lambda rows: (decode(parameters, tuple(z[rows] for z in frames)),), np.arange(len(frames[0]))
+            lambda rows: (decode(parameters, tuple(z[rows] for z in frames), _rows(weights, rows)),),
+            np.arange(len(frames[0])),
         )
     return decoded.reshape(len(pairs), steps, *decoded.shape[1:])
+
+
+def _between(ends: np.ndarray, steps: int) -> np.ndarray:
+    """(2 P, ...) pairs, one after the other, to (P steps, ...) on straight lines between them."""
+    shares = np.linspace(0, 1, steps, dtype=np.float32)
+    frames = np.stack([(1 - share) * ends[0::2] + share * ends[1::2] for share in shares], axis=1)
+    return frames.reshape(-1, *ends.shape[1:])
+
+
+def _rows(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if values is None else values[rows]
 
 
 def _in_chunks(call: Callable[[np.ndarray], tuple[jax.Array, ...]], rows: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -38,6 +38,7 @@ class SampleConfig:
         output: The PNG; None for the run's figures.
         share_final_latent: Rows of 8 that share the last level's latent and differ in the split-off ones.
         real: Show training images instead.
+        labels: Of a class-conditional run: image i gets label i modulo their number; empty for all classes in turn.
     """
 
     run: str | None = None
@@ -49,6 +50,7 @@ class SampleConfig:
     output: Path | None = None
     share_final_latent: bool = False
     real: bool = False
+    labels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= 10_000:
@@ -92,6 +94,7 @@ class SampleResult:
     seed: int
     share_final_latent: bool
     real: bool
+    labels: list[int] | None
     mean_pixel: float
 
 
@@ -99,13 +102,14 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     """Draw images from a run's best checkpoint and write them as a PNG grid.
 
     Raises:
-        UsageError: A shared final latent is asked of a model with one latent only.
+        UsageError: A shared final latent is asked of a model with one latent only, or a label of one that knows none.
         InputError: Run or checkpoint are missing or damaged.
         WriteError: The PNG cannot be written.
     """
     trained = load_trained(find_run(config.run, config.runs_dir), warn)
     name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
     path = image_path(config.output, trained.run.figures / f"{name}.png")
+    labels = _labels(trained.model, config)
     if config.real:
         images = trained.dataset().train.first(config.count).images[:]
     else:
@@ -120,10 +124,24 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
         "seed": config.seed,
         "share_final_latent": config.share_final_latent,
         "real": config.real,
+        "labels": None if labels is None else labels.tolist(),
         "mean_pixel": float(images.mean()),
     }
     written = write_numbers(path, numbers)
     return SampleResult(image=str(path), numbers=str(written), **numbers)
+
+
+def _labels(model: FlowModel, config: SampleConfig) -> np.ndarray | None:
+    """(N,) the label of each image, None for a model that is told none."""
+    if config.labels and (config.real or not model.classes):
+        what = "training images" if config.real else f"preset '{model.preset.name}' of this run"
+        raise UsageError(f"--label says nothing to {what}", hint="a run of nf train --conditional knows labels")
+    for label in config.labels:
+        if not 0 <= label < model.classes:
+            raise UsageError(f"--label {label} is not possible", hint=f"labels go from 0 to {model.classes - 1}")
+    if config.real or not model.classes:
+        return None
+    return np.resize(np.array(config.labels or range(model.classes)), config.count)
 
 
 def draw(model: FlowModel, parameters: Parameters, config: SampleConfig) -> np.ndarray:
@@ -135,15 +153,21 @@ def draw(model: FlowModel, parameters: Parameters, config: SampleConfig) -> np.n
         )
     key = stream(config.seed, Purpose.SAMPLING)
 
+    labels = _labels(model, config)
+
     @jax.jit
-    def decode(parameters: Parameters, index: jax.Array) -> jax.Array:
+    def decode(parameters: Parameters, index: jax.Array, labels: jax.Array | None) -> jax.Array:
         with jax.default_matmul_precision(PRECISION):
             latents = model.sample_latents(indexed_keys(key, index), temperature=config.temperature)
             if config.share_final_latent:
                 first_of_row = index - index % SHARED_COLUMNS
                 shared = model.sample_latents(indexed_keys(key, first_of_row), temperature=config.temperature)
                 latents = (*latents[:-1], shared[-1])
-            return model.decode(parameters, latents)
+            return model.decode(parameters, latents, labels)
 
-    chunks = [decode(parameters, start + jnp.arange(CHUNK)) for start in range(0, config.count, CHUNK)]
+    chunks = []
+    for start in range(0, config.count, CHUNK):
+        index = start + np.arange(CHUNK)
+        chosen = None if labels is None else labels[np.minimum(index, config.count - 1)]
+        chunks.append(decode(parameters, jnp.asarray(index), chosen))
     return np.concatenate([np.asarray(chunk) for chunk in chunks])[: config.count]

@@ -123,8 +123,8 @@ def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:
     return shipped
 
 
-Question = tuple[str, str, int, int]
-"""Data set, sha256 of the test images, how many of them, K."""
+Question = tuple[str, str, int, int, bool]
+"""Data set, sha256 of the test images, how many of them, K, whether labels were given."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ class _Entry:
         if self.test is None:
             return None
         dataset = str(self.config["data"]["name"])
-        return dataset, self.test.split_fingerprint, self.test.images, self.test.importance_samples
+        test, given_labels = self.test, bool(self.config["model"].get("classes", 0))
+        return dataset, test.split_fingerprint, test.images, test.importance_samples, given_labels
 
     def row(self, questions: list[Question]) -> Row:
         test, published = self.test, self._published()
@@ -168,7 +169,8 @@ class _Entry:
     def _published(self) -> Preset | None:
         """The preset, if what is in print about it may stand beside this run."""
         model, data = self.config["model"], self.config["data"]
-        same = (data["name"], model["levels"], model["shape"], model["smoke"]) == ("mnist", 256, [28, 28, 1], False)
+        kind = (data["name"], model["levels"], model["shape"], model["smoke"], model.get("classes", 0))
+        same = kind == ("mnist", 256, [28, 28, 1], False, 0)
         return PRESETS.get(model["preset"]) if self.run.shipped and same else None
 
 
@@ -195,5 +197,6 @@ def _entry(run: RunDir, importance_samples: int | None) -> _Entry:
 
 
 def _in_words(question: Question) -> str:
-    dataset, fingerprint, images, samples = question
-    return f"{dataset} (test images {fingerprint[:8]}), first {images:,} of them, K = {samples}"
+    dataset, fingerprint, images, samples, given_labels = question
+    given = "given its label, " if given_labels else ""
+    return f"{dataset} (test images {fingerprint[:8]}), first {images:,} of them, {given}K = {samples}"

@@ -80,6 +80,8 @@ class RunDir:
         content = read_json(path, kind="run file")
         try:
             check_fields(content, CONFIG)
+            # Runs of the time before class-conditional models have none.
+            check_fields({"classes": content["model"].get("classes", 0)}, {"classes": INDEX})
         except ValueError as error:
             raise RunError(
                 f"run file {path} is damaged: {error}",

@@ -30,6 +30,7 @@ class TrainConfig:
         dataset: What `nfcli.data.load_dataset` understands.
         crop, resize, levels: What is done to its images, as `nfcli.data.Transform.parse` reads it.
         name: Of the run; None for one made from preset and dataset.
+        conditional: Tell the model each image's label, so that it learns p(image | label).
         epochs: Passes over the training images.
         batch_size: Images a step; a last partial batch is dropped.
         learning_rate: Of Adam, at the start or after the warm-up.
@@ -63,6 +64,7 @@ class TrainConfig:
     resize: str | None = None
     levels: int = 256
     name: str | None = None
+    conditional: bool = False
     epochs: int = 200
     batch_size: int = 128
     learning_rate: float = 1e-3
@@ -125,11 +127,11 @@ class TrainConfig:
         return cls(**{**get_preset(preset).recipe, **quick, **settings, "preset": preset})
 
     def run_name(self, dataset_name: str) -> str:
-        """The run's name: the user's, or preset, dataset (but for mnist) and `smoke`."""
+        """The run's name: the user's, or preset, dataset (but for mnist), `conditional` and `smoke`."""
         if self.name is not None:
             return self.name
-        parts = [self.preset, *([] if dataset_name == "mnist" else [dataset_name]), *(["smoke"] if self.smoke else [])]
-        return "-".join(parts)
+        kinds = [name for name in ("conditional", "smoke") if getattr(self, name)]
+        return "-".join([self.preset, *([] if dataset_name == "mnist" else [dataset_name]), *kinds])
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide the result, for config.json."""

@@ -34,12 +34,14 @@ class OneByOne:
     Args:
         step: Of the run.
         images: (N, H, W, C) integers on the host.
+        labels: (N,) of a class-conditional model, None for another one.
     """
 
     per_dispatch = 1
 
-    def __init__(self, step: TrainStep, images: AnyImages) -> None:
+    def __init__(self, step: TrainStep, images: AnyImages, labels: np.ndarray | None = None) -> None:
         self.step, self.images = step, images
+        self.labels = None if labels is None else labels.astype(np.int32)
 
     def compile(self, state: State) -> None:
         """Compile before the clock starts."""
@@ -47,8 +49,11 @@ class OneByOne:
 
     def __call__(self, state: State, chosen: np.ndarray) -> tuple[State, News]:
         """One step on the images of indices `chosen`, (1, batch); the state that was given is used up."""
-        size = chosen.shape[1]
-        return self.step(state, spread(self.step.mesh, size, lambda rows: self.images[chosen[0][rows]]))
+        mesh, size, labels = self.step.mesh, chosen.shape[1], self.labels
+        images = spread(mesh, size, lambda rows: self.images[chosen[0][rows]])
+        if labels is None:
+            return self.step(state, images)
+        return self.step(state, images, spread(mesh, size, lambda rows: labels[chosen[0][rows]]))
 
 
 class ManyAtOnce:
@@ -57,9 +62,10 @@ class ManyAtOnce:
     The number of steps is an argument of one program, so results do not depend on how an epoch is cut into calls.
     """
 
-    def __init__(self, step: TrainStep, images: AnyImages, per_dispatch: int) -> None:
+    def __init__(self, step: TrainStep, images: AnyImages, per_dispatch: int, labels: np.ndarray | None = None) -> None:
         self.step, self.per_dispatch = step, per_dispatch
-        self.images = everywhere(step.mesh, np.asarray(images))
+        resident = np.asarray(images) if labels is None else (np.asarray(images), labels.astype(np.int32))
+        self.examples = everywhere(step.mesh, resident)
         same = replicated(step.mesh)
         self._compiled: Any = jax.jit(
             self._steps,
@@ -71,11 +77,11 @@ class ManyAtOnce:
 
     def compile(self, state: State) -> None:
         """Compile before the clock starts."""
-        self._compiled = self._compiled.lower(state, self.images, *self._arguments(np.zeros((0, 0), int))).compile()
+        self._compiled = self._compiled.lower(state, self.examples, *self._arguments(np.zeros((0, 0), int))).compile()
 
     def __call__(self, state: State, chosen: np.ndarray) -> tuple[State, News]:
         """Steps on the images of indices `chosen`, (steps, batch); the state that was given is used up."""
-        result: tuple[State, News] = self._compiled(state, self.images, *self._arguments(chosen))
+        result: tuple[State, News] = self._compiled(state, self.examples, *self._arguments(chosen))
         return result
 
     def _arguments(self, chosen: np.ndarray) -> tuple[Array, Array]:
@@ -84,23 +90,27 @@ class ManyAtOnce:
         arguments: tuple[Array, Array] = everywhere(self.step.mesh, (order, np.int32(len(chosen))))
         return arguments
 
-    def _steps(self, state: State, images: Array, order: Array, count: Array) -> tuple[State, News]:
+    def _steps(self, state: State, examples: Any, order: Array, count: Array) -> tuple[State, News]:
         def body(index: Array, carry: tuple[State, News]) -> tuple[State, News]:
-            batch = jax.lax.with_sharding_constraint(images[order[index]], batched(self.step.mesh))
-            return self.step.map_state(carry[0], batch)
+            chosen = jax.tree.map(lambda all_: all_[order[index]], examples)
+            batch = jax.lax.with_sharding_constraint(chosen, batched(self.step.mesh))
+            return self.step.map_state(carry[0], *(batch if isinstance(batch, tuple) else (batch,)))
 
         return jax.lax.fori_loop(0, count, body, (state, (jnp.float32(0), jnp.int32(0))))
 
 
-def make_dispatch(step: TrainStep, images: AnyImages, per_dispatch: int | None) -> OneByOne | ManyAtOnce:
+def make_dispatch(
+    step: TrainStep, images: AnyImages, per_dispatch: int | None, labels: np.ndarray | None = None
+) -> OneByOne | ManyAtOnce:
     """The way that fits the platform and the images.
 
     Args:
         step: Of the run.
         images: (N, H, W, C) integers.
         per_dispatch: Steps a dispatch; None for automatic.
+        labels: (N,) of a class-conditional model, None for another one.
     """
     if per_dispatch is None:
         accelerated = step.mesh.devices.flat[0].platform != "cpu" and images.nbytes <= LARGEST_RESIDENT
         per_dispatch = STEPS_PER_DISPATCH if accelerated else 1
-    return OneByOne(step, images) if per_dispatch == 1 else ManyAtOnce(step, images, per_dispatch)
+    return OneByOne(step, images, labels) if per_dispatch == 1 else ManyAtOnce(step, images, per_dispatch, labels)

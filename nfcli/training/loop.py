@@ -78,7 +78,9 @@ class _Training:
         self.job, self.config, self.reporter, self.stop = job, job.config, reporter, stop
         self.checkpoints = Checkpoints(job.run.checkpoints, reporter.warning)
         self.step = TrainStep(job.model, self.config, job.steps_per_epoch, job.mesh)
-        self.dispatch = make_dispatch(self.step, job.train.images, self.config.steps_per_dispatch)
+        self.dispatch = make_dispatch(
+            self.step, job.train.images, self.config.steps_per_dispatch, job.labels(job.train)
+        )
         self.evaluator = BoundEvaluator(job.model, self.config.batch_size, devices=self.config.devices)
         self.meta = CheckpointMeta(step=0, steps_per_epoch=job.steps_per_epoch)
         self.leaving, self.signum = False, 0
@@ -149,7 +151,8 @@ class _Training:
 
     def _calibrated(self, state: State) -> State:
         first = epoch_order(self.config.seed, 0, len(self.job.train))[: self.config.batch_size]
-        return self.step.calibrated(state, self.job.train.images[first])
+        labels = self.job.labels(self.job.train)
+        return self.step.calibrated(state, self.job.train.images[first], None if labels is None else labels[first])
 
     def _load(self, meta: CheckpointMeta, like: State) -> State:
         with together():
@@ -226,7 +229,12 @@ class _Training:
 
         leave_if_asked()
         bound = self.evaluator(
-            state["parameters"], self.job.val.images, samples=1, seed=self.config.seed, progress=leave_if_asked
+            state["parameters"],
+            self.job.val.images,
+            samples=1,
+            seed=self.config.seed,
+            labels=self.job.labels(self.job.val),
+            progress=leave_if_asked,
         )
         result = summarize(bound)
         if result.bpd is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jax.sharding import Mesh
 
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
@@ -60,6 +61,10 @@ class Job:
             "versions": versions(),
         }
 
+    def labels(self, split: ImageSplit) -> np.ndarray | None:
+        """What the model is told of a split's images, None for a model that is told nothing."""
+        return split.labels if self.model.classes else None
+
     def description(self) -> dict[str, Any]:
         """What config.json holds; `continued` lists the versions and devices of later starts, where they changed."""
         return {
@@ -73,6 +78,7 @@ class Job:
                 "shape": list(self.model.shape),
                 "levels": self.model.levels,
                 "alpha": self.model.alpha,
+                "classes": self.model.classes,
                 "parameters": self.model.num_parameters,
             },
             "data": {
@@ -114,7 +120,8 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
             hint=f"use --batch-size {len(train)} or less, or more training images",
         )
     preset = get_preset(config.preset, smoke=config.smoke)
-    model = build(preset, dataset.shape, levels=dataset.levels)
+    classes = dataset.classes() if config.conditional else 0
+    model = build(preset, dataset.shape, levels=dataset.levels, classes=classes)
     if config.batch_size % config.accumulate:
         raise UsageError(
             f"a batch of {config.batch_size} cannot be cut into {config.accumulate} slices",

@@ -27,6 +27,10 @@ the learning rate. Where `parameters` are a moving average, `trained` are the we
 """
 
 
+Batch = tuple[Array, Array, Array | None]
+"""(B, H, W, C) images, (B,) keys and, for a class-conditional model, (B,) labels."""
+
+
 def learning_rate_schedule(config: TrainConfig, steps_per_epoch: int) -> optax.Schedule:
     """Down to the floor, exponentially or by half a cosine, smooth in steps; after a straight rise if one is wanted."""
     floor, rate = config.learning_rate_floor, config.learning_rate
@@ -85,7 +89,7 @@ class TrainStep:
         self._compiled: Any = jax.jit(
             self.map_state,
             donate_argnums=0,
-            in_shardings=(replicated(mesh), batched(mesh)),
+            in_shardings=(replicated(mesh), batched(mesh), batched(mesh)),
             out_shardings=(replicated(mesh), replicated(mesh)),
             compiler_options=compiler_options(mesh),
         )
@@ -94,14 +98,20 @@ class TrainStep:
         """The state before the first step; it follows from the seed."""
         return self.start_from(self.model.init(stream(self.config.seed, Purpose.INITIALIZATION)))
 
-    def calibrated(self, state: State, images: np.ndarray) -> State:
-        """The same with the parameters that start from data, given the first batch, (B, H, W, C) integers."""
+    def calibrated(self, state: State, images: np.ndarray, labels: np.ndarray | None = None) -> State:
+        """The same with the parameters that start from data, given the first batch, (B, H, W, C) integers.
+
+        Args:
+            state: From `init`.
+            images: (B, H, W, C) integers.
+            labels: (B,) of a class-conditional model.
+        """
         if not self.model.calibrates:
             return state
         key = jax.random.fold_in(stream(self.config.seed, Purpose.INITIALIZATION), 1)
         keys = indexed_keys(key, jnp.arange(len(images)))
         alone = jax.device_get(state["parameters"])
-        return self.start_from(jax.jit(self.model.calibrate)(alone, images, keys))
+        return self.start_from(jax.jit(self.model.calibrate)(alone, images, keys, labels))
 
     def start_from(self, parameters: Parameters) -> State:
         """The state before the first step, of these parameters."""
@@ -129,23 +139,27 @@ class TrainStep:
         """Compile before the clock starts."""
         shape = (self.config.batch_size, *self.model.shape)
         images = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=batched(self.mesh))
-        self._compiled = self._compiled.lower(state, images).compile()
+        labels = None
+        if self.model.classes:
+            labels = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=batched(self.mesh))
+        self._compiled = self._compiled.lower(state, images, labels).compile()
 
-    def __call__(self, state: State, images: Any) -> tuple[State, tuple[Array, Array]]:
-        """One step on (B, H, W, C) integers; the state that was given is used up.
+    def __call__(self, state: State, images: Any, labels: Any = None) -> tuple[State, tuple[Array, Array]]:
+        """One step on (B, H, W, C) integers and, for a class-conditional model, (B,) labels; the state is used up.
 
         Returns:
             The next state; and the batch's loss in bits per dimension with the number of steps skipped in a row.
         """
-        result: tuple[State, tuple[Array, Array]] = self._compiled(state, jax.device_put(images, batched(self.mesh)))
+        batch = jax.device_put((images, labels), batched(self.mesh))
+        result: tuple[State, tuple[Array, Array]] = self._compiled(state, *batch)
         return result
 
-    def map_state(self, state: State, images: Array) -> tuple[State, tuple[Array, Array]]:
+    def map_state(self, state: State, images: Array, labels: Array | None = None) -> tuple[State, tuple[Array, Array]]:
         """The step itself, not compiled; arguments and results as of a call."""
         key = jax.random.fold_in(stream(self.config.seed, Purpose.TRAINING), state["step"])
         keys = indexed_keys(key, jnp.arange(images.shape[0]))
         weights = state.get("trained", state["parameters"])
-        loss, gradient = self._gradient(weights, images, keys)
+        loss, gradient = self._gradient(weights, (images, keys, labels))
         updates, optimizer = self.optimizer.update(gradient, state["optimizer"], weights)
         scale = learning_rate_scale(state["recoveries"])
         updates = jax.tree.map(lambda update: update * scale, updates)
@@ -173,27 +187,27 @@ class TrainStep:
         average = jax.tree.map(lambda mean, new: mean + share * (new - mean), state["parameters"], weights)
         return {"parameters": average, "trained": weights}
 
-    def _gradient(self, parameters: Any, images: Array, keys: Array) -> tuple[Array, Any]:
+    def _gradient(self, parameters: Any, batch: Batch) -> tuple[Array, Any]:
         """Loss and gradient of the whole batch; each device works on its part, and only means are exchanged."""
 
-        def of_part(parameters: Any, images: Array, keys: Array) -> tuple[Array, Any]:
-            return jax.lax.pmean(self._accumulated(parameters, images, keys), "data")
+        def of_part(parameters: Any, batch: Batch) -> tuple[Array, Any]:
+            return jax.lax.pmean(self._accumulated(parameters, batch), "data")
 
         everywhere, parts = PartitionSpec(), PartitionSpec("data")
         together = jax.shard_map(
-            of_part, mesh=self.mesh, in_specs=(everywhere, parts, parts), out_specs=everywhere, check_vma=False
+            of_part, mesh=self.mesh, in_specs=(everywhere, parts), out_specs=everywhere, check_vma=False
         )
-        return together(parameters, images, keys)
+        return together(parameters, batch)
 
-    def _accumulated(self, parameters: Any, images: Array, keys: Array) -> tuple[Array, Any]:
+    def _accumulated(self, parameters: Any, batch: Batch) -> tuple[Array, Any]:
         """The same for one device, slice after slice of its images: the memory is that of a slice."""
         count, gradient = self.config.accumulate, jax.value_and_grad(self._loss)
         if count == 1:
-            return gradient(parameters, images, keys)
-        slices = jax.tree.map(lambda all_: all_.reshape(count, -1, *all_.shape[1:]), (images, keys))
+            return gradient(parameters, *batch)
+        slices = jax.tree.map(lambda all_: all_.reshape(count, -1, *all_.shape[1:]), batch)
         zero = jax.tree.map(jnp.zeros_like, (jnp.float32(0), parameters))
 
-        def add(total: Any, part: tuple[Array, Array]) -> tuple[Any, None]:
+        def add(total: Any, part: Batch) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, total, gradient(parameters, *part)), None
 
         if self.mesh.devices.flat[0].platform == "cpu":
@@ -207,6 +221,6 @@ class TrainStep:
             total, _ = jax.lax.scan(add, zero, slices)
         return jax.tree.map(lambda leaf: leaf / count, total)
 
-    def _loss(self, parameters: Any, images: Array, keys: Array) -> Array:
-        bound = self.model.log_prob(parameters, images, keys)
+    def _loss(self, parameters: Any, images: Array, keys: Array, labels: Array | None) -> Array:
+        bound = self.model.log_prob(parameters, images, keys, labels)
         return -jnp.mean(bound) / (self.model.dimensions * math.log(2))

@@ -56,7 +56,7 @@ def check_inverse(layer, x, *others, tolerance):
     np.testing.assert_allclose(back, x, rtol=tolerance, atol=tolerance)
 
 
-def check_dequantized_log_det(dequantization, transform, x, u, *, tolerance):
+def check_dequantized_log_det(dequantization, transform, x, u, *, labels=None, tolerance):
     """The whole path from noise to latents, for fixed images: `dequantize`, then the transform.
 
     Keeping noise off the edges of a bin counts as a rounding: gradients pass through it, and the density belongs to the
@@ -66,22 +66,24 @@ def check_dequantized_log_det(dequantization, transform, x, u, *, tolerance):
         dequantization, transform: Of a flow.
         x: (B, H, W, C) integers.
         u: (B, H, W, C) noise, in the place of what would be drawn: uniform, or normal where it starts from that.
+        labels: (B, classes) weights, of a class-conditional flow.
         tolerance: Relative and absolute.
     """
 
-    def forward(u, x):
+    def forward(u, x, *labels):
         with (
             mock.patch.object(dequantization_module, "uniform_noise", return_value=u),
             mock.patch.object(gaussian_module, "normal_noise", return_value=u),
         ):
-            y, ldj = dequantization.dequantize(x, None, u.dtype)
+            y, ldj = dequantization.dequantize(x, None, u.dtype, *labels)
         if isinstance(dequantization, GaussianDequantization):
             # Its density counts from the normal start, whose own density is no part of the map.
             ldj = ldj + standard_normal_log_prob(u)
-        z, step = transform.forward(y)
+        z, step = transform.forward(y, *labels)
         return z, ldj + step
 
-    check_log_det(forward, u, jnp.asarray(x), tolerance=tolerance)
+    given = () if labels is None else (labels,)
+    check_log_det(forward, u, jnp.asarray(x), *given, tolerance=tolerance)
 
 
 def check_prior(tolerance=1e-6):

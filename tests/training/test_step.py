@@ -114,7 +114,7 @@ class Warnings(Reporter):
 
 def test_a_run_that_stays_bad_gives_up(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
-    monkeypatch.setattr(TrainStep, "_loss", lambda self, parameters, images, keys: jnp.float32(jnp.nan))
+    monkeypatch.setattr(TrainStep, "_loss", lambda self, parameters, *batch: jnp.float32(jnp.nan))
     reporter = Warnings()
     with pytest.raises(DivergedError, match="after 3 recoveries"):
         train(configure(), reporter)
@@ -127,7 +127,7 @@ def bad_from(step: int) -> Callable[..., tuple]:
     """A step whose parameters cannot be used from some step on, until the learning rate has been halved."""
     real = TrainStep.map_state
 
-    def fragile(self: TrainStep, state: dict, images: jax.Array) -> tuple:
+    def fragile(self: TrainStep, state: dict, images: jax.Array, labels: None = None) -> tuple:
         bad = (state["step"] >= step) & (state["recoveries"] == 0)
         poison = jnp.where(bad, jnp.nan, 0.0)
         poisoned = {**state, "parameters": jax.tree.map(lambda leaf: leaf + poison, state["parameters"])}

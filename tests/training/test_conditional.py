@@ -1,0 +1,124 @@
+"""Class-conditional runs: what training, measuring and drawing do with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nfcli.data import load_dataset
+from nfcli.errors import UsageError
+from nfcli.evaluation.bound import BoundEvaluator
+from nfcli.evaluation.evaluate import EvalConfig, evaluate
+from nfcli.evaluation.score import score
+from nfcli.evaluation.trained import load_trained
+from nfcli.inspection.interpolation import InterpolateConfig, interpolate
+from nfcli.inspection.sampling import SampleConfig, sample
+from nfcli.runs import find_run
+from nfcli.training.config import TrainConfig
+from nfcli.training.loop import train
+from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
+
+Configure = Callable[..., TrainConfig]
+
+
+@pytest.fixture(scope="module")
+def conditional(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """A finished run that knows labels."""
+    config = TrainConfig(
+        preset="tiny",
+        dataset=str(digits),
+        conditional=True,
+        epochs=2,
+        batch_size=32,
+        eval_every=1,
+        runs_dir=tmp_path_factory.mktemp("runs"),
+        name="run",
+    )
+    assert train(config).finished
+    return config
+
+
+def test_a_run_that_knows_labels_continues_bit_for_bit(conditional: TrainConfig, tmp_path: Path) -> None:
+    cut = replace(conditional, runs_dir=tmp_path)
+    with pytest.raises(Crash):
+        train(cut, CrashAt(7))
+    train(cut)
+    assert rows(cut) == rows(conditional)
+    assert_same_state(final_state(cut), final_state(conditional))
+
+
+def test_many_steps_a_dispatch_see_the_same_labels(conditional: TrainConfig, tmp_path: Path) -> None:
+    resident = replace(conditional, runs_dir=tmp_path, steps_per_dispatch=3)
+    train(resident)
+    pairs = zip(rows(resident), rows(conditional), strict=True)
+    assert all(left["train_bpd"] == pytest.approx(right["train_bpd"], rel=1e-5) for left, right in pairs)
+
+
+def test_labels_decide_what_is_learned(conditional: TrainConfig, tmp_path: Path) -> None:
+    plain = replace(conditional, runs_dir=tmp_path, conditional=False)
+    train(plain)
+    assert rows(plain)[1]["train_bpd"] != rows(conditional)[1]["train_bpd"]
+
+
+def test_measuring_uses_each_image_s_label(conditional: TrainConfig) -> None:
+    evaluate(EvalConfig(run="run", runs_dir=conditional.runs_dir, importance_samples=2, splits=("test",), limit=20))
+    run = find_run("run", conditional.runs_dir)
+    trained = load_trained(run)
+    test = trained.dataset().test
+    assert test.labels is not None
+    evaluator = BoundEvaluator(trained.model, 20)
+    results = run.results()
+    assert results is not None
+    right, wrong = (
+        evaluator(trained.parameters, test.images[:20], samples=2, seed=42, labels=labels[:20]).bpd.mean()
+        for labels in (test.labels, (test.labels + 1) % 10)
+    )
+    assert results["evaluations"][0]["bpd"] == pytest.approx(right, rel=1e-6)
+    assert abs(right - wrong) > 1e-4
+
+
+def test_samples_of_a_label(conditional: TrainConfig) -> None:
+    def drawn(**settings: object) -> dict:
+        return vars(sample(SampleConfig(run="run", runs_dir=conditional.runs_dir, num=12, **settings)))  # type: ignore[arg-type]
+
+    assert drawn()["labels"] == [*range(10), 0, 1]
+    assert drawn(labels=(7, 3))["labels"] == [7, 3] * 6
+    assert drawn(labels=(7,))["mean_pixel"] != drawn(labels=(3,))["mean_pixel"]
+    with pytest.raises(UsageError, match="--label 10"):
+        drawn(labels=(10,))
+
+
+def test_interpolation_ends_in_the_images(conditional: TrainConfig) -> None:
+    result = interpolate(InterpolateConfig(run="run", runs_dir=conditional.runs_dir, pairs=((0, 1), (2, 2)), steps=3))
+    assert result.ends_exact
+
+
+def test_images_without_labels_are_not_scored(conditional: TrainConfig, digits: Path) -> None:
+    with pytest.raises(UsageError, match="given its label"):
+        score(EvalConfig(run="run", runs_dir=conditional.runs_dir), digits)
+
+
+def test_labels_that_cannot_be_learned_are_refused(configure: Configure, digits: Path, tmp_path: Path) -> None:
+    arrays = dict(np.load(digits))
+    for name, labels, match in [
+        ("none", None, "has no labels"),
+        ("negative", arrays["train_labels"] - 1, "go from -1"),
+        ("new", np.minimum(arrays["train_labels"], 3), "is in no training image"),
+    ]:
+        path = tmp_path / f"{name}.npz"
+        changed = {**arrays, "train_labels": labels}
+        np.savez(path, **{key: value for key, value in changed.items() if value is not None})
+        with pytest.raises(UsageError, match=match):
+            train(configure(dataset=str(path), conditional=True))
+    assert load_dataset(str(digits)).classes() == 10
+
+
+def test_a_label_says_nothing_to_another_run(configure: Configure) -> None:
+    config = configure(epochs=1)
+    train(config)
+    with pytest.raises(UsageError, match="--label says nothing"):
+        sample(SampleConfig(run="run", runs_dir=config.runs_dir, labels=(1,)))
