@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nfcli import __version__, cluster
+from nfcli import __version__, cluster, interruption
 from nfcli.cli.compare import compare
 from nfcli.cli.complete import mend_words
 from nfcli.cli.console import abandon_stdout, print_error
@@ -53,7 +53,7 @@ def _root(
 
 
 def main() -> None:
-    """Run `nf` and exit: the entry point."""
+    """Run `nf` and exit."""
     mend_words(os.environ)
     try:
         code = run(sys.argv[1:])
@@ -72,14 +72,15 @@ def run(arguments: list[str]) -> int:
         if not arguments:
             app(args=["--help"], prog_name="nf", standalone_mode=False)
             return 2
-        return int(app(args=arguments, prog_name="nf", standalone_mode=False) or 0)
+        code = int(app(args=arguments, prog_name="nf", standalone_mode=False) or 0)
+        # Typer makes this code of an interrupt, and says nothing.
+        return interruption.report() if code == interruption.EXIT_CODE else code
     except BrokenPipeError:
         # Whoever read stdout has gone, as with `nf ... | head`.
         abandon_stdout()
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        print("error: interrupted", file=sys.stderr)
-        return 130
+        return interruption.report()
     except typer.TyperException as error:
         if _debugging():
             raise
@@ -99,6 +100,9 @@ def run(arguments: list[str]) -> int:
 
 
 def _report(error: NFError) -> int:
+    # Compiled code may have made this error of an interrupt.
+    if interruption.happened():
+        return interruption.report()
     print_error(error)
     return error.exit_code
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from types import FrameType, TracebackType
+
+from nfcli import interruption
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -28,6 +28,8 @@ class StopRequest:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
+        if interruption.happened():  # before, and something swallowed it
+            raise KeyboardInterrupt
         if threading.current_thread() is threading.main_thread():
             self._reader, self._writer = os.pipe()
             os.set_blocking(self._writer, False)
@@ -60,15 +62,8 @@ class StopRequest:
             if self.signum is None:
                 self.signum, first = number, time.monotonic()
             elif time.monotonic() - first > ONE_WISH:
-                _show_cursor()
+                interruption.show_cursor()
                 os._exit(128 + number)
-
-
-def _show_cursor() -> None:
-    """The live line of a terminal hides it, and nobody is left to bring it back."""
-    with contextlib.suppress(OSError, ValueError):
-        if sys.stderr.isatty():
-            os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
 
 
 def _do_nothing(signum: int, _: FrameType | None) -> None:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from nfcli.cli.app import main
+from nfcli.__main__ import main
 from nfcli.runs import shipped
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import contextlib
 import sys
 
 from nfcli import runtime
-from nfcli.cli.app import main
+from nfcli.__main__ import main
 from nfcli.presets import PRESETS
 
 if __name__ == "__main__":
