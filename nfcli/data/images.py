@@ -121,7 +121,11 @@ def _open(stream: BinaryIO, path: Path | str) -> tuple[Image, tuple[int, int, in
 
 
 def _odd_one(path: Path, shape: tuple[int, ...], first: Path, expected: tuple[int, ...]) -> DataError:
+    hint = "all images must have the same height, width and channels"
+    if shape[-1] == expected[-1]:
+        hint += "; --resize and --crop make one size of many"
+    else:
+        hint += "; convert them to all gray or all colour"
     return DataError(
-        f"{shown(path)} is {shape_text(shape)}, but {shown(first.name)} is {shape_text(expected)}",
-        hint="all images must have the same height, width and channels; --resize and --crop make one size of many",
+        f"{shown(path)} is {shape_text(shape)}, but {shown(first.name)} is {shape_text(expected)}", hint=hint
     )

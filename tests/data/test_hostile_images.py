@@ -58,6 +58,16 @@ def test_first_odd_image_is_named(tmp_path, load, odd, text):
     assert f"0004.png is {text}, but 0000.png is 6x5x1" in refused(tmp_path, load=load)
 
 
+def test_resizing_is_advised_only_where_it_helps(tmp_path):
+    write_pngs(tmp_path, IMAGES)
+    Image.fromarray(np.zeros((6, 4), np.uint8)).save(tmp_path / "0004.png")
+    assert "--resize" in refused(tmp_path)
+    Image.fromarray(np.zeros((6, 4, 3), np.uint8)).save(tmp_path / "0004.png")
+    text = refused(tmp_path)
+    assert "--resize" not in text
+    assert "all gray or all colour" in text
+
+
 def test_odd_image_in_another_split(tmp_path):
     write_pngs(tmp_path / "train", IMAGES)
     write_pngs(tmp_path / "test", some_images(2, channels=3))
