@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def prepare(tfds: Any, name: str, root: Path, message: Callable[[str], None]) ->
         The folder that was prepared.
 
     Raises:
-        UsageError: There is no such data set.
+        UsageError: There is no such data set, configuration or version.
         DataError: It takes TensorFlow, or its server cannot be reached.
     """
     # Looking for prepared copies in Google's storage takes minutes where there is no network.
@@ -47,7 +48,9 @@ def prepare(tfds: Any, name: str, root: Path, message: Callable[[str], None]) ->
     base, _, config = name.partition(":")[0].partition("/")
     if base in FAMILY:
         official = getattr(tfds.image_classification, FAMILY[base])
+        _require_config(base, config, list(official.builder_configs))
         builder = _without_tensorflow(tfds, official)(data_dir=root, **({"config": config} if config else {}))
+        _require_version(name, str(builder.version))
     else:
         builder = _official(tfds, name, root)
     addresses = list(builder.url_infos or {})
@@ -56,6 +59,24 @@ def prepare(tfds: Any, name: str, root: Path, message: Callable[[str], None]) ->
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     builder.download_and_prepare(file_format="array_record", download_config=config)
     return Path(builder.data_path)
+
+
+def _require_config(base: str, config: str, known: Sequence[str]) -> None:
+    """Raise `UsageError` for a configuration that the data set does not have."""
+    if config and config not in known:
+        # The closest ones, however far they are: a name that is made up still gets some to choose from.
+        close = ", ".join(f"tfds:{base}/{one}" for one in get_close_matches(config, known, n=3, cutoff=0))
+        raise UsageError(
+            f"TFDS has no configuration '{shown(config)}' of {base}",
+            hint=f"for example {close}" if close else f"tfds:{base} has no configurations",
+        )
+
+
+def _require_version(name: str, known: str) -> None:
+    """Raise `UsageError` for a version that would not be the one prepared."""
+    base, _, version = name.partition(":")
+    if version not in ("", known):
+        raise UsageError(f"TFDS has no version '{shown(version)}' of {base}", hint=f"there is tfds:{base}:{known}")
 
 
 def _official(tfds: Any, name: str, root: Path) -> Any:

@@ -143,6 +143,11 @@ def test_a_server_that_never_answers_is_given_up(tmp_path, monkeypatch):
         ("", UsageError, "names no data set"),
         ("../x", UsageError, "names no data set"),
         ("cifar10", DataError, "only with TensorFlow"),
+        ("emnist/nope", UsageError, "no configuration 'nope' of emnist | for example tfds:emnist/"),
+        ("emnist/byclas", UsageError, "tfds:emnist/byclass, "),
+        ("mnist/nope", UsageError, "tfds:mnist has no configurations"),
+        ("mnist:9.9.9", UsageError, "no version '9.9.9' of mnist | there is tfds:mnist:3.0.1"),
+        ("emnist/letters:1.0.0", UsageError, "no version '1.0.0' of emnist/letters"),
     ],
 )
 def test_names_that_lead_nowhere(name, kind, message, tmp_path):
