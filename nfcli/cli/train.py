@@ -274,5 +274,7 @@ def _draw_curve(run: RunDir, console: Console) -> None:
 
 
 def _columns(lines: list[tuple[str, Any]]) -> str:
+    from nfcli.data.files import shown
+
     width = max(len(label) for label, _ in lines) + 2
-    return "\n".join(f"{label:<{width}}{value}" for label, value in lines)
+    return "\n".join(f"{label:<{width}}{shown(str(value))}" for label, value in lines)

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
 from nfcli.data.dataset import SPLIT_NAMES
+from nfcli.data.files import shown
 from nfcli.devices import data_mesh, device_description
 from nfcli.distributed import from_first, together
 from nfcli.errors import RunError, UsageError
@@ -135,7 +136,7 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
 def data_in_words(job: Job) -> str:
     """What the data turned out to be, in lines that fit a terminal."""
     dataset, config = job.dataset, job.config
-    where = "the bundled MNIST" if dataset.source == "mnist" else _shortest(dataset.source)
+    where = "the bundled MNIST" if dataset.source == "mnist" else shown(_shortest(dataset.source))
     counts = ", ".join(f"{len(dataset.split(name)):,} {name}" for name in SPLIT_NAMES)
     size = "x".join(map(str, dataset.shape))
     lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", f"{counts} images of {size}, {dataset.levels} levels"]

@@ -7,6 +7,8 @@ import json
 import pytest
 from PIL import Image
 
+from nfcli.training.config import TrainConfig
+from nfcli.training.setup import data_in_words, prepare_job
 from tests.cli.conftest import SETTINGS, write_images
 from tests.cli.program import ESCAPE, assert_refused, contents, succeeds
 
@@ -47,6 +49,16 @@ def test_dry_run_counts_parameters_and_writes_nothing(preset, parameters, tmp_pa
     assert told["parameters"] == parameters
     assert told["steps"] == 200 * (50_000 // 128)
     assert not contents(tmp_path)
+
+
+def test_control_characters_of_a_path_are_escaped(tmp_path, call):
+    images = write_images(tmp_path / "nl\nx\x1b[31mred.npz")
+    done = call("train", "simple", "--dry-run", "--batch-size", "8", "--dataset", images, cwd=tmp_path)
+    assert done.code == 0, done.err
+    described = data_in_words(prepare_job(TrainConfig(preset="simple", dataset=str(images), batch_size=8)))
+    for text in (done.out, described):
+        assert not ESCAPE.search(text)
+        assert r"nl\nx\x1b[31mred.npz" in text
 
 
 def test_a_finished_run_is_left_alone(workshop, tmp_path):
