@@ -112,6 +112,8 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
         UsageError: The settings do not fit the data.
         DataError: The data cannot be read.
     """
+    if config.name is not None:
+        run_named(config.name, config.runs_dir)  # a name that cannot be is refused before data are loaded
     transform = Transform.parse(config.crop, config.resize, config.levels)
     dataset = load_dataset(config.dataset, transform, data_dir=config.data_dir, message=message)
     train, val = dataset.train.first(config.train_size), dataset.val.first(config.val_size)

@@ -61,6 +61,12 @@ def test_control_characters_of_a_path_are_escaped(tmp_path, call):
         assert r"nl\nx\x1b[31mred.npz" in text
 
 
+def test_an_impossible_name_is_refused_before_data_are_loaded(tmp_path, call):
+    done = call("train", "simple", "--dataset", "nowhere.npz", "--name", "a/b", cwd=tmp_path)
+    assert_refused(done, 2)
+    assert "'a/b' is no run name" in done.err
+
+
 def test_a_finished_run_is_left_alone(workshop, tmp_path):
     home = workshop.copy(tmp_path / "copy")
     before = contents(home)
