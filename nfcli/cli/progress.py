@@ -10,6 +10,8 @@ from typing import Any
 from nfcli.cli.console import Console, duration, speed
 from nfcli.training.reporter import Progress, Reporter
 
+COLUMNS = 80
+
 
 class TrainingProgress(Reporter):
     """Prints what training reports.
@@ -70,13 +72,15 @@ class TrainingProgress(Reporter):
             return
         parts = [f"epoch {row['epoch']}/{progress.epochs}", f"train {_bpd(row['train_bpd'])}"]
         if "val_bpd" in row:
-            best = ", best so far" if row["val_bpd"] is not None and row["val_bpd"] == progress.best_val_bpd else ""
-            parts.append(f"validation {_bpd(row['val_bpd'])}{best}")
-        if row["images_per_second"] is not None:
-            parts.append(speed(row["images_per_second"]))
+            best = ", best" if row["val_bpd"] is not None and row["val_bpd"] == progress.best_val_bpd else ""
+            parts.append(f"val {_bpd(row['val_bpd'])}{best}")
+        fast = [] if row["images_per_second"] is None else [speed(row["images_per_second"])]
+        left = []
         if self._bar is None and progress.step < progress.total_steps:
-            parts.append(f"{duration(progress.seconds_left)} left")
-        self._line("  ".join(parts))
+            left.append(f"{duration(progress.seconds_left)} left")
+        line = "  ".join([*parts, *fast, *left])
+        # The speed is also in metrics.jsonl and in the result.
+        self._line(line if len(line) <= COLUMNS else "  ".join([*parts, *left]))
 
     def _line(self, text: str) -> None:
         if self._bar is not None:
