@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +26,7 @@ class TrainingProgress(Reporter):
         self._stack = ExitStack()
         self._bar: Any = None
         self._task: Any = None
+        self._shown: Progress | None = None
 
     def __enter__(self) -> TrainingProgress:
         if self.console.interactive:
@@ -55,6 +57,7 @@ class TrainingProgress(Reporter):
 
     def step(self, progress: Progress) -> None:
         """Move the live line."""
+        self._shown = progress
         if self._bar is not None:
             left = duration(progress.seconds_left)
             best = "" if progress.best_val_bpd is None else f"  best {progress.best_val_bpd:.3f}"
@@ -68,6 +71,8 @@ class TrainingProgress(Reporter):
 
     def row(self, row: dict[str, Any], progress: Progress) -> None:
         """Print an epoch's line; on a terminal, which has the live one, only where it was validated."""
+        if self._shown is not None:  # after the last validation no step follows that would tell the best
+            self.step(replace(self._shown, best_val_bpd=progress.best_val_bpd))
         if self.console.quiet or (self._bar is not None and "val_bpd" not in row):
             return
         parts = [f"epoch {row['epoch']}/{progress.epochs}", f"train {_bpd(row['train_bpd'])}"]

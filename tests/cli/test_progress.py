@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from nfcli.cli.console import Console
@@ -25,3 +27,16 @@ def test_an_epoch_is_a_line_of_80_columns(epochs, bpd, images_per_second, second
     assert len(line) <= 80
     assert line.endswith(" left")
     assert f"val {'not finite' if bpd is None else f'{bpd:.3f} bpd, best'}" in line
+
+
+def test_the_live_line_tells_the_best_of_the_last_validation():
+    shown = TrainingProgress(Console())
+    news = []
+    shown._bar = SimpleNamespace(
+        update=lambda _, **fields: news.append(fields["news"]), console=SimpleNamespace(print=lambda *_, **__: None)
+    )
+    shown.step(progress(best_val_bpd=2.5))
+    row = {"epoch": 200, "train_bpd": 1.5, "val_bpd": 1.25, "images_per_second": 27.4}
+    shown.row(row, progress(best_val_bpd=1.25))
+    assert "best 2.500" in news[0]
+    assert "best 1.250" in news[-1]
