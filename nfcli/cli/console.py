@@ -43,6 +43,8 @@ class Console:
                 indent=2,
                 allow_nan=False,
             )
+        if sys.stdout is None:  # closed before nf began; printing would do nothing, and say nothing
+            raise WriteError("cannot write the result to stdout: it is closed")
         try:
             print(text, flush=True)
         except BrokenPipeError:

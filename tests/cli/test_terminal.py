@@ -79,6 +79,8 @@ def test_a_closed_stream_gives_no_traceback(stream, workshop, measured):
     done = subprocess.run(line, shell=True, cwd=workshop.path, env=environment(), capture_output=True, text=True)
     assert done.returncode in (0, 1)
     assert "Traceback" not in done.stderr
+    if stream == 1:
+        assert (done.returncode, done.stderr) == (1, "error: cannot write the result to stdout: it is closed\n")
 
 
 def test_a_full_disk_behind_stdout_is_one_line(workshop, measured):
