@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import numpy as np
 
@@ -18,9 +16,8 @@ from nfcli import __version__
 from nfcli.errors import NFError, UsageError
 from nfcli.figures import save_learning_curves
 from nfcli.figures.curves import Curve
-from nfcli.inspection.dequantization import InspectDequantConfig, inspect_dequantization
+from nfcli.inspection.page_pictures import Say, embedded, figure, noise_of, samples_of
 from nfcli.inspection.page_tables import results_section, section, settings_section
-from nfcli.inspection.sampling import SampleConfig, sample
 from nfcli.runs import RunDir, find_run
 from nfcli.runs.comparison import Comparison, Row, compare
 from nfcli.runs.files import check_place, write_text
@@ -30,10 +27,6 @@ WIDE, NARROW = (9.0, 4.2), (4.2, 3.6)
 """Inches of the learning curves on a screen, and on a phone."""
 
 PHONE = "(max-width: 40rem)"
-
-SAMPLES = 36
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,8 @@ class PageConfig:
 def write_page(config: PageConfig, *, message: Say = lambda _: None, warn: Say = lambda _: None) -> Comparison:
     """Write the page: results with errors, learning curves, samples, dequantization, settings that differ.
 
-    Pictures that a run does not have yet are drawn into its figures first.
+    Pictures that a run does not have yet are drawn into its figures first. Those there are used if they were drawn with
+    the same weights and options; others are the user's own, and are drawn anew for the page alone.
 
     Returns:
         What it compares.
@@ -116,7 +110,7 @@ def _curves(runs: dict[str, RunDir], warn: Say) -> str:
             save_learning_curves(
                 path, training, validation=validation, x_label="Training images seen (thousands)", size=size
             )
-            pictures.append(_embedded(path))
+            pictures.append(embedded(path))
     return section(
         "Learning curves",
         f'<figure><picture><source media="{PHONE}" srcset="{pictures[1]}">'
@@ -139,41 +133,7 @@ def _card(row: Row, run: RunDir, runs_dir: Path, message: Say, warn: Say) -> str
         "versions": ", ".join(f"{name} {version}" for name, version in config["versions"].items()),
     }
     listing = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(text))}</dd>" for name, text in facts.items())
-    samples = SampleConfig(run=run.name, runs_dir=runs_dir, num=SAMPLES)
-    dequantization = InspectDequantConfig(run=run.name, runs_dir=runs_dir)
-    pictures = [
-        _picture(run, "samples.png", "Samples", "samples", message, warn, lambda: sample(samples, warn=warn)),
-        _picture(
-            run,
-            "dequantization.png",
-            "Dequantization: how integers become real numbers",
-            "",
-            message,
-            warn,
-            lambda: inspect_dequantization(dequantization, warn=warn),
-        ),
-    ]
+    pictures = [figure(picture, message, warn) for picture in (samples_of(run, runs_dir), noise_of(run, runs_dir))]
     return "\n".join(
         [f'<article class="run"><h3>{escape(row.name)}</h3>', f"<dl>{listing}</dl>", *pictures, "</article>"]
     )
-
-
-def _picture(run: RunDir, name: str, title: str, kind: str, message: Say, warn: Say, draw: Callable[[], Any]) -> str:
-    """A picture of a run's figures, drawn first if it is not there."""
-    path = run.figures / name
-    if not path.exists():
-        message(f"drawing {path}")
-        try:
-            draw()
-        except NFError as error:
-            warn(f"no {name} of run '{run.name}': {error.message}")
-            return f'<p class="note">{escape(title)}: cannot be drawn ({escape(error.message)}).</p>'
-    alt = escape(f"{title} of {run.name}")
-    return (
-        f'<figure class="{kind}"><img src="{_embedded(path)}" alt="{alt}">'
-        f"<figcaption>{escape(title)}</figcaption></figure>"
-    )
-
-
-def _embedded(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

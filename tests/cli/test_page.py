@@ -6,7 +6,9 @@ import base64
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -105,6 +107,27 @@ def test_groups_are_not_mixed_and_pictures_are_not_drawn_twice(page):
     content = Page((home / "other.html").read_text(encoding="utf-8"))
     assert "must not be ranked together" in " ".join(content.words)
     assert sum("K = 2" in text or "K = 3" in text for text in content.words if text.startswith("<script>")) == 1
+
+
+@pytest.mark.parametrize("changed", ["options", "weights"])
+def test_pictures_of_other_options_or_weights_are_left_and_not_shown(changed, page, tmp_path):
+    drawn, _ = page
+    home = Path(shutil.copytree(drawn, tmp_path / "copy"))
+    (home / "runs/multiscale").rename(home / "multiscale")
+    figures = home / "runs/simple/figures"
+    right = figures / "samples.png"
+    before = right.read_bytes()
+    numbers = json.loads((figures / "samples.json").read_text())
+    numbers |= {"temperature": 0.5} if changed == "options" else {"checkpoint_step": 1}
+    (figures / "samples.json").write_text(json.dumps(numbers))
+    Image.new("L", (64, 64)).save(right)
+    users = contents(figures)
+    done = succeeds("compare", "--html", "page.html", cwd=home)
+    assert done.err.count("drawing samples.png of 'simple' for the page") == 1
+    assert "dequantization" not in done.err
+    assert contents(figures) == users
+    shown = base64.b64encode(before).decode()
+    assert shown in (home / "page.html").read_text()
 
 
 def test_a_run_without_weights_is_shown_without_pictures(workshop, tmp_path):

@@ -1,0 +1,116 @@
+"""The pictures of a run on the page: those there are, where they are what the page wants, and else drawn for it."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from nfcli.errors import CheckpointError, NFError, RunError
+from nfcli.inspection.dequantization import InspectDequantConfig, inspect_dequantization
+from nfcli.inspection.sampling import SampleConfig, sample
+from nfcli.runs import Checkpoints, RunDir
+from nfcli.runs.files import read_json
+
+SAMPLES = 36
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a run.
+
+    Attributes:
+        run: Whose.
+        name: Of its file in the run's figures.
+        title: What stands below it.
+        kind: Its class on the page.
+        options: What the JSON beside it says, but for the weights, when it was drawn for a page.
+        draw: Draws it, into the run's figures or to another place.
+    """
+
+    run: RunDir
+    name: str
+    title: str
+    kind: str
+    options: dict[str, Any]
+    draw: Callable[[Path | None, Say], object]
+
+
+def samples_of(run: RunDir, runs_dir: Path) -> Picture:
+    """Images drawn from a run's model."""
+    config = SampleConfig(run=run.name, runs_dir=runs_dir, num=SAMPLES)
+    options = {
+        "num": config.count,
+        "columns": config.width,
+        **{name: getattr(config, name) for name in ("temperature", "seed", "share_final_latent", "real")},
+    }
+    return Picture(
+        run,
+        "samples.png",
+        "Samples",
+        "samples",
+        options,
+        lambda to, warn: sample(replace(config, output=to), warn=warn),
+    )
+
+
+def noise_of(run: RunDir, runs_dir: Path) -> Picture:
+    """What a run's dequantization does."""
+    config, known = InspectDequantConfig(run=run.name, runs_dir=runs_dir), run.config()
+    options: dict[str, Any] = {name: getattr(config, name) for name in ("draws", "seed", "levels")}
+    options["prior"] = config.normalized_prior().tolist()
+    if known["settings"].get("val_size") is None:  # otherwise config.json does not say how many there are to draw
+        options["images"] = min(config.images, known["data"]["val_images"])
+    return Picture(
+        run,
+        "dequantization.png",
+        "Dequantization: how integers become real numbers",
+        "",
+        options,
+        lambda to, warn: inspect_dequantization(replace(config, output=to), warn=warn),
+    )
+
+
+def figure(picture: Picture, message: Say, warn: Say) -> str:
+    """A picture as HTML, drawn first unless the one in the run's figures is it."""
+    run, path = picture.run, picture.run.figures / picture.name
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            if not path.exists():
+                message(f"drawing {path}")
+                picture.draw(None, warn)
+            elif not _is_drawn(picture):
+                message(f"drawing {picture.name} of '{run.name}' for the page: {path} has other weights or options")
+                path = Path(folder) / picture.name
+                picture.draw(path, warn)
+        except NFError as error:
+            warn(f"no {picture.name} of run '{run.name}': {error.message}")
+            return f'<p class="note">{escape(picture.title)}: cannot be drawn ({escape(error.message)}).</p>'
+        alt = escape(f"{picture.title} of {run.name}")
+        return (
+            f'<figure class="{picture.kind}"><img src="{embedded(path)}" alt="{alt}">'
+            f"<figcaption>{escape(picture.title)}</figcaption></figure>"
+        )
+
+
+def _is_drawn(picture: Picture) -> bool:
+    """Whether the picture in the run's figures is of the weights that did best, and has the options of a page."""
+    run = picture.run
+    try:
+        said = read_json((run.figures / picture.name).with_suffix(".json"), kind="file")
+        weights = Checkpoints(run.checkpoints).best()[0].step
+    except (RunError, CheckpointError):
+        return False
+    wanted = {"picture": picture.name, "checkpoint_step": weights, **picture.options}
+    return all(said.get(name) == value for name, value in wanted.items())
+
+
+def embedded(path: Path) -> str:
+    """A PNG as the address of itself."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
