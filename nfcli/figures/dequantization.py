@@ -38,8 +38,16 @@ class DequantizationPanels:
     prior: ArrayLike | None = None
 
 
-def save_dequantization_figure(path: PathLike, panels: DequantizationPanels, *, title: str | None = None) -> None:
+def save_dequantization_figure(
+    path: PathLike, panels: DequantizationPanels, *, title: str | None = None, narrow: bool = False
+) -> None:
     """Histograms above, volumes below, in one PNG; a row with a single panel is as wide as the figure.
+
+    Args:
+        path: The PNG file.
+        panels: What to draw.
+        title: Title of the figure.
+        narrow: For a phone: all panels below each other.
 
     Raises:
         UsageError: Shapes do not agree, a density cannot be drawn, or the prior is no distribution over the levels.
@@ -54,8 +62,15 @@ def save_dequantization_figure(path: PathLike, panels: DequantizationPanels, *, 
         space=panels.space,
     )
     priors = check_priors(panels.levels, panels.prior)
-    with style.png_figure(path, style.PANEL_WIDTH, 2 * style.PANEL_HEIGHT) as figure:
+    counts = [len(histograms.densities), len(priors)]
+    rows, width = (sum(counts), style.PANEL_WIDTH / 2) if narrow else (2, style.PANEL_WIDTH)
+    with style.png_figure(path, width, rows * style.PANEL_HEIGHT) as figure:
         style.set_figure_title(figure, title)
-        above, below = style.panels(figure, [len(histograms.densities), len(priors)])
+        drawn = style.panels(figure, [1] * rows if narrow else counts)
+        axes = [one for row in drawn for one in row]
+        above, below = axes[: counts[0]], axes[counts[0] :]
         histograms.draw(above)
         draw_volumes(below, priors, panels.alpha)
+        if narrow:  # no neighbour has the numbers
+            for one in axes:
+                one.tick_params(labelleft=True)

@@ -16,7 +16,7 @@ from nfcli import __version__
 from nfcli.errors import NFError, UsageError
 from nfcli.figures import save_learning_curves
 from nfcli.figures.curves import Curve
-from nfcli.inspection.page_pictures import Say, embedded, figure, noise_of, samples_of
+from nfcli.inspection.page_pictures import PHONE, Say, embedded, figure, noise_of, samples_of
 from nfcli.inspection.page_tables import results_section, section, settings_section
 from nfcli.runs import RunDir, find_run
 from nfcli.runs.comparison import Comparison, Row, compare
@@ -25,8 +25,6 @@ from nfcli.runs.shipped import training_in_words
 
 WIDE, NARROW = (9.0, 4.2), (4.2, 3.6)
 """Inches of the learning curves on a screen, and on a phone."""
-
-PHONE = "(max-width: 40rem)"
 
 
 @dataclass(frozen=True)

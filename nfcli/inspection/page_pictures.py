@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import CheckpointError, NFError, RunError
+from nfcli.figures import DequantizationPanels, save_dequantization_figure
 from nfcli.inspection.dequantization import InspectDequantConfig, inspect_dequantization
 from nfcli.inspection.sampling import SampleConfig, sample
 from nfcli.runs import Checkpoints, RunDir
 from nfcli.runs.files import read_json
+
+PHONE = "(max-width: 40rem)"
 
 SAMPLES = 36
 
@@ -32,6 +35,7 @@ class Picture:
         kind: Its class on the page.
         options: What the JSON beside it says, but for the weights, when it was drawn for a page.
         draw: Draws it, into the run's figures or to another place.
+        draw_narrow: Draws it for a phone, of the numbers beside it; None where one picture serves both.
     """
 
     run: RunDir
@@ -40,6 +44,7 @@ class Picture:
     kind: str
     options: dict[str, Any]
     draw: Callable[[Path | None, Say], object]
+    draw_narrow: Callable[[Path, dict[str, Any]], None] | None = None
 
 
 def samples_of(run: RunDir, runs_dir: Path) -> Picture:
@@ -74,7 +79,22 @@ def noise_of(run: RunDir, runs_dir: Path) -> Picture:
         "",
         options,
         lambda to, warn: inspect_dequantization(replace(config, output=to), warn=warn),
+        lambda to, numbers: _draw_narrow_noise(to, numbers, known["model"]),
     )
+
+
+def _draw_narrow_noise(to: Path, numbers: dict[str, Any], model: dict[str, Any]) -> None:
+    panels = DequantizationPanels(
+        edges=numbers["edges"],
+        uniform_density=numbers["uniform_density"],
+        learned_density=numbers["learned_density"],
+        space="logit",
+        alpha=model["alpha"],
+        data_levels=model["levels"],
+        levels=numbers["levels"],
+        prior=numbers["prior"],
+    )
+    save_dequantization_figure(to, panels, narrow=True)
 
 
 def figure(picture: Picture, message: Say, warn: Say) -> str:
@@ -89,14 +109,26 @@ def figure(picture: Picture, message: Say, warn: Say) -> str:
                 message(f"drawing {picture.name} of '{run.name}' for the page: {path} has other weights or options")
                 path = Path(folder) / picture.name
                 picture.draw(path, warn)
+            narrow = _narrow(picture, path, Path(folder) / "narrow.png")
         except NFError as error:
             warn(f"no {picture.name} of run '{run.name}': {error.message}")
             return f'<p class="note">{escape(picture.title)}: cannot be drawn ({escape(error.message)}).</p>'
         alt = escape(f"{picture.title} of {run.name}")
         return (
-            f'<figure class="{picture.kind}"><img src="{embedded(path)}" alt="{alt}">'
+            f'<figure class="{picture.kind}"><picture>{narrow}<img src="{embedded(path)}" alt="{alt}"></picture>'
             f"<figcaption>{escape(picture.title)}</figcaption></figure>"
         )
+
+
+def _narrow(picture: Picture, drawn: Path, to: Path) -> str:
+    """The source of a phone's version of a picture, as HTML; empty where there is none."""
+    if picture.draw_narrow is None:
+        return ""
+    try:
+        picture.draw_narrow(to, read_json(drawn.with_suffix(".json"), kind="file"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"the numbers beside {drawn} cannot be drawn: {error}") from error
+    return f'<source media="{PHONE}" srcset="{embedded(to)}">'
 
 
 def _is_drawn(picture: Picture) -> bool:

@@ -74,7 +74,8 @@ def test_the_table_has_every_number_with_its_error(page, measured):
 
 def test_pictures_are_in_the_page_and_nothing_is_elsewhere(page):
     home, content = page
-    assert len(content.pictures) == 2 + 2 * 2  # learning curves in two widths; samples and dequantization of two runs
+    # Learning curves in two widths; of two runs samples, and dequantization in two widths.
+    assert len(content.pictures) == 2 + 2 * 3
     for picture in content.pictures:
         kind, data = picture.split(",")
         assert kind == "data:image/png;base64"

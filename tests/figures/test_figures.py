@@ -56,6 +56,10 @@ FIGURES: dict[str, tuple[Callable[[Path], None], tuple[int, int]]] = {
     "histogram": (_histogram, (1840, 740)),
     "volumes": (lambda path: volumes_figure(path, alpha=ALPHA, prior=PRIOR), (1840, 740)),
     "dequantization": (lambda path: save_dequantization_figure(path, _panels()), (1840, 1480)),
+    "dequantization for a phone": (
+        lambda path: save_dequantization_figure(path, _panels(), narrow=True),
+        (920, 2960),
+    ),
     "explain": (save_explain_figure, (1840, 580)),
     "curves": (
         lambda path: save_learning_curves(path, {"a": (STEPS, LOSS)}, validation={"a": ([50, 100], [1.1, 1.0])}),
