@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
+from nfcli import runtime
 from nfcli.training import ahead
 from nfcli.training.ahead import CompilingAhead
 from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import make_dispatch
 from nfcli.training.setup import Job, prepare_job
 from nfcli.training.step import TrainStep
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Other tests, at work beside these, fill the one that all share."""
+    shared = jax.config.jax_compilation_cache_dir
+    monkeypatch.setenv("NF_CACHE_DIR", str(tmp_path / "cache"))
+    own = str(runtime.compilation_cache())
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", own)
+    for folder in (own, shared):
+        jax.config.update("jax_compilation_cache_dir", folder)
+        compilation_cache.reset_cache()
+        if folder == own:
+            yield
 
 
 def cached(name: str) -> set[str]:

@@ -50,7 +50,9 @@ class Picture:
 def samples_of(run: RunDir, runs_dir: Path) -> Picture:
     """Images drawn from a run's model."""
     config = SampleConfig(run=run.name, runs_dir=runs_dir, num=SAMPLES)
+    labels = config.labels_of(run.config()["model"].get("classes", 0))
     options = {
+        "labels": None if labels is None else labels.tolist(),
         "num": config.count,
         "columns": config.width,
         **{name: getattr(config, name) for name in ("temperature", "seed", "share_final_latent", "real")},

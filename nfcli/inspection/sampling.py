@@ -72,6 +72,10 @@ class SampleConfig:
             return 3 * SHARED_COLUMNS if self.share_final_latent else 16
         return self.num
 
+    def labels_of(self, classes: int) -> np.ndarray | None:
+        """(N,) the label of each image of a model that knows so many classes; None for one that knows none."""
+        return np.resize(np.array(self.labels or range(classes)), self.count) if classes else None
+
     @property
     def width(self) -> int:
         """Columns of the grid."""
@@ -141,7 +145,7 @@ def _labels(model: FlowModel, config: SampleConfig) -> np.ndarray | None:
             raise UsageError(f"--label {label} is not possible", hint=f"labels go from 0 to {model.classes - 1}")
     if config.real or not model.classes:
         return None
-    return np.resize(np.array(config.labels or range(model.classes)), config.count)
+    return config.labels_of(model.classes)
 
 
 def draw(model: FlowModel, parameters: Parameters, config: SampleConfig) -> np.ndarray:

@@ -64,7 +64,8 @@ def test_a_measurement_is_printed_and_not_recorded(shipment, empty):
     assert (done.json["run"], done.json["recorded"]) == ("pretrained:simple", False)
     assert "nothing was recorded" in done.err
     assert {path.name for path in empty.iterdir()} == {"tiny.npz", "each.csv"}
-    for known in json.loads((shipment.ships / "simple/results.json").read_text())["evaluations"]:
+    known_of_k = json.loads((shipment.ships / "simple/results.json").read_text())["evaluations"]
+    for known in [entry for entry in known_of_k if entry["importance_samples"] == 8]:
         assert done.json["splits"][known["split"]]["bpd"] == pytest.approx(known["bpd"], rel=1e-6)
 
 
@@ -203,8 +204,7 @@ def test_damage_is_found_and_the_package_is_to_blame(shipment, empty, tmp_path, 
     monkeypatch.setattr(shipped, "pretrained_dir", lambda: folder)
     weights = (folder / "simple/checkpoints").rglob("d/*")
     max(weights, key=lambda path: path.stat().st_size).write_bytes(b"")
-    (table,) = (folder / "simple/per-image").iterdir()
-    table.unlink()
+    shutil.rmtree(folder / "simple/per-image")
     for words in (
         ("sample", "pretrained:simple"),
         ("compare", "--paired", "pretrained:simple", "pretrained:multiscale"),

@@ -64,7 +64,7 @@ def test_impossible_recipes_are_refused(changes: dict[str, Any]) -> None:
 
 def test_a_cosine_cannot_be_extended(configure: Configure) -> None:
     train(configure(schedule="cosine", epochs=1))
-    with pytest.raises(UsageError, match="cosine over the --epochs 1"):
+    with pytest.raises(UsageError, match="cosine over --epochs 1"):
         train(configure(schedule="cosine", epochs=2))
 
 
