@@ -69,7 +69,7 @@ def compare(
 
         nf compare simple multiscale --format github
 
-        nf compare --paired pretrained:multiscale multiscale
+        nf compare --paired pretrained:mixture mixture
 
         nf compare --html results.html
     """

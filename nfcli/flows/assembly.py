@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nfcli.flows.base import Bijection
 from nfcli.flows.coupling import AffineCoupling
 from nfcli.flows.dequantization import UniformDequantization, VariationalDequantization
@@ -44,31 +46,20 @@ class Assembly:
 
     def _dequantization(self, weights: Weights) -> UniformDequantization:
         spec = self.preset.dequantization
+        of_pixels: dict[str, Any] = {"levels": self.levels, "alpha": self.alpha}
         if spec is None:
-            return UniformDequantization(levels=self.levels, alpha=self.alpha)
+            return UniformDequantization(**of_pixels)
+        learned: dict[str, Any] = {
+            **of_pixels,
+            "couplings": spec.count,
+            "hidden": spec.hidden,
+            "classes": self.classes,
+            "computing": self.computing,
+            "weights": weights,
+        }
         if isinstance(spec, GaussianNoise):
-            return GaussianDequantization(
-                self.shape,
-                couplings=spec.count,
-                hidden=spec.hidden,
-                context=spec.context,
-                blocks=spec.blocks,
-                levels=self.levels,
-                alpha=self.alpha,
-                classes=self.classes,
-                computing=self.computing,
-                weights=weights,
-            )
-        return VariationalDequantization(
-            self.shape,
-            couplings=spec.count,
-            hidden=spec.hidden,
-            levels=self.levels,
-            alpha=self.alpha,
-            classes=self.classes,
-            computing=self.computing,
-            weights=weights,
-        )
+            return GaussianDequantization(self.shape, context=spec.context, blocks=spec.blocks, **learned)
+        return VariationalDequantization(self.shape, **learned)
 
     def _transform(self, weights: Weights) -> MultiscaleTransform:
         height, width, channels = self.shape

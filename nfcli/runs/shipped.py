@@ -19,6 +19,9 @@ PREFIX = "pretrained:"
 
 REINSTALL = "the installation is damaged; install the package again"
 
+BEST = "mixture"
+"""Of the presets; it is suggested where any would do."""
+
 MOST_BYTES = 25_000_000
 """That all of them may take together."""
 
@@ -124,7 +127,14 @@ def training_in_words(config: dict[str, Any]) -> str:
     )
 
 
-def suggestion(runs_dir: Path, preset: str = "multiscale") -> str:
-    """What to say where a run is missing: `, or use pretrained:NAME, which ships with nf`; empty if it does not."""
-    known = {run.name for run in list_shipped(runs_dir)}
-    return f", or use {PREFIX}{preset}, which ships with nf" if PREFIX + preset in known else ""
+def suggestion(runs_dir: Path, preset: str | None = None) -> str:
+    """What to say where a run is missing: `, or use pretrained:NAME, which ships with nf`; empty if none does.
+
+    Args:
+        runs_dir: Where the user's runs live.
+        preset: Of the run that was asked for; None for whichever is best.
+    """
+    known = [run.name for run in list_shipped(runs_dir)]
+    best = PREFIX + BEST if PREFIX + BEST in known else next(iter(known), None)
+    wanted = best if preset is None else PREFIX + preset
+    return f", or use {wanted}, which ships with nf" if wanted in known else ""
