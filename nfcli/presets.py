@@ -193,8 +193,8 @@ PRESETS: dict[str, Preset] = {
             reference_test_bpd=1.021,
             reference_parameters=1_711_818,
         ),
-        # Flow++'s couplings (arXiv:1902.00275) at the two resolutions where they cost little. See README for what each
-        # ingredient buys.
+        # Flow++'s couplings (arXiv:1902.00275) at the two resolutions where they cost little.
+        # `python -m tests.benchmarks.ablation` measures what each ingredient buys.
         Preset(
             name="mixture",
             summary="mixture-of-logistics couplings at two resolutions, noise from a normal start",

@@ -120,7 +120,8 @@ def training_in_words(config: dict[str, Any]) -> str:
             f"config.json of pretrained run '{config.get('run')}' is damaged: {error}", hint=REINSTALL
         ) from error
     training = config["training"]
-    epochs = f"{training['epochs']:g} epoch{'' if training['epochs'] == 1 else 's'}"
+    count = round(training["epochs"], 1)
+    epochs = f"{count:g} epoch{'' if count == 1 else 's'}"
     return (
         f"{epochs} of {config['data']['train_images']:,} images "
         f"in {training['seconds'] / 60:,.0f} minutes, on {training['hardware']}"
