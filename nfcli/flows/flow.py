@@ -113,8 +113,9 @@ class Flow(nnx.Module):
         Args:
             x: (B, H, W, C) integers.
             keys: (B,) random keys.
-            margin: The noise is shrunk into (margin, 1 - margin), away from the edges of a pixel's bin, so that the
-                error of inverting in floating point cannot move a pixel. A likelihood never uses such noise.
+            margin: The noise is shrunk into (margin, 1 - margin), away from the edges that a pixel's bin shares with
+                another value's, so that the error of inverting in floating point cannot move a pixel. A likelihood
+                never uses such noise.
             dtype: Floating-point type of the latents.
             labels: (B, classes) weights, of a conditional flow.
 
@@ -122,5 +123,8 @@ class Flow(nnx.Module):
             One array a level, (B, ...).
         """
         u, _ = self.dequantization.noise(x, keys, dtype, labels)
-        y, _ = self.dequantization.place(x, margin + (1 - 2 * margin) * u)
+        # Nothing lies beyond black and white: there the noise may stay where the flow has learned to expect it.
+        low = jnp.where(x > 0, margin, 0).astype(dtype)
+        high = jnp.where(x < self.dequantization.levels - 1, 1 - margin, 1).astype(dtype)
+        y, _ = self.dequantization.place(x, low + (high - low) * u)
         return self.transform.forward(y, labels)[0]

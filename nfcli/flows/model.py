@@ -144,7 +144,7 @@ class FlowModel:
     ) -> Latents:
         """Images to latents, one array a level, that `decode` turns back into exactly the same images.
 
-        The noise is drawn as for the likelihood and then kept `margin` away from the edges of a pixel's bin, so that
+        The noise is drawn as for the likelihood and then kept `margin` away from the edges that bins share, so that
         floating-point error cannot move a pixel.
         """
         return self._flow(parameters).encode(x, keys, margin, _dtype(parameters), self._weights_of(labels))

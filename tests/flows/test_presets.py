@@ -145,3 +145,19 @@ def test_halves_need_two_channels(layer):
     preset = Preset("narrow", "", (layer,), None, 0, 0, 0)
     with pytest.raises(UsageError, match="1"):
         build(preset, (4, 4, 1))
+
+
+def test_encoding_keeps_noise_away_from_shared_edges_alone():
+    """A fresh flow is the identity, so its latents are the dequantized pixels."""
+    model = build(get_preset("simple", smoke=True), (1, 3, 1))
+    parameters = model.init(jax.random.key(0))
+    images = np.tile(np.array([0, 128, 255], np.uint8).reshape(1, 1, 3, 1), (2000, 1, 1, 1))
+    (latents,) = jax.jit(model.encode)(parameters, images, jax.random.split(jax.random.key(1), 2000))
+    v = 1 / (1 + np.exp(-np.asarray(latents, np.float64)[:, 0, :, 0]))
+    black, grey, white = (v * 256 - np.array([0, 128, 255])).T
+    assert -0.01 < black.min() < 0.01
+    assert 0.7 < black.max() < 0.76
+    assert 0.24 < grey.min() < 0.3
+    assert 0.7 < grey.max() < 0.76
+    assert 0.24 < white.min() < 0.3
+    assert 0.99 < white.max() < 1.01
