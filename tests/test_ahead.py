@@ -10,6 +10,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from nfcli import runtime
+from nfcli.programs import SUFFIX
 from nfcli.training import ahead
 from nfcli.training.ahead import CompilingAhead
 from nfcli.training.config import TrainConfig
@@ -32,8 +33,12 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
             yield
 
 
-def cached(name: str) -> set[str]:
-    return {path.name for path in Path(str(jax.config.jax_compilation_cache_dir)).glob(f"{name}*-cache")}
+def kept() -> set[str]:
+    return {path.name for path in Path(str(jax.config.jax_compilation_cache_dir)).glob("*" + SUFFIX)}
+
+
+def make_step(job: Job) -> TrainStep:
+    return TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh)
 
 
 def make_job(tmp_path: Path, *, seed: int) -> Job:
@@ -43,26 +48,26 @@ def make_job(tmp_path: Path, *, seed: int) -> Job:
 
 def test_programs_are_those_of_the_run_and_are_made_once(tmp_path, monkeypatch):
     job = make_job(tmp_path, seed=1234567)
-    started = cached("jit_map_state")
-    CompilingAhead(job, ahead.WORTH_STEPS).wait()
-    made = cached("jit_map_state") - started
+    CompilingAhead(job, make_step(job), ahead.WORTH_STEPS).wait()
+    made = kept()
     assert len(made) == 1
 
-    step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh)
+    step = make_step(job)
     make_dispatch(step, job.train.images, None).compile(step.init())
-    assert cached("jit_map_state") == started | made  # nothing was compiled here
+    assert kept() == made  # nothing was compiled here
 
     monkeypatch.setattr(ahead.subprocess, "Popen", pytest.fail)
-    CompilingAhead(job, ahead.WORTH_STEPS).wait()
+    CompilingAhead(job, make_step(job), ahead.WORTH_STEPS).wait()
 
 
 def test_short_runs_compile_where_they_train(tmp_path, monkeypatch):
     monkeypatch.setattr(ahead.subprocess, "Popen", pytest.fail)
-    CompilingAhead(make_job(tmp_path, seed=7654321), ahead.WORTH_STEPS - 1).wait()
+    job = make_job(tmp_path, seed=7654321)
+    CompilingAhead(job, make_step(job), ahead.WORTH_STEPS - 1).wait()
 
 
 def test_a_process_that_fails_is_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(ahead.sys, "executable", "/bin/false")
-    started = cached("jit_map_state")
-    CompilingAhead(make_job(tmp_path, seed=7654321), ahead.WORTH_STEPS).wait()
-    assert cached("jit_map_state") == started
+    job = make_job(tmp_path, seed=7654321)
+    CompilingAhead(job, make_step(job), ahead.WORTH_STEPS).wait()
+    assert kept() == set()

@@ -85,6 +85,10 @@ class FlowModel:
             self.preset, self.shape, levels=self.levels, alpha=self.alpha, classes=self.classes, computing=computing
         )
 
+    def decides(self) -> list[Any]:
+        """All that makes this model what it is, as JSON values, the way that networks are computed left out."""
+        return [repr(self.preset), list(self.shape), self.levels, self.alpha, self.classes]
+
     def init(self, key: Array) -> Parameters:
         """Fresh parameters from one random key; the same key gives the same parameters."""
         return _to_dict(nnx.split(self._assembly.flow(Weights(key, self._random_numbers)))[1])

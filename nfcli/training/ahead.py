@@ -7,9 +7,6 @@ process that compiled its own programs trains a fifth slower than one that loads
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import os
 import pickle
 import subprocess
 import sys
@@ -20,7 +17,7 @@ import numpy as np
 
 from nfcli import distributed, runtime
 from nfcli.evaluation.bound import BoundEvaluator
-from nfcli.runs import versions
+from nfcli.programs import fingerprint
 from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import make_dispatch
 from nfcli.training.setup import Job, prepare_job
@@ -38,15 +35,17 @@ class CompilingAhead:
 
     Args:
         job: Of the run.
+        step: Of the run.
         steps: That are left to do.
     """
 
-    def __init__(self, job: Job, steps: int) -> None:
+    def __init__(self, job: Job, step: TrainStep, steps: int) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         cache, platform = jax.config.values["jax_compilation_cache_dir"], job.mesh.devices.flat[0].platform
         if cache is None or platform != "cpu" or steps < WORTH_STEPS or distributed.count() > 1:
             return
-        self._done = Path(cache) / f"{_name_of_programs(job)}.done"
+        name = fingerprint({"program": "all of a run", **step.decides(), "devices": job.mesh.size})
+        self._done = Path(cache) / f"{name}.done"
         if self._done.exists():
             return
         self._process = subprocess.Popen(
@@ -64,22 +63,6 @@ class CompilingAhead:
         if self._process is not None and self._process.wait() == 0:
             with contextlib.suppress(OSError):
                 self._done.touch()
-
-
-def _name_of_programs(job: Job) -> str:
-    """Short name of all that decides what is compiled."""
-    # A cosine knows its end.
-    irrelevant = {"dataset"} if job.config.schedule == "cosine" else {"dataset", "epochs"}
-    decides = {
-        "settings": {name: value for name, value in job.config.settings().items() if name not in irrelevant},
-        "shape": job.model.shape,
-        "levels": job.model.levels,
-        "steps_per_epoch": job.steps_per_epoch,
-        "devices": job.mesh.size,
-        "versions": versions(),
-        "flags": os.environ.get("XLA_FLAGS"),
-    }
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def main() -> None:

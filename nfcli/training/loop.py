@@ -132,7 +132,8 @@ class _Training:
     def _begin(self, found: CheckpointMeta | None) -> State:
         self.reporter.message(f"data: {data_in_words(self.job)}")
         self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
-        ahead = CompilingAhead(self.job, self.job.total_steps - self.meta.step)
+        self.dispatch.fetch()
+        ahead = CompilingAhead(self.job, self.step, self.job.total_steps - self.meta.step)
         state = self.step.init()
         if found is not None:
             state = self._load(found, state)

@@ -16,6 +16,7 @@ from nfcli.devices import batched, compiler_options, everywhere, replicated
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.networks import Computing
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.programs import KeptProgram
 from nfcli.training.config import TrainConfig
 
 State = dict[str, Any]
@@ -93,6 +94,7 @@ class TrainStep:
             out_shardings=(replicated(mesh), replicated(mesh)),
             compiler_options=compiler_options(mesh),
         )
+        self._kept = KeptProgram({"program": "training step", **self.decides()}, mesh)
 
     def init(self) -> State:
         """The state before the first step; it follows from the seed."""
@@ -121,7 +123,7 @@ class TrainStep:
                 "parameters": parameters,
                 # Copies: a buffer that is given away must not be another one's too.
                 **({"trained": jax.tree.map(np.array, parameters)} if self.config.average_decay else {}),
-                "optimizer": self.optimizer.init(parameters),
+                "optimizer": self._optimizer_start(parameters),
                 "step": np.int32(0),
                 "loss_sum": np.float32(0),
                 "skipped": np.int32(0),
@@ -130,19 +132,45 @@ class TrainStep:
             }
         )
 
+    def _optimizer_start(self, parameters: Parameters) -> Any:
+        """What `optimizer.init` gives, without compiling a program for every shape: Adam starts at zero."""
+        shapes = jax.eval_shape(self.optimizer.init, parameters)
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+
     def place(self, state: State) -> State:
         """Put a state on the run's devices."""
         placed: State = everywhere(self.mesh, state)
         return placed
 
+    def decides(self) -> dict[str, Any]:
+        """All settings that decide what is computed, for the name of a compiled program."""
+        # A cosine knows its end.
+        irrelevant = {
+            "dataset",
+            "eval_every",
+            "train_size",
+            "val_size",
+            *([] if self.config.schedule == "cosine" else ["epochs"]),
+        }
+        return {
+            "settings": {name: value for name, value in self.config.settings().items() if name not in irrelevant},
+            "computing": [self.config.remat, self.config.accumulate],
+            "model": self.model.decides(),
+            "steps_per_epoch": self.steps_per_epoch,
+        }
+
+    def fetch(self) -> None:
+        """Begin to load the compiled step, if it was compiled before."""
+        self._kept.fetch()
+
     def compile(self, state: State) -> None:
-        """Compile before the clock starts."""
+        """Compile before the clock starts, or load what was compiled before."""
         shape = (self.config.batch_size, *self.model.shape)
         images = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=batched(self.mesh))
         labels = None
         if self.model.classes:
             labels = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=batched(self.mesh))
-        self._compiled = self._compiled.lower(state, images, labels).compile()
+        self._compiled = self._kept.get(lambda: self._compiled.lower(state, images, labels).compile())
 
     def __call__(self, state: State, images: Any, labels: Any = None) -> tuple[State, tuple[Array, Array]]:
         """One step on (B, H, W, C) integers and, for a class-conditional model, (B,) labels; the state is used up.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nfcli import programs
 from nfcli.errors import DivergedError
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.training import loop
@@ -53,6 +54,13 @@ def test_the_first_step_is_adam_s(configure: Configure, clip: float) -> None:
         # After bias correction, Adam's first step is the learning rate times g / (|g| + eps).
         slope = slope * scale
         np.testing.assert_allclose(new, old - 1e-3 * slope / (np.abs(slope) + 1e-8), atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.1, "warmup_steps": 3}, {"schedule": "cosine"}])
+def test_the_optimizer_starts_as_optax_starts_it(configure: Configure, settings: dict) -> None:
+    step, _ = make_step(configure(**settings))
+    state = step.init()
+    jax.tree.map(np.testing.assert_array_equal, state["optimizer"], step.optimizer.init(state["parameters"]))
 
 
 @pytest.mark.parametrize(
@@ -112,6 +120,13 @@ class Warnings(Reporter):
         self.texts.append(text)
 
 
+@pytest.fixture
+def _changed_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program that was compiled before knows of code that a test changed."""
+    monkeypatch.setattr(programs, "_folder", lambda: None)
+
+
+@pytest.mark.usefixtures("_changed_code")
 def test_a_run_that_stays_bad_gives_up(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
     monkeypatch.setattr(TrainStep, "_loss", lambda self, parameters, *batch: jnp.float32(jnp.nan))
@@ -138,6 +153,7 @@ def bad_from(step: int) -> Callable[..., tuple]:
     return fragile
 
 
+@pytest.mark.usefixtures("_changed_code")
 def test_a_run_recovers_with_a_smaller_learning_rate(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
     monkeypatch.setattr(TrainStep, "map_state", bad_from(5))
@@ -148,6 +164,7 @@ def test_a_run_recovers_with_a_smaller_learning_rate(configure: Configure, monke
     assert result.steps == 10
 
 
+@pytest.mark.usefixtures("_changed_code")
 def test_a_recovery_passes_over_checkpoints_of_a_bad_row(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad from step 6 on until the learning rate is halved, and a checkpoint after every step."""
     monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)

@@ -1,0 +1,159 @@
+"""Programs that are kept: the next start gets the same one, nothing else, and never a damaged one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from nfcli import programs, runtime
+from nfcli.training.config import TrainConfig
+from nfcli.training.setup import prepare_job
+from nfcli.training.step import State, TrainStep
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NF_CACHE_DIR", str(tmp_path / "cache"))
+    own = runtime.compilation_cache()
+    assert own is not None
+    return own
+
+
+@pytest.fixture
+def config(configure: Callable[..., TrainConfig]) -> TrainConfig:
+    return configure(devices=2)
+
+
+def make_step(config: TrainConfig) -> tuple[TrainStep, np.ndarray]:
+    job = prepare_job(config)
+    return TrainStep(job.model, config, job.steps_per_epoch, job.mesh), job.train.images[: config.batch_size]
+
+
+def after_two_steps(step: TrainStep, images: np.ndarray) -> State:
+    state = step.init()
+    step.compile(state)
+    for _ in range(2):
+        state, _ = step(state, images)
+    return jax.device_get(state)
+
+
+def kept(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*" + programs.SUFFIX)}
+
+
+def fail_to_compile(step: TrainStep) -> None:
+    class Untouchable:
+        def lower(self, *_: object) -> None:
+            pytest.fail("compiled again")
+
+    step._compiled = Untouchable()
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_the_next_start_loads_the_same_program(folder: Path, config: TrainConfig, fetched: bool) -> None:
+    first = after_two_steps(*make_step(config))
+    assert len(kept(folder)) == 1
+    step, images = make_step(config)
+    fail_to_compile(step)
+    if fetched:
+        step.fetch()
+    jax.tree.map(np.testing.assert_array_equal, first, after_two_steps(step, images))
+
+
+def test_a_program_from_jax_s_cache_is_not_what_is_kept(folder: Path, config: TrainConfig) -> None:
+    after_two_steps(*make_step(config))
+    for path in folder.glob("*" + programs.SUFFIX):
+        path.unlink()
+    first = after_two_steps(*make_step(config))
+    step, images = make_step(config)
+    fail_to_compile(step)
+    jax.tree.map(np.testing.assert_array_equal, first, after_two_steps(step, images))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 43},
+        {"learning_rate": 2e-3},
+        {"clip_norm": 2.0},
+        {"average_decay": 0.9},
+        {"network_dtype": "bfloat16"},
+        {"remat": True},
+        {"accumulate": 2},
+        {"batch_size": 16},
+        {"devices": 1},
+        {"preset": "tiny-mixture"},
+        {"smoke": True},
+        {"levels": 16},
+        {"conditional": True},
+        {"schedule": "cosine", "epochs": 3},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_what_decides_the_program_changes_its_name(config: TrainConfig, change: dict) -> None:
+    same = {"schedule": "cosine"} if "schedule" in change else {}
+    before, after = (make_step(replace(config, **settings))[0] for settings in (same, change))
+    assert before._kept._path != after._kept._path
+
+
+def test_what_does_not_decide_it_does_not(config: TrainConfig) -> None:
+    other = replace(config, epochs=7, val_size=16, eval_every=3, name="other", checkpoint_minutes=1)
+    assert make_step(config)[0]._kept._path == make_step(other)[0]._kept._path
+
+
+def test_sources_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "layer.py").write_text("SCALE = 1\n")
+    monkeypatch.setattr(programs, "__file__", str(tmp_path / "programs.py"))
+    names = []
+    for scale in "1", "2", "1":
+        (tmp_path / "layer.py").write_text(f"SCALE = {scale}\n")
+        programs._sources.cache_clear()
+        names.append(programs.fingerprint({}))
+    programs._sources.cache_clear()
+    assert names[0] == names[2] != names[1]
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: b"", lambda content: content + b"!"])
+def test_a_damaged_program_is_compiled_again(
+    folder: Path, config: TrainConfig, damage: Callable[[bytes], bytes]
+) -> None:
+    first = after_two_steps(*make_step(config))
+    (path,) = folder.glob("*" + programs.SUFFIX)
+    content = path.read_bytes()
+    path.write_bytes(damage(content))
+    step, images = make_step(config)
+    step.fetch()
+    jax.tree.map(np.testing.assert_array_equal, first, after_two_steps(step, images))
+    assert len(path.read_bytes()) > len(content) / 2  # it was written anew
+
+
+def test_a_place_that_cannot_be_written_is_no_error(config: TrainConfig) -> None:
+    step, images = make_step(config)
+    step._kept._path = Path("/proc/nowhere/x.program")
+    assert after_two_steps(step, images)["step"] == 2
+
+
+def test_nothing_is_kept_without_jax_s_cache(folder: Path, config: TrainConfig) -> None:
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        after_two_steps(*make_step(config))
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+    assert kept(folder) == set()
+
+
+def test_the_oldest_go(folder: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "KEPT", 2)
+    for age in range(3):
+        path = folder / f"{age}{programs.SUFFIX}"
+        path.touch()
+        os.utime(path, (1e9 - age, 1e9 - age))
+    after_two_steps(*make_step(config))
+    assert len(kept(folder)) == 2
+    assert f"0{programs.SUFFIX}" in kept(folder)
