@@ -24,7 +24,7 @@ SPREAD = 2.0
 MOST_ITERATIONS = 100
 
 Search = tuple[Array, Array, Array, Array, Array, Array]
-"""Iteration; bracket; the best x; what it misses the target by; whether it still moves."""
+"""Iteration; bracket; the best x; what it misses the target by; whether it is still looked for."""
 
 
 class MixtureOfLogistics:
@@ -73,26 +73,29 @@ def _solve(target: Array, log_weights: Array, means: Array, log_scales: Array) -
     """The x with `logit F(x) = target`.
 
     It lies between the smallest and the largest answer of the single components. A Newton step that leaves the bracket,
-    or does not halve what is missing, is replaced by the bracket's middle.
+    or does not halve what is missing, is replaced by the bracket's middle. A value is found, and stays, once it misses
+    the target by no more than rounding: there, what is missing is noise, and would send it back to the middle.
     """
     alone = means + jnp.exp(log_scales) * target[None]
     lower, upper = jnp.min(alone, axis=0), jnp.max(alone, axis=0)
-    smallest_step = 2 * float(np.finfo(target.dtype).eps)
+    rounding = 2 * float(np.finfo(target.dtype).eps)
 
     def unfinished(state: Search) -> Array:
-        iteration, moved = state[0], state[-1]
-        return (iteration < MOST_ITERATIONS) & jnp.any(moved)
+        iteration, open_ = state[0], state[-1]
+        return (iteration < MOST_ITERATIONS) & jnp.any(open_)
 
     def improve(state: Search) -> Search:
-        iteration, lower, upper, x, missing_before, _ = state
+        iteration, lower, upper, x, missing_before, open_ = state
         y, log_slope = _logit_cdf(x, log_weights, means, log_scales)
         missing = target - y
         lower, upper = jnp.where(missing >= 0, x, lower), jnp.where(missing <= 0, x, upper)
         newton = x + missing * jnp.exp(-log_slope)
         good = (newton >= lower) & (newton <= upper) & (2 * jnp.abs(missing) <= missing_before)
         following = jnp.where(good, newton, lower + (upper - lower) / 2)
-        moved = jnp.abs(following - x) > smallest_step * jnp.maximum(jnp.abs(x), 1)
-        return iteration + 1, lower, upper, following, jnp.abs(missing), moved
+        hit = jnp.abs(missing) <= rounding * jnp.maximum(jnp.abs(target), 1)
+        still = jnp.abs(following - x) <= rounding * jnp.maximum(jnp.abs(x), 1)
+        open_ = open_ & ~hit & ~still
+        return iteration + 1, lower, upper, jnp.where(open_, following, x), jnp.abs(missing), open_
 
     middle = lower + (upper - lower) / 2
     start = (jnp.int32(0), lower, upper, middle, jnp.full_like(target, jnp.inf), jnp.ones(target.shape, bool))
