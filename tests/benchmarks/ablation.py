@@ -110,14 +110,15 @@ def report(found: dict[str, Any]) -> str:
     rows = []
     for name, result in found.items():
         last = result["marks"][-1]
-        at_time, slower = _at_time(result["marks"], full), _at_time(full, result["marks"])
+        common = min(last["cpu_seconds"], full[-1]["cpu_seconds"])
+        same_time = _difference(_at(result["marks"], common), _at(full, common))
         rows.append(
             [
                 name,
                 f"{result['parameters']:,}",
                 f"{last['images'] / last['cpu_seconds']:.1f}",
                 f"{np.mean(last['average']):.4f}",
-                *(["-", "-"] if name == "mixture" else [_difference(last, full[-1]), _difference(at_time, slower)]),
+                *(["-", "-"] if name == "mixture" else [_difference(last, full[-1]), same_time]),
             ]
         )
     without = found["mixture"]["marks"][-1]
@@ -127,11 +128,30 @@ def report(found: dict[str, Any]) -> str:
     return str(tabulate(rows, header, tablefmt="github", disable_numparse=True))
 
 
-def _at_time(marks: list[dict[str, Any]], other: list[dict[str, Any]]) -> dict[str, Any]:
-    """The last mark within the time that both have."""
-    common = min(marks[-1]["cpu_seconds"], other[-1]["cpu_seconds"])
-    within = [mark for mark in marks if mark["cpu_seconds"] <= common * 1.02]
-    return within[-1] if within else marks[0]
+def race(found: dict[str, Any]) -> str:
+    """`mixture` at the times when `multiscale` was measured, as long as it ran."""
+    full, rows = found["mixture"]["marks"], []
+    for mark in found["multiscale"]["marks"]:
+        if mark["cpu_seconds"] <= full[-1]["cpu_seconds"]:
+            same_time = _at(full, mark["cpu_seconds"])
+            cells = [f"{value['images']:,.0f}, {np.mean(value['average']):.4f}" for value in (mark, same_time)]
+            rows.append([f"{mark['cpu_seconds']:.0f}", *cells, _difference(same_time, mark)])
+    header = ["cpu-s", "multiscale: images, val bpd", "mixture: images, val bpd", "mixture - multiscale"]
+    return str(tabulate(rows, header, tablefmt="github", disable_numparse=True))
+
+
+def _at(marks: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """A variant after so much processor time: on straight lines, image by image, between its measurements."""
+    times = [mark["cpu_seconds"] for mark in marks]
+    after = next(index for index, time_ in enumerate(times) if time_ >= seconds)
+    if after == 0:
+        return marks[0]
+    share = (seconds - times[after - 1]) / (times[after] - times[after - 1])
+
+    def between(name: str) -> Any:
+        return (1 - share) * np.array(marks[after - 1][name]) + share * np.array(marks[after][name])
+
+    return {"cpu_seconds": seconds, **{name: between(name) for name in ("images", "average", "last")}}
 
 
 def _difference(mark: dict[str, Any], full: dict[str, Any]) -> str:
@@ -159,7 +179,10 @@ def main() -> None:
         if name not in found:
             found[name] = train_variant(name, options)
             options.output.write_text(json.dumps(found))
-    print(report({name: found[name] for name in VARIANTS if name in found}))
+    shown = {name: found[name] for name in VARIANTS if name in found}
+    print(report(shown))
+    if "multiscale" in shown:
+        print(f"\n{race(shown)}")
 
 
 if __name__ == "__main__":
