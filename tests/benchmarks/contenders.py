@@ -51,6 +51,7 @@ class NF:
         self.jax = jax
         self.model = build(get_preset(preset), (28, 28, 1))
         self.step = TrainStep(self.model, TrainConfig(preset=preset, batch_size=batch), 390, data_mesh(batch))
+        self.step.fetch()
         self.state = self.step.init()
         self.step.compile(self.state)
         self.evaluator = BoundEvaluator(self.model, batch)
