@@ -55,10 +55,9 @@ class OneByOne:
         """One step on the images of indices `chosen`, (1, batch); the state that was given is used up."""
         mesh, size, labels = self.step.mesh, chosen.shape[1], self.labels
         images = spread(mesh, size, lambda rows: self.images[chosen[0][rows]])
-        told = () if labels is None else (spread(mesh, size, lambda rows: labels[chosen[0][rows]]),)
-        # XLA takes a step's temporary memory when it is asked for the step: asked too early, it holds that of two.
-        jax.block_until_ready(state)
-        return self.step(state, images, *told)
+        if labels is None:
+            return self.step(state, images)
+        return self.step(state, images, spread(mesh, size, lambda rows: labels[chosen[0][rows]]))
 
 
 class ManyAtOnce:

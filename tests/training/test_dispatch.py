@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
 from nfcli.errors import UsageError
 from nfcli.training.config import TrainConfig
-from nfcli.training.dispatch import ManyAtOnce, News, OneByOne, make_dispatch
+from nfcli.training.dispatch import ManyAtOnce, OneByOne, make_dispatch
 from nfcli.training.loop import train
 from nfcli.training.setup import prepare_job
-from nfcli.training.step import State, TrainStep
+from nfcli.training.step import TrainStep
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
 Configure = Callable[..., TrainConfig]
@@ -51,24 +49,6 @@ def test_on_cpu_steps_go_one_by_one(configure: Configure) -> None:
     step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh)
     assert isinstance(make_dispatch(step, job.train.images, None), OneByOne)
     assert isinstance(make_dispatch(step, job.train.images, 4), ManyAtOnce)
-
-
-def test_a_step_is_asked_for_when_the_one_before_is_done(configure: Configure) -> None:
-    """Its temporary memory is taken then; that of two steps is twice as much."""
-    ready = []
-
-    class Watched(TrainStep):
-        def __call__(self, state: State, images: Any, labels: Any = None) -> tuple[State, News]:
-            ready.append(all(leaf.is_ready() for leaf in jax.tree.leaves(state)))
-            return super().__call__(state, images, labels)
-
-    job = prepare_job(configure(devices=2))
-    dispatch = OneByOne(Watched(job.model, job.config, job.steps_per_epoch, job.mesh), job.train.images)
-    state = dispatch.step.init()
-    dispatch.compile(state)
-    for _ in range(10):
-        state, _ = dispatch(state, np.arange(32)[None])
-    assert ready == [True] * 10
 
 
 def test_images_are_those_of_the_order(configure: Configure) -> None:
