@@ -73,6 +73,7 @@ class KeptProgram:
         # Whatever is wrong with a kept program, it can be compiled again.
         with contextlib.suppress(Exception):
             if self._path is not None and (content := _read(self._path)) is not None:
+                # The folder is the user's own, and nobody else can write there: see `_folder`.
                 payload, arguments, results = pickle.loads(content)
                 self._found = serialize_executable.deserialize_and_load(
                     payload, arguments, results, execution_devices=self._devices
@@ -84,7 +85,8 @@ class KeptProgram:
             return compile_it()
         with _without_cache():
             compiled = compile_it()
-        with contextlib.suppress(WriteError):
+        # It may be that there is no place, or that jax cannot write this program: then it is compiled each time.
+        with contextlib.suppress(WriteError, ValueError, NotImplementedError):
             content = pickle.dumps(serialize_executable.serialize(compiled))
             write_bytes(self._path, hashlib.sha256(content).digest() + content)
             _forget_oldest(self._path.parent)
