@@ -9,6 +9,7 @@ from nfcli.flows.coupling import AffineCoupling
 from nfcli.flows.dequantization import UniformDequantization, VariationalDequantization
 from nfcli.flows.flow import Flow, MultiscaleTransform
 from nfcli.flows.gaussian_noise import GaussianDequantization
+from nfcli.flows.halves import PATCHES
 from nfcli.flows.mixing import ActNorm, InvertibleConv1x1
 from nfcli.flows.mixture import MixtureOfLogistics
 from nfcli.flows.networks import Computing
@@ -97,6 +98,7 @@ class Assembly:
 
     def _packed(self, layer: PackedCouplings, shape: Shape, number: int, weights: Weights) -> list[Bijection]:
         made: list[Bijection] = []
+        patches = tuple(PATCHES)
         for index in range(layer.count):
             if layer.actnorm:
                 made.append(ActNorm(shape[-1]))
@@ -105,7 +107,7 @@ class Assembly:
             made.append(
                 PackedCoupling(
                     shape,
-                    mask=layer.mask,
+                    mask=patches[index // 2 % 3] if layer.mask == "patch" else layer.mask,
                     invert=bool(index % 2),
                     scalar=_scalar(layer),
                     hidden=layer.hidden,

@@ -7,29 +7,49 @@ for channels; Ho et al. 2019, arXiv:1902.00275, for the checkerboard).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from nfcli.flows.masks import MaskKind
 
+PatchKind = Literal["rows", "columns", "diagonals"]
+"""The three ways to halve the 2x2 patches that a squeeze made channels of: each pixel in turn meets all its neighbours
+in the half that is known. The diagonals are the checkerboard that was there before the squeeze."""
 
-def half_shapes(shape: tuple[int, int, int], kind: MaskKind) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+HalfKind = MaskKind | PatchKind
+
+PATCHES: dict[PatchKind, tuple[int, int, int, int]] = {
+    "rows": (0, 1, 2, 3),
+    "columns": (0, 2, 1, 3),
+    "diagonals": (0, 3, 1, 2),
+}
+"""The four pixels of a patch, those of the first half first; numbered as a squeeze lays them out, row by row."""
+
+
+def half_shapes(shape: tuple[int, int, int], kind: HalfKind) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """(H, W, C) of the two halves of images of `shape`.
 
     Raises:
-        ValueError: A checkerboard has an odd width.
+        ValueError: A checkerboard has an odd width, or channels do not come from 2x2 patches.
     """
     height, width, channels = shape
-    if kind == "channel":
+    if kind in PATCHES and channels % 4:
+        raise ValueError(f"{channels} channels are not those of 2x2 patches")
+    if kind != "checkerboard":
         return (height, width, channels // 2), (height, width, channels - channels // 2)
     if width % 2:
         raise ValueError(f"a checkerboard of width {width} has no two equal halves")
     return (height, width // 2, channels), (height, width // 2, channels)
 
 
-def split_halves(x: Array, kind: MaskKind) -> tuple[Array, Array]:
+def split_halves(x: Array, kind: HalfKind) -> tuple[Array, Array]:
     """(B, H, W, C) to the half where the mask of that kind is 1, and the other one; in the shapes of `half_shapes`."""
-    if kind == "channel":
+    if kind != "checkerboard":
+        x = _reordered(x, PATCHES[kind]) if kind in PATCHES else x
         first = x.shape[-1] // 2
         return x[..., :first], x[..., first:]
     batch, height, width, channels = x.shape
@@ -39,14 +59,21 @@ def split_halves(x: Array, kind: MaskKind) -> tuple[Array, Array]:
     return jnp.where(even, right, left), jnp.where(even, left, right)
 
 
-def merge_halves(first: Array, second: Array, kind: MaskKind) -> Array:
+def merge_halves(first: Array, second: Array, kind: HalfKind) -> Array:
     """Undo `split_halves`."""
-    if kind == "channel":
-        return jnp.concatenate([first, second], axis=-1)
+    if kind != "checkerboard":
+        whole = jnp.concatenate([first, second], axis=-1)
+        return _reordered(whole, np.argsort(PATCHES[kind])) if kind in PATCHES else whole
     batch, height, width, channels = first.shape
     even = _even_rows(height)
     pairs = jnp.stack([jnp.where(even, second, first), jnp.where(even, first, second)], axis=3)
     return pairs.reshape(batch, height, 2 * width, channels)
+
+
+def _reordered(x: Array, order: Sequence[int] | np.ndarray) -> Array:
+    """The four pixels of each patch in another order; pieces of memory, for which XLA needs no gather."""
+    pixels = jnp.split(x, 4, axis=-1)
+    return jnp.concatenate([pixels[number] for number in order], axis=-1)
 
 
 def _even_rows(height: int) -> Array:

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from nfcli.flows.base import Bijection, sum_per_image
-from nfcli.flows.halves import half_shapes, merge_halves, split_halves
-from nfcli.flows.masks import MaskKind
+from nfcli.flows.halves import HalfKind, half_shapes, merge_halves, split_halves
 from nfcli.flows.networks import PLAIN, Computing, GatedConvNet
 from nfcli.flows.scalar import ScalarBijection
 from nfcli.flows.weights import Weights
@@ -22,7 +21,7 @@ class PackedCoupling(Bijection):
 
     Args:
         shape: (H, W, C) of what is transformed.
-        mask: How the halves lie: "checkerboard" or "channel".
+        mask: How the halves lie: "checkerboard", "channel", or "rows", "columns" or "diagonals" of squeezed patches.
         invert: Swap the halves.
         scalar: What happens to each value.
         hidden: Channels of the network.
@@ -37,7 +36,7 @@ class PackedCoupling(Bijection):
         self,
         shape: tuple[int, int, int],
         *,
-        mask: MaskKind,
+        mask: HalfKind,
         invert: bool,
         scalar: ScalarBijection,
         hidden: int,

@@ -103,6 +103,9 @@ LAYERS = {
     "packed affine coupling, checkerboard, context": packed(
         (2, 4, 1), "checkerboard", Affine(), invert=True, context=2
     ),
+    "packed affine coupling, rows": packed((2, 3, 4), "rows", Affine(), invert=True),
+    "packed affine coupling, columns, context": packed((1, 2, 8), "columns", Affine(), context=2),
+    "packed affine coupling, diagonals": packed((2, 1, 12), "diagonals", Affine()),
     "mixture coupling": packed((2, 2, 4), "channel", MixtureOfLogistics(3)),
     "mixture coupling, one logistic, context": packed((2, 2, 3), "channel", MixtureOfLogistics(1), context=1),
     "mixture coupling with attention": packed((2, 2, 4), "channel", MixtureOfLogistics(2), invert=True, heads=2),

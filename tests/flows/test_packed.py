@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nfcli.flows.assembly import Assembly
 from nfcli.flows.halves import half_shapes, merge_halves, split_halves
 from nfcli.flows.masks import make_mask
-from nfcli.flows.networks import GatedAttention
+from nfcli.flows.networks import PLAIN, GatedAttention
 from nfcli.flows.packed import PackedCoupling
+from nfcli.flows.reshaping import Squeeze as SqueezeLayer
 from nfcli.flows.scalar import Affine
+from nfcli.flows.weights import Weights
+from nfcli.presets import PRESETS, PackedCouplings, Squeeze
 from tests.flows.layers import LAYERS
 from tests.flows.parameters import randomized
 
@@ -35,6 +41,34 @@ def test_checkerboard_keeps_rows_and_neighbours():
     first, second = split_halves(x, "checkerboard")
     assert first[0, :, :, 0].tolist() == [[1, 3], [4, 6]]
     assert second[0, :, :, 0].tolist() == [[0, 2], [5, 7]]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_patches_are_those_of_the_squeeze(channels):
+    whole = jnp.arange(4 * 6 * channels).reshape(1, 4, 6, channels)
+    squeezed, _ = SqueezeLayer().forward(whole)
+    rows, columns = np.indices((4, 6)) % 2
+    for kind, ones in (("rows", rows == 0), ("columns", columns == 0), ("diagonals", rows == columns)):
+        first, second = split_halves(squeezed, kind)
+        assert (first.shape[1:], second.shape[1:]) == half_shapes(squeezed.shape[1:], kind)
+        assert sorted(np.ravel(first)) == sorted(np.ravel(whole[0][ones]))
+        assert sorted(np.ravel(second)) == sorted(np.ravel(whole[0][~ones]))
+        np.testing.assert_array_equal(merge_halves(first, second, kind), squeezed)
+
+
+def test_patch_couplings_take_turns():
+    layers = (Squeeze(), PackedCouplings(7, "patch", 4, blocks=0, actnorm=False, rotate=False))
+    preset = replace(PRESETS["simple"], layers=layers)
+    assembly = Assembly(preset, (4, 4, 1), levels=256, alpha=1e-5, classes=0, computing=PLAIN)
+    couplings = list(assembly.flow(Weights()).transform.levels[0])[1:]
+    halves = [(layer.mask, layer.invert) for layer in couplings]
+    assert halves[:6] == [(kind, swapped) for kind in ("rows", "columns", "diagonals") for swapped in (False, True)]
+    assert halves[6] == ("rows", False)
+
+
+def test_no_patches_of_six_channels():
+    with pytest.raises(ValueError, match="6 channels"):
+        half_shapes((2, 2, 6), "rows")
 
 
 def test_no_checkerboard_of_odd_width():
