@@ -49,6 +49,7 @@ class KeptProgram:
         self._devices = list(mesh.devices.flat)
         self._found: Compiled | None = None
         self._thread: threading.Thread | None = None
+        self._reserving: threading.Thread | None = None
         folder = _folder() if self._devices[0].platform == "cpu" and jax.process_count() == 1 else None
         name = fingerprint({**decides, "devices": [device.id for device in self._devices]})
         self._path = None if folder is None else folder / (name + SUFFIX)
@@ -67,6 +68,9 @@ class KeptProgram:
             self._load()
         if self._found is None:
             self._found = self._compile(compile_it)
+        if self._reserving is not None:
+            # The program would take the same amount once more.
+            self._reserving.join()
         return self._found
 
     def _load(self) -> None:
@@ -74,20 +78,30 @@ class KeptProgram:
         with contextlib.suppress(Exception):
             if self._path is not None and (content := _read(self._path)) is not None:
                 # The folder is the user's own, and nobody else can write there: see `_folder`.
-                payload, arguments, results = pickle.loads(content)
+                payload, arguments, results, memory = pickle.loads(content)
+                self._reserve(memory)
                 self._found = serialize_executable.deserialize_and_load(
                     payload, arguments, results, execution_devices=self._devices
                 )
                 os.utime(self._path)
+
+    def _reserve(self, memory: int) -> None:
+        """Begin to take the memory that the program writes to while it runs, on each device."""
+        arguments = memory, len(self._devices)
+        self._reserving = threading.Thread(target=runtime.reserve, args=arguments, name="taking memory")
+        self._reserving.start()
 
     def _compile(self, compile_it: Callable[[], Compiled]) -> Compiled:
         if self._path is None:
             return compile_it()
         with _without_cache():
             compiled = compile_it()
+        analysis = compiled.memory_analysis()
+        memory = 0 if analysis is None else analysis.temp_size_in_bytes
+        self._reserve(memory)
         # It may be that there is no place, or that jax cannot write this program: then it is compiled each time.
         with contextlib.suppress(WriteError, ValueError, NotImplementedError):
-            content = pickle.dumps(serialize_executable.serialize(compiled))
+            content = pickle.dumps((*serialize_executable.serialize(compiled), memory))
             write_bytes(self._path, hashlib.sha256(content).digest() + content)
             _forget_oldest(self._path.parent)
         return compiled

@@ -7,6 +7,7 @@ only adds to what the user set, and imports nothing heavy.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import sys
 from pathlib import Path
@@ -19,8 +20,23 @@ MOST_CPU_DEVICES = 16
 IMAGES_PER_DEVICE = 16
 """On CPU a device with fewer images of a batch costs more than it brings."""
 
+MADV_POPULATE_WRITE = 23
+"""Of Linux 5.14 and later; Python's `mmap` does not name it."""
+
+PIECE = 32 * 2**20
+"""Bytes of memory that are taken at a time: no other thread gets any meanwhile."""
+
+FOR_SMALL_ARRAYS, BESIDE_LARGE_ONES = 128 * 2**20, 192 * 2**20
+"""Bytes that small arrays can have while a program runs, and that stay free beside each block of its own memory.
+
+malloc takes the smallest free piece that will do, so that the first of them must be the smaller one.
+"""
+
 MALLOPT = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_TOP_PAD": (-2, 64 * 2**20)}
 """Numbers and values of glibc's `mallopt` that keep freed memory in the process; one arena, for others always map."""
+
+
+_memory = {"kept": False}
 
 
 def prepare(devices: int | None = None) -> None:
@@ -40,7 +56,7 @@ def prepare(devices: int | None = None) -> None:
     if cache is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-    keep_memory()
+    _memory["kept"] = keep_memory()
 
 
 def keep_memory() -> bool:
@@ -60,6 +76,39 @@ def keep_memory() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     return [mallopt(number, value) for number, value in MALLOPT.values()] == [1] * len(MALLOPT)
+
+
+def reserve(size: int, count: int) -> bool:
+    """Take `count` blocks of `size` bytes from the system now, and leave them to later allocations of that size.
+
+    Where `prepare` had freed memory kept. Otherwise the system hands out each page when it is first written, one after
+    the other, which makes the first step of a training a second longer; and small arrays take a part of memory that was
+    freed, so that the next step's does not fit there and takes as much again. Other threads can work while this waits.
+
+    Returns:
+        Whether that was done.
+    """
+    if size < PIECE or not _memory["kept"]:
+        return False
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    blocks, done = [], True
+    # Only what will be used is written to: the rest costs addresses and no memory.
+    for used, beside in ((FOR_SMALL_ARRAYS, 0), *[(size, BESIDE_LARGE_ONES)] * count):
+        # A fence stays, so that blocks do not become one. It is large because a small one would lie somewhere else.
+        block, fence = libc.malloc(used + beside), libc.malloc(PIECE)
+        if not block or not fence:
+            break
+        blocks.append(block)
+        first = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = (block + used) // mmap.PAGESIZE * mmap.PAGESIZE
+        for start in range(first, end, PIECE):
+            done = done and libc.madvise(start, min(PIECE, end - start), MADV_POPULATE_WRITE) == 0
+    for block in blocks:
+        libc.free(block)
+    return done and len(blocks) == count + 1
 
 
 def _shown_devices(devices: int | None) -> int:

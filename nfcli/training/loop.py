@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jax import Array
 
@@ -54,7 +55,6 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     """
     reporter = reporter if reporter is not None and is_first() else Reporter()
     with together():
-        check_numerics()
         job = prepare_job(config, reporter.message)
     require_same(job.identity())
     with ExitStack() as stack:
@@ -83,6 +83,8 @@ class _Training:
         )
         self.evaluator = BoundEvaluator(job.model, self.config.batch_size, devices=self.config.devices)
         self.meta = CheckpointMeta(step=0, steps_per_epoch=job.steps_per_epoch)
+        # On CPU a second step under way would take its gigabytes before the first one gives them back.
+        self.alone = job.mesh.devices.flat[0].platform == "cpu"
         self.leaving, self.signum = False, 0
         self.recoveries = 0
 
@@ -134,6 +136,8 @@ class _Training:
         self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
         self.dispatch.fetch()
         ahead = CompilingAhead(self.job, self.step, self.job.total_steps - self.meta.step)
+        with together():
+            check_numerics()
         state = self.step.init()
         if found is not None:
             state = self._load(found, state)
@@ -172,9 +176,11 @@ class _Training:
             following = min(position + self.dispatch.per_dispatch, steps)
             chosen = order[position * batch : following * batch].reshape(-1, batch)
             asked = self._ask()
+            if pending is not None and self.alone:
+                self._look_at(jax.block_until_ready(pending), self.meta.step)
             state, news = self.dispatch(state, chosen)
-            # What came before is looked at while this runs: waiting for this would leave the device idle.
-            if pending is not None:
+            # What came before is looked at while this runs: waiting for this would leave an accelerator idle.
+            if pending is not None and not self.alone:
                 self._look_at(pending, self.meta.step)
             pending = news
             self.meta = replace(self.meta, step=self.meta.step + len(chosen))

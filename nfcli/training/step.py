@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from nfcli.devices import batched, compiler_options, everywhere, replicated
@@ -54,11 +55,14 @@ def learning_rate_scale(recoveries: Array | int) -> Array:
 def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientTransformation:
     """Adam (Kingma, Ba 2015, arXiv:1412.6980) after clipping by the global norm.
 
-    With weight decay on the kernels if it is wanted, decoupled (Loshchilov, Hutter 2019, arXiv:1711.05101).
+    With weight decay on the kernels if it is wanted, decoupled (Loshchilov, Hutter 2019, arXiv:1711.05101). Clipping
+    and Adam see all parameters as one vector: a program with a few pieces in place of a few for each of some 300 arrays
+    is smaller, and sooner loaded.
     """
     schedule = learning_rate_schedule(config, steps_per_epoch)
-    adam = optax.adamw(schedule, weight_decay=config.weight_decay, mask=_kernels) if config.weight_decay else None
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam or optax.adam(schedule))
+    adam = optax.flatten(optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.scale_by_adam()))
+    decay = [optax.add_decayed_weights(config.weight_decay, _kernels)] if config.weight_decay else []
+    return optax.chain(adam, *decay, optax.scale_by_learning_rate(schedule))
 
 
 def _kernels(parameters: Any) -> Any:
@@ -193,7 +197,7 @@ class TrainStep:
         updates = jax.tree.map(lambda update: update * scale, updates)
         moved = {**self._moved(state, optax.apply_updates(weights, updates)), "optimizer": optimizer}
         # A non-finite loss or gradient never reaches the parameters: the step is skipped, and counted.
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(ravel_pytree(gradient)[0]))
         kept = {name: state[name] for name in moved}
         in_a_row = jnp.where(finite, 0, state["skipped_in_a_row"] + 1)
         goes_on = state["step"] % self.steps_per_epoch > 0
@@ -219,7 +223,11 @@ class TrainStep:
         """Loss and gradient of the whole batch; each device works on its part, and only means are exchanged."""
 
         def of_part(parameters: Any, batch: Batch) -> tuple[Array, Any]:
-            return jax.lax.pmean(self._accumulated(parameters, batch), "data")
+            loss, gradient = self._accumulated(parameters, batch)
+            # One vector, for the reason that the optimizer has one.
+            vector, as_tree = ravel_pytree(gradient)
+            loss, vector = jax.lax.pmean((loss, vector), "data")
+            return loss, as_tree(vector)
 
         everywhere, parts = PartitionSpec(), PartitionSpec("data")
         together = jax.shard_map(

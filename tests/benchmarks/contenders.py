@@ -80,8 +80,7 @@ class NF:
 
     def train(self, batches: list[np.ndarray]) -> None:
         for batch in batches:
-            self.state, news = self.step(self.state, batch)
-        self.jax.block_until_ready((self.state, news))
+            self.state, _ = self.jax.block_until_ready(self.step(self.state, batch))
 
     def evaluate(self, images: np.ndarray, draws: int) -> None:
         self.evaluator(self.parameters, images, samples=draws, seed=0)

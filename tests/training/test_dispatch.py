@@ -10,10 +10,10 @@ import pytest
 
 from nfcli.errors import UsageError
 from nfcli.training.config import TrainConfig
-from nfcli.training.dispatch import ManyAtOnce, OneByOne, make_dispatch
+from nfcli.training.dispatch import ManyAtOnce, News, OneByOne, make_dispatch
 from nfcli.training.loop import train
 from nfcli.training.setup import prepare_job
-from nfcli.training.step import TrainStep
+from nfcli.training.step import State, TrainStep
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
 Configure = Callable[..., TrainConfig]
@@ -49,6 +49,23 @@ def test_on_cpu_steps_go_one_by_one(configure: Configure) -> None:
     step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh)
     assert isinstance(make_dispatch(step, job.train.images, None), OneByOne)
     assert isinstance(make_dispatch(step, job.train.images, 4), ManyAtOnce)
+
+
+def test_on_cpu_a_step_begins_when_the_one_before_is_done(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of them at a time would take twice the memory."""
+    done, latest, call = [], [], OneByOne.__call__
+
+    def watched(self: OneByOne, state: State, chosen: np.ndarray) -> tuple[State, News]:
+        done.extend(all(value.is_ready() for value in news) for news in latest)
+        result = call(self, state, chosen)
+        latest[:] = [result[1]]
+        return result
+
+    monkeypatch.setattr(OneByOne, "__call__", watched)
+    train(configure(epochs=1, devices=2))
+    assert done == [True] * 4
 
 
 def test_images_are_those_of_the_order(configure: Configure) -> None:

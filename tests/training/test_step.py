@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from nfcli import programs
@@ -18,7 +19,7 @@ from nfcli.training.config import TrainConfig
 from nfcli.training.loop import train
 from nfcli.training.reporter import Reporter
 from nfcli.training.setup import prepare_job
-from nfcli.training.step import TrainStep
+from nfcli.training.step import TrainStep, _kernels, learning_rate_schedule, make_optimizer
 
 Configure = Callable[..., TrainConfig]
 
@@ -54,6 +55,24 @@ def test_the_first_step_is_adam_s(configure: Configure, clip: float) -> None:
         # After bias correction, Adam's first step is the learning rate times g / (|g| + eps).
         slope = slope * scale
         np.testing.assert_allclose(new, old - 1e-3 * slope / (np.abs(slope) + 1e-8), atol=1e-4)
+
+
+@pytest.mark.parametrize("clip", [0.5, 1e6])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_one_vector_is_updated_as_its_parts_are(configure: Configure, clip: float, decay: float) -> None:
+    config = configure(clip_norm=clip, weight_decay=decay)
+    schedule = learning_rate_schedule(config, 5)
+    adam = optax.adamw(schedule, weight_decay=decay, mask=_kernels) if decay else optax.adam(schedule)
+    parameters = make_step(config)[0].init()["parameters"]
+    outcomes = []
+    for optimizer in (make_optimizer(config, 5), optax.chain(optax.clip_by_global_norm(clip), adam)):
+        weights, state = parameters, optimizer.init(parameters)
+        for step in range(3):
+            slope = jax.tree.map(lambda leaf, step=step: jnp.cos(leaf + step), weights)
+            updates, state = jax.jit(optimizer.update)(slope, state, weights)
+            weights = optax.apply_updates(weights, updates)
+        outcomes.append(weights)
+    jax.tree.map(lambda *both: np.testing.assert_allclose(*both, atol=1e-6), *outcomes)
 
 
 @pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.1, "warmup_steps": 3}, {"schedule": "cosine"}])
