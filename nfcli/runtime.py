@@ -96,19 +96,20 @@ def reserve(size: int, count: int) -> bool:
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     blocks, done = [], True
     # Only what will be used is written to: the rest costs addresses and no memory.
-    for used, beside in ((FOR_SMALL_ARRAYS, 0), *[(size, BESIDE_LARGE_ONES)] * count):
+    for used, beside in ((0, FOR_SMALL_ARRAYS), *[(size, BESIDE_LARGE_ONES)] * count):
         # A fence stays, so that blocks do not become one. It is large because a small one would lie somewhere else.
         block, fence = libc.malloc(used + beside), libc.malloc(PIECE)
+        blocks += [block] if block else []
         if not block or not fence:
+            done = False
             break
-        blocks.append(block)
         first = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE
         end = (block + used) // mmap.PAGESIZE * mmap.PAGESIZE
         for start in range(first, end, PIECE):
             done = done and libc.madvise(start, min(PIECE, end - start), MADV_POPULATE_WRITE) == 0
     for block in blocks:
         libc.free(block)
-    return done and len(blocks) == count + 1
+    return done
 
 
 def _shown_devices(devices: int | None) -> int:

@@ -55,6 +55,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     """
     reporter = reporter if reporter is not None and is_first() else Reporter()
     with together():
+        check_numerics()
         job = prepare_job(config, reporter.message)
     require_same(job.identity())
     with ExitStack() as stack:
@@ -136,8 +137,6 @@ class _Training:
         self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
         self.dispatch.fetch()
         ahead = CompilingAhead(self.job, self.step, self.job.total_steps - self.meta.step)
-        with together():
-            check_numerics()
         state = self.step.init()
         if found is not None:
             state = self._load(found, state)
