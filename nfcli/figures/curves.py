@@ -50,11 +50,13 @@ def save_learning_curves(
     """
     lines = {name: _check_curve(name, curve) for name, curve in training.items()}
     marks = {name: _check_curve(name, curve) for name, curve in (validation or {}).items()}
+    # One point is no line: validated, it would only stretch the axis with the mean of the very first steps.
+    lines = {name: curve for name, curve in lines.items() if name not in marks or np.isfinite(curve[1]).sum() > 1}
     limits = _limits(list(lines.values()), list(marks.values()))
     with style.png_figure(path, *size) as figure:
         style.set_figure_title(figure, title)
         axes = figure.subplots()
-        names = list(dict.fromkeys([*lines, *marks]))
+        names = list(dict.fromkeys([*training, *marks]))
         for index, name in enumerate(names):
             _draw_curves(axes, index, lines.get(name), marks.get(name))
         axes.set_ylim(*limits)
@@ -98,7 +100,8 @@ def _draw_curves(
 ) -> None:
     colour = style.SERIES[index % len(style.SERIES)]
     if line is not None:
-        axes.plot(*line, color=colour, linewidth=1, alpha=0.6)
+        dot = "." if np.isfinite(line[1]).sum() == 1 else ""
+        axes.plot(*line, color=colour, linewidth=1, alpha=0.6, marker=dot)
     if mark is not None:
         marker = MARKERS[index % len(MARKERS)]
         axes.plot(

@@ -186,6 +186,18 @@ def test_curves_with_gaps_odd_names_and_validation_alone(tmp_path: Path) -> None
     assert _share(_read(tmp_path / "b.png"), BLUE) > 0
 
 
+def test_the_loss_of_a_single_epoch_is_seen_or_leaves_the_room_to_validation(tmp_path: Path) -> None:
+    once = {"a": ([1], [3.0])}
+    save_learning_curves(tmp_path / "alone.png", once)
+    left_of_the_legend = _read(tmp_path / "alone.png")[:, :1000]
+    assert (left_of_the_legend[..., 2] > left_of_the_legend[..., 0] + 60).any()  # a blue dot
+    pictures = []
+    for name, loss in (("near.png", 1.3), ("far.png", 300.0)):
+        save_learning_curves(tmp_path / name, {"a": ([1], [loss])}, validation={"a": ([1], [1.2]), "b": ([1], [1.1])})
+        pictures.append(_read(tmp_path / name))
+    assert np.array_equal(*pictures)
+
+
 @pytest.mark.parametrize("curves", [{}, {"a": ([1], [np.nan])}, {"a": ([1, 2], [1.0])}], ids=["none", "nan", "lengths"])
 def test_curves_that_cannot_be_drawn(tmp_path: Path, curves: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
