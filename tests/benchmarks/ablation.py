@@ -2,20 +2,22 @@
 
 Every variant is trained on the same images in the same order with the same recipe and a constant learning rate, and
 measured on the same validation images with the same noise, one draw each, at the same numbers of training images.
-Differences are paired, image by image. Time is the processor time of training steps, without compilation, so that work
-of others on the machine does not count; one device, one core.
+Differences are paired, image by image. Time is that of steps, taken of all variants in turn when everything is trained:
+the processor time of one core, median of several turns, without compilation.
 
 Variants that are there already in --output are not trained again. The preset itself needs more images than the others,
-to have been trained for as long as the slowest of them: `--variants mixture --images 12800` first.
+to have been trained for as long as the slower of them: `--variants mixture --images 12800` first.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,7 +26,19 @@ import numpy as np
 from tabulate import tabulate
 
 from nfcli import runtime
-from nfcli.presets import PRESETS, VARIATIONAL, Couplings, PackedCouplings, Preset, Split, Squeeze
+
+runtime.prepare(devices=1)
+
+import jax  # noqa: E402
+
+from nfcli.evaluation.bound import BoundEvaluator  # noqa: E402
+from nfcli.presets import PRESETS, VARIATIONAL, Couplings, PackedCouplings, Preset, Split  # noqa: E402
+from nfcli.training.config import TrainConfig  # noqa: E402
+from nfcli.training.order import epoch_order  # noqa: E402
+from nfcli.training.setup import Job, prepare_job  # noqa: E402
+from nfcli.training.step import State, TrainStep  # noqa: E402
+
+BATCH = 64
 
 FULL = PRESETS["mixture"]
 
@@ -45,7 +59,6 @@ def _masked() -> Preset:
 
 def _split(hidden: int) -> Preset:
     first, fine, second, coarse = FULL.layers
-    assert isinstance(second, Squeeze)
     return replace(FULL, layers=(first, fine, Split(hidden), second, coarse))
 
 
@@ -67,102 +80,128 @@ VARIANTS: dict[str, Preset] = {
 }
 
 
+@dataclass
+class _Training:
+    """One variant, about to be trained."""
+
+    job: Job
+    order: np.ndarray
+    step: TrainStep
+    state: State
+
+    @classmethod
+    def of(cls, name: str, options: argparse.Namespace) -> _Training:
+        with mock.patch.dict(PRESETS, variant=VARIANTS[name]):
+            config = TrainConfig(
+                "variant",
+                devices=1,
+                batch_size=BATCH,
+                learning_rate=options.rate,
+                learning_rate_decay=1.0,
+                schedule="exponential",
+                warmup_steps=50,
+                average_decay=0.99,
+            )
+            job = prepare_job(config)
+        step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh)
+        order = epoch_order(config.seed, 0, len(job.train))
+        order = order[: len(order) // BATCH * BATCH].reshape(-1, BATCH)
+        state = step.calibrated(step.init(), job.train.images[order[0]])
+        step.compile(state)
+        return cls(job, order, step, state)
+
+    def advance(self, index: int) -> float:
+        """Step number `index`; its loss in bits per dimension."""
+        self.state, news = self.step(self.state, self.job.train.images[self.order[index]])
+        return float(jax.block_until_ready(news)[0])
+
+
 def train_variant(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train one variant; per-image bits per dimension at every mark, with and without the moving average."""
-    import jax
+    training = _Training.of(name, options)
+    evaluator = BoundEvaluator(training.job.model, BATCH, devices=1)
+    marks = []
+    for index in range(options.images // BATCH):
+        loss = training.advance(index)
+        if (index + 1) * BATCH % options.every == 0:
+            values = {}
+            for kind in ("parameters", "trained"):
+                images = training.job.val.images[: options.validation]
+                values[kind] = evaluator(training.state[kind], images, samples=1, seed=42).bpd.tolist()
+            marks.append({"images": (index + 1) * BATCH, "average": values["parameters"], "last": values["trained"]})
+            bpd = np.mean(values["parameters"])
+            print(f"{name}: {marks[-1]['images']} images, loss {loss:.4f}, {bpd:.4f}", file=sys.stderr, flush=True)
+    skipped = int(training.state["skipped"])
+    return {"parameters": training.job.model.num_parameters, "skipped": skipped, "marks": marks}
 
-    from nfcli.evaluation.bound import BoundEvaluator
-    from nfcli.training.config import TrainConfig
-    from nfcli.training.order import epoch_order
-    from nfcli.training.setup import prepare_job
-    from nfcli.training.step import TrainStep
 
-    with mock.patch.dict(PRESETS, variant=VARIANTS[name]):
-        recipe = {"schedule": "exponential", "learning_rate_decay": 1.0, "devices": 1}
-        config = TrainConfig(
-            "variant", batch_size=64, average_decay=0.99, warmup_steps=50, learning_rate=options.rate, **recipe
-        )
-        job = prepare_job(config)
-        step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh)
-        order = epoch_order(config.seed, 0, len(job.train)).reshape(-1)
-        state = step.calibrated(step.init(), job.train.images[order[:64]])
-        step.compile(state)
-        evaluator = BoundEvaluator(job.model, 64, devices=1)
-        marks, seconds, skipped = [], 0.0, 0
-        for index in range(options.images // 64):
+def time_steps(names: Iterable[str], options: argparse.Namespace) -> dict[str, float]:
+    """Processor seconds of a training step, by variant: medians of `options.repetitions` turns of three steps."""
+    trainings = {name: _Training.of(name, options) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in trainings}
+    for turn in range(options.repetitions + 1):  # the first steps of all take memory for the first time
+        for name, training in trainings.items():
             begin = time.process_time()
-            state, news = step(state, job.train.images[order[64 * index : 64 * (index + 1)]])
-            jax.block_until_ready(news)
-            seconds += time.process_time() - begin
-            if (index + 1) * 64 % options.every == 0:
-                values = {}
-                for kind in ("parameters", "trained"):
-                    bound = evaluator(state[kind], job.val.images[: options.validation], samples=1, seed=42)
-                    values[kind] = bound.bpd.tolist()
-                skipped = int(state["skipped"])
-                mark = {"images": 64 * (index + 1), "cpu_seconds": seconds, "loss": float(news[0])}
-                marks.append({**mark, "average": values["parameters"], "last": values["trained"]})
-                print(f"{name}: {mark} {np.mean(values['parameters']):.4f}", file=sys.stderr, flush=True)
-    return {"parameters": job.model.num_parameters, "skipped": skipped, "marks": marks}
+            for index in range(3):
+                training.advance(3 * turn + index)
+            seconds[name] += [(time.process_time() - begin) / 3] * (turn > 0)
+            print(f"{name}: {BATCH * 3 / (time.process_time() - begin):.1f} images/s", file=sys.stderr, flush=True)
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def report(found: dict[str, Any]) -> str:
     """Paired differences from the full preset, after as many images as all have seen and after a variant's time."""
-    full = found["mixture"]["marks"]
+    full = found["mixture"]
     images = min(result["marks"][-1]["images"] for result in found.values())
+    same_images = _after(images, full)
     rows = []
     for name, result in found.items():
-        mark, same_images = (_after(images, marks) for marks in (result["marks"], full))
-        same_time = _difference(mark, _at(full, mark["cpu_seconds"])) if name != "mixture" else "-"
-        rows.append(
-            [
-                name,
-                f"{result['parameters']:,}",
-                f"{images / mark['cpu_seconds']:.1f}",
-                f"{np.mean(mark['average']):.4f}",
-                _difference(mark, same_images) if name != "mixture" else "-",
-                same_time,
-            ]
-        )
-    without = _after(images, full)
-    cells = ["last weights, no average", "", "", f"{np.mean(without['last']):.4f}"]
-    rows.append([*cells, _paired(without["last"], without["average"]), "the same"])
+        mark = _after(images, result)
+        row = [name, f"{result['parameters']:,}", f"{BATCH / result['step_seconds']:.1f}", f"{_mean(mark):.4f}"]
+        same_time = _same_time(mark, result, full)
+        both = (_difference(mark, same_images), _difference(mark, same_time)) if name != "mixture" else ("-", "-")
+        if same_time["images"] < images * result["step_seconds"] / full["step_seconds"]:
+            both = (both[0], f"over {both[1]}")  # the preset was not trained for so long, and would be further ahead
+        rows.append([*row, *both])
+    cells = ["last weights, no average", "", "", f"{np.mean(same_images['last']):.4f}"]
+    rows.append([*cells, _paired(same_images["last"], same_images["average"]), "the same"])
     header = ["variant", "parameters", "images/cpu-s", "val bpd", "equal images: worse by", "equal time: worse by"]
     return str(tabulate(rows, header, tablefmt="github", disable_numparse=True))
 
 
-def _after(images: int, marks: list[dict[str, Any]]) -> dict[str, Any]:
-    return next(mark for mark in marks if mark["images"] == images)
-
-
 def race(found: dict[str, Any]) -> str:
     """`mixture` at the times when `multiscale` was measured, as long as it ran."""
-    full, rows = found["mixture"]["marks"], []
-    for mark in found["multiscale"]["marks"]:
-        if mark["cpu_seconds"] <= full[-1]["cpu_seconds"]:
-            same_time = _at(full, mark["cpu_seconds"])
-            cells = [f"{value['images']:,.0f}, {np.mean(value['average']):.4f}" for value in (mark, same_time)]
-            rows.append([f"{mark['cpu_seconds']:.0f}", *cells, _difference(same_time, mark)])
+    full, other, rows = found["mixture"], found["multiscale"], []
+    for mark in other["marks"]:
+        same_time = _same_time(mark, other, full)
+        seconds = mark["images"] * other["step_seconds"] / BATCH
+        if same_time["images"] < full["marks"][-1]["images"]:
+            cells = [f"{value['images']:,.0f}, {_mean(value):.4f}" for value in (mark, same_time)]
+            rows.append([f"{seconds:.0f}", *cells, _difference(same_time, mark)])
     header = ["cpu-s", "multiscale: images, val bpd", "mixture: images, val bpd", "mixture - multiscale"]
     return str(tabulate(rows, header, tablefmt="github", disable_numparse=True))
 
 
-def _at(marks: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """A variant after so much processor time: on straight lines, image by image, between its measurements."""
-    times = [mark["cpu_seconds"] for mark in marks]
-    if seconds > times[-1]:
-        raise ValueError(
-            f"the preset was trained for {times[-1]:.0f} s and not for {seconds:.0f}; give it more --images"
-        )
-    after = next(index for index, time_ in enumerate(times) if time_ >= seconds)
-    if after == 0:
-        return marks[0]
-    share = (seconds - times[after - 1]) / (times[after] - times[after - 1])
+def _after(images: int, result: dict[str, Any]) -> dict[str, Any]:
+    return next(mark for mark in result["marks"] if mark["images"] == images)
+
+
+def _same_time(mark: dict[str, Any], result: dict[str, Any], full: dict[str, Any]) -> dict[str, Any]:
+    """The preset after the time of a variant's mark: on straight lines between its own marks, or its last one."""
+    marks = full["marks"]
+    seen = [one["images"] for one in marks]
+    images = min(max(mark["images"] * result["step_seconds"] / full["step_seconds"], seen[0]), seen[-1])
+    after = max(1, int(np.searchsorted(seen, images)))
+    share = (images - seen[after - 1]) / (seen[after] - seen[after - 1])
 
     def between(name: str) -> Any:
         return (1 - share) * np.array(marks[after - 1][name]) + share * np.array(marks[after][name])
 
-    return {"cpu_seconds": seconds, **{name: between(name) for name in ("images", "average", "last")}}
+    return {"images": images, "average": between("average"), "last": between("last")}
+
+
+def _mean(mark: dict[str, Any]) -> float:
+    return float(np.mean(mark["average"]))
 
 
 def _difference(mark: dict[str, Any], full: dict[str, Any]) -> str:
@@ -182,14 +221,17 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1_600, help="training images between measurements")
     parser.add_argument("--validation", type=int, default=1_000, help="validation images")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    parser.add_argument("--repetitions", type=int, default=5, help="turns in which steps are timed")
     parser.add_argument("--output", type=Path, required=True, help="JSON with all numbers, and what is done already")
     options = parser.parse_args()
-    runtime.prepare(devices=1)
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
     for name in options.variants:
         if name not in found:
             found[name] = train_variant(name, options)
             options.output.write_text(json.dumps(found))
+    for name, seconds in time_steps(found, options).items():
+        found[name]["step_seconds"] = seconds
+    options.output.write_text(json.dumps(found))
     shown = {name: found[name] for name in VARIANTS if name in found}
     if "mixture" in shown:
         print(report(shown))
