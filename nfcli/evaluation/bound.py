@@ -117,11 +117,18 @@ class BoundEvaluator:
         model: From `nfcli.flows.build`.
         batch_size: Images at a time.
         devices: How many devices of all processes share a batch, None for automatic.
+        images: How many there will be at most, if known: where half a batch holds them, a smaller one is compiled.
     """
 
-    def __init__(self, model: FlowModel, batch_size: int, *, devices: int | None = None) -> None:
-        self.model, self.batch_size = model, batch_size
+    def __init__(
+        self, model: FlowModel, batch_size: int, *, devices: int | None = None, images: int | None = None
+    ) -> None:
+        self.model = model
         self.mesh = data_mesh(batch_size, devices)
+        # By halves, so that other numbers of images find a program that was compiled before.
+        while images is not None and batch_size % (2 * self.mesh.size) == 0 and batch_size // 2 >= images:
+            batch_size //= 2
+        self.batch_size = batch_size
         self._one_draw = jax.jit(
             self._log_weights,
             in_shardings=(replicated(self.mesh), *3 * (batched(self.mesh),), None, None),

@@ -114,7 +114,8 @@ def evaluate(
         trained = load_trained(run, warn)
         dataset = trained.dataset()
         splits = {name: dataset.split(name).first(config.limit) for name in config.splits}
-        evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices)
+        most = max(map(len, splits.values()))
+        evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=most)
     require_same(identity(config, trained, evaluator))
     records, tables = [], []
     for name, split in splits.items():

@@ -74,7 +74,7 @@ def score(
         images, names = load_images(source, trained.transform)
         images, names = select(images, slice(config.limit)), names[: config.limit]
         _check_fit(trained, images, source)
-        evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices)
+        evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=len(images))
     require_same({**identity(config, trained, evaluator), "images": names})
     bound = evaluator(
         trained.parameters,

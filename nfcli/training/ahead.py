@@ -77,6 +77,6 @@ def main() -> None:
     state = step.init()
     make_dispatch(step, job.train.images, config.steps_per_dispatch, job.labels(job.train)).compile(state)
     images = np.zeros((1, *job.model.shape), np.uint8)
-    evaluator = BoundEvaluator(job.model, config.batch_size, devices=config.devices)
+    evaluator = BoundEvaluator(job.model, config.batch_size, devices=config.devices, images=len(job.val))
     labels = None if job.labels(job.val) is None else np.zeros(1, np.int64)
     evaluator(state["parameters"], images, samples=1, seed=config.seed, labels=labels)

@@ -82,7 +82,9 @@ class _Training:
         self.dispatch = make_dispatch(
             self.step, job.train.images, self.config.steps_per_dispatch, job.labels(job.train)
         )
-        self.evaluator = BoundEvaluator(job.model, self.config.batch_size, devices=self.config.devices)
+        self.evaluator = BoundEvaluator(
+            job.model, self.config.batch_size, devices=self.config.devices, images=len(job.val)
+        )
         self.meta = CheckpointMeta(step=0, steps_per_epoch=job.steps_per_epoch)
         # On CPU a second step under way would take its gigabytes before the first one gives them back.
         self.alone = job.mesh.devices.flat[0].platform == "cpu"

@@ -6,6 +6,7 @@ stdin and answers each with one JSON line on stdout.
 
 from __future__ import annotations
 
+import functools
 import json
 import resource
 import sys
@@ -54,7 +55,7 @@ class NF:
         self.step.fetch()
         self.state = self.step.init()
         self.step.compile(self.state)
-        self.evaluator = BoundEvaluator(self.model, batch)
+        self.evaluator = functools.cache(lambda images: BoundEvaluator(self.model, batch, images=images))
         self.parameters = self.model.init(jax.random.key(0))
         self.draw = jax.jit(self.model.sample)
 
@@ -83,7 +84,7 @@ class NF:
             self.state, _ = self.jax.block_until_ready(self.step(self.state, batch))
 
     def evaluate(self, images: np.ndarray, draws: int) -> None:
-        self.evaluator(self.parameters, images, samples=draws, seed=0)
+        self.evaluator(len(images))(self.parameters, images, samples=draws, seed=0)
 
     def sample(self, count: int) -> np.ndarray:
         keys = self.jax.random.split(self.jax.random.key(0), count)

@@ -161,6 +161,21 @@ def test_memory_does_not_grow_with_the_draws(model_and_parameters):
     assert compiled._cache_size() == 1
 
 
+@pytest.mark.parametrize(("images", "batch_size"), [(1, 2), (5, 8), (8, 8), (9, 16), (17, 32), (40, 32), (None, 32)])
+def test_few_images_are_not_padded_to_a_whole_batch(model_and_parameters, images, batch_size):
+    """Half a batch is compiled while it holds all images and divides over the devices."""
+    evaluator = BoundEvaluator(model_and_parameters[0], 32, devices=2, images=images)
+    assert evaluator.batch_size == batch_size
+    assert evaluator.mesh.size == 2
+
+
+def test_few_images_give_the_same_numbers(model_and_parameters, evaluate):
+    model, parameters = model_and_parameters
+    evaluator = BoundEvaluator(model, 32, devices=2, images=3)
+    assert evaluator.batch_size == 4
+    check_same(evaluator(parameters, IMAGES[:3], samples=3, seed=7), evaluate(IMAGES[:3]))
+
+
 def test_progress_counts_images(evaluate):
     seen = []
     evaluate(progress=lambda done, total: seen.append((done, total)))
