@@ -20,9 +20,20 @@ runtime.prepare(devices=4)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from tests.sharing import made_once  # noqa: E402
+from tests.tiny import write_digits  # noqa: E402
 
 # A (B,) met by a (B, 1) is always a mistake here.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """160 images to train, 48 to validate, 48 to test."""
+    folder, name = made_once(tmp_path_factory, "digits", lambda folder: write_digits(folder / "digits.npz").name)
+    return folder / name
 
 
 def pytest_unconfigure() -> None:

@@ -6,8 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from nfcli.cli.app import run
 from nfcli.runs import shipped
 from tests.cli.program import ROOT, Done, environment, succeeds
+from tests.sharing import made_once
 
 IMAGES = {"train": 48, "val": 16, "test": 16}
 
@@ -27,11 +29,11 @@ class Workshop:
 
     Attributes:
         path: The directory.
-        trained: What training `simple` and `multiscale` printed with --json, by preset.
+        told: What the command that made it what it is printed with --json, for `simple` and for `multiscale`.
     """
 
     path: Path
-    trained: dict[str, Done]
+    told: dict[str, Done]
 
     @property
     def runs(self) -> Path:
@@ -61,23 +63,36 @@ def write_images(path: Path, side: int = 8, **counts: int) -> Path:
     return path
 
 
+def _workshop(made: tuple[Path, dict[str, dict[str, Any]]]) -> Workshop:
+    path, told = made
+    return Workshop(path, {name: Done(**said) for name, said in told.items()})
+
+
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory):
-    """Do not change it: `workshop.copy(tmp_path / "copy")` may be changed."""
-    path = tmp_path_factory.mktemp("workshop")
-    write_images(path / "tiny.npz")
-    trained = {
-        preset: succeeds("train", preset, *SETTINGS, "--epochs", "1", "--name", preset, "--json", cwd=path)
-        for preset in ("simple", "multiscale")
-    }
-    return Workshop(path, trained)
+    """Both runs, trained. Do not change it: `workshop.copy(tmp_path / "copy")` may be changed."""
+
+    def make(path):
+        write_images(path / "tiny.npz")
+        return {
+            preset: asdict(succeeds("train", preset, *SETTINGS, "--epochs", "1", "--name", preset, "--json", cwd=path))
+            for preset in ("simple", "multiscale")
+        }
+
+    return _workshop(made_once(tmp_path_factory, "workshop", make))
 
 
 @pytest.fixture(scope="session")
-def measured(workshop):
-    """What `nf eval simple -k 2 --json` and the same for multiscale printed; their results.json are there."""
+def measured(workshop, tmp_path_factory):
+    """The same after `nf eval -k 2`; do not change it either."""
     options = ("-k", "2", "--batch-size", "16", "--json")
-    return {name: succeeds("eval", name, *options, cwd=workshop.path) for name in ("simple", "multiscale")}
+
+    def make(path):
+        path.rmdir()
+        home = workshop.copy(path)
+        return {name: asdict(succeeds("eval", name, *options, cwd=home)) for name in ("simple", "multiscale")}
+
+    return _workshop(made_once(tmp_path_factory, "measured", make))
 
 
 def export(name: str, cwd: Path, to: Path, *options) -> Done:
@@ -99,13 +114,16 @@ class Shipment:
 @pytest.fixture(scope="session")
 def shipment(workshop, tmp_path_factory):
     """Do not change it."""
-    folder = tmp_path_factory.mktemp("shipment")
-    home = workshop.copy(folder / "home")
-    for name in ("simple", "multiscale"):
-        succeeds("eval", name, "-k", "8", "--batch-size", "16", "-q", cwd=home)
-        done = export(name, home, folder / "ships", "--other-data", "--smoke", "--hardware", "two cores")
-        assert done.code == 0, done.err
-    return Shipment(folder / "ships", home)
+
+    def make(folder):
+        home = workshop.copy(folder / "home")
+        for name in ("simple", "multiscale"):
+            succeeds("eval", name, "-k", "8", "--batch-size", "16", "-q", cwd=home)
+            done = export(name, home, folder / "ships", "--other-data", "--smoke", "--hardware", "two cores")
+            assert done.code == 0, done.err
+
+    folder, _ = made_once(tmp_path_factory, "shipment", make)
+    return Shipment(folder / "ships", folder / "home")
 
 
 @pytest.fixture

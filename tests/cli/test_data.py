@@ -234,8 +234,9 @@ FASHION = Path(os.environ.get("NF_FASHION_MNIST", "/usr/share/datasets/fashion-m
 @pytest.mark.fashion_mnist
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not there: Debian's package dataset-fashion-mnist")
 def test_fashion_mnist_trains(tmp_path):
-    options = ("--dataset", FASHION, "--smoke", "--epochs", "1", "--train-size", "640", "--name", "fashion", "--json")
-    told = succeeds("train", "multiscale", *options, cwd=tmp_path)
+    options = ("--dataset", FASHION, "--smoke", "--epochs", "1", "--name", "fashion", "--json")
+    sizes = ("--train-size", "640", "--val-size", "128", "--batch-size", "32")
+    told = succeeds("train", "multiscale", *options, *sizes, cwd=tmp_path)
     assert f"data: {FASHION}, fingerprint 4abe117fcda0" in told.err
     assert "      50,000 train, 10,000 val, 10,000 test images of 28x28x1, 256 levels\n" in told.err
     # Clothes are harder than digits, and after 20 steps still easier than noise.

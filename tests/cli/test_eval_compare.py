@@ -25,9 +25,9 @@ ROW = {
 
 
 @pytest.fixture
-def home(workshop, measured, tmp_path):
+def home(measured, tmp_path):
     """A copy of the workshop, both runs measured."""
-    return workshop.copy(tmp_path / "copy")
+    return measured.copy(tmp_path / "copy")
 
 
 def results(home, run="simple"):
@@ -35,7 +35,7 @@ def results(home, run="simple"):
 
 
 def test_json_tells_the_result(measured):
-    told = measured["simple"].json
+    told = measured.told["simple"].json
     assert told.keys() >= KEYS
     assert (told["run"], told["preset"]) == ("simple", "simple")
     assert (told["importance_samples"], told["checkpoint_step"]) == (2, 2)
@@ -51,7 +51,7 @@ def test_json_tells_the_result(measured):
 def test_the_same_question_has_the_same_answer_and_one_place(home, measured):
     before = results(home)
     told = succeeds("eval", "simple", "-k", "2", "--batch-size", "8", "--json", cwd=home).json
-    for split, numbers in measured["simple"].json["splits"].items():
+    for split, numbers in measured.told["simple"].json["splits"].items():
         assert told["splits"][split] == pytest.approx(numbers, rel=1e-6)
     after = results(home)
     assert [entry["split"] for entry in after["evaluations"]] == ["val", "test"]
@@ -79,7 +79,7 @@ def test_compare_tells_every_row(home, measured):
     assert {row["name"] for row in told["rows"]} == {"simple", "multiscale"}
     for row in told["rows"]:
         assert row.keys() >= ROW
-        numbers = measured[row["name"]].json
+        numbers = measured.told[row["name"]].json
         assert row["test_bpd"] == numbers["splits"]["test"]["bpd"]
         assert row["val_bpd"] == numbers["splits"]["val"]["bpd"]
         assert (row["importance_samples"], row["images"]) == (2, 16)

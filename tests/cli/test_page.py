@@ -50,8 +50,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(workshop, measured, tmp_path_factory):
-    home = workshop.copy(tmp_path_factory.mktemp("page") / "copy")
+def page(measured, tmp_path_factory):
+    home = measured.copy(tmp_path_factory.mktemp("page") / "copy")
     config = home / "runs/simple/config.json"
     # What a hostile config.json says must stay text.
     config.write_text(config.read_text().replace('"name": "tiny"', '"name": "<script>alert(1)</script>"'))
@@ -65,7 +65,7 @@ def test_the_table_has_every_number_with_its_error(page, measured):
     _, content = page
     rows = {row[0]: row for row in content.rows if row}
     for name in ("simple", "multiscale"):
-        test = measured[name].json["splits"]["test"]
+        test = measured.told[name].json["splits"]["test"]
         text = " ".join(rows[name])
         assert f"{test['bpd']:.4f} ± {test['bpd_stderr']:.4f}" in text
         assert f"{test['elbo_bpd']:.4f}" in text

@@ -57,41 +57,41 @@ def test_dumb_terminal_gets_plain_lines(workshop, tmp_path):
 
 
 @pytest.mark.parametrize("forced", ["FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"])
-def test_a_pipe_never_sees_escape_sequences(forced, workshop, measured):
+def test_a_pipe_never_sees_escape_sequences(forced, measured):
     arguments = ("train", "simple", *SETTINGS, "--epochs", "1", "--name", "simple")
     for words in (arguments, ("compare",), ("train", "--help"), ("eval", "nothere"), ()):
-        done = nf(*words, cwd=workshop.path, **{forced: "1"})
+        done = nf(*words, cwd=measured.path, **{forced: "1"})
         assert not ESCAPE.search(done.out + done.err)
 
 
 @pytest.mark.parametrize("arguments", ["compare", "compare --format nonsense", "--help", "compare --json"])
-def test_a_reader_that_left_is_no_error(arguments, workshop, measured):
+def test_a_reader_that_left_is_no_error(arguments, measured):
     line = f"{' '.join(NF)} {arguments} | head -1"
-    done = subprocess.run(line, shell=True, cwd=workshop.path, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(line, shell=True, cwd=measured.path, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
 
 
 @pytest.mark.parametrize("stream", [1, 2])
-def test_a_closed_stream_gives_no_traceback(stream, workshop, measured):
+def test_a_closed_stream_gives_no_traceback(stream, measured):
     line = f"{' '.join(NF)} compare {stream}>&-"
-    done = subprocess.run(line, shell=True, cwd=workshop.path, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(line, shell=True, cwd=measured.path, env=environment(), capture_output=True, text=True)
     assert done.returncode in (0, 1)
     assert "Traceback" not in done.stderr
     if stream == 1:
         assert (done.returncode, done.stderr) == (1, "error: cannot write the result to stdout: it is closed\n")
 
 
-def test_a_full_disk_behind_stdout_is_one_line(workshop, measured):
+def test_a_full_disk_behind_stdout_is_one_line(measured):
     line = f"{' '.join(NF)} compare > /dev/full"
-    done = subprocess.run(line, shell=True, cwd=workshop.path, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(line, shell=True, cwd=measured.path, env=environment(), capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("error: ")
     assert "unexpected" not in done.stderr
 
 
-def test_an_ascii_world_gets_its_output(workshop, measured):
-    done = succeeds("compare", "--format", "fancy_grid", cwd=workshop.path, LC_ALL="C")
+def test_an_ascii_world_gets_its_output(measured):
+    done = succeeds("compare", "--format", "fancy_grid", cwd=measured.path, LC_ALL="C")
     assert "simple" in done.out

@@ -17,7 +17,7 @@ KEYS = {"run", "preset", "parameters", "epochs", "steps", "best_val_bpd", "image
 
 @pytest.mark.parametrize("preset", ["simple", "multiscale"])
 def test_json_tells_the_result(preset, workshop):
-    told = workshop.trained[preset].json
+    told = workshop.told[preset].json
     assert told.keys() >= KEYS
     assert (told["run"], told["preset"], told["epochs"], told["steps"]) == (preset, preset, 1, 2)
     assert 0 < told["best_val_bpd"] < 20
@@ -25,7 +25,7 @@ def test_json_tells_the_result(preset, workshop):
 
 
 def test_progress_goes_to_stderr_as_plain_lines(workshop):
-    err = workshop.trained["simple"].err
+    err = workshop.told["simple"].err
     assert [line for line in err.splitlines() if line.startswith("epoch 1/1")]
     assert "\r" not in err
     assert not ESCAPE.search(err)
@@ -35,9 +35,9 @@ def test_the_run_directory_is_complete(workshop):
     run = workshop.runs / "simple"
     config = json.loads((run / "config.json").read_text())
     assert config["settings"]["epochs"] == 1
-    assert config["model"]["parameters"] == workshop.trained["simple"].json["parameters"]
+    assert config["model"]["parameters"] == workshop.told["simple"].json["parameters"]
     (row,) = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert row["val_bpd"] == workshop.trained["simple"].json["best_val_bpd"]
+    assert row["val_bpd"] == workshop.told["simple"].json["best_val_bpd"]
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000002"]
 
 
@@ -72,7 +72,7 @@ def test_a_finished_run_is_left_alone(workshop, tmp_path):
     before = contents(home)
     done = succeeds("train", "simple", *SETTINGS, "--epochs", "1", "--name", "simple", "--json", cwd=home)
     assert "is finished" in done.err
-    assert done.json == workshop.trained["simple"].json
+    assert done.json == workshop.told["simple"].json
     assert contents(home) == before
 
 
@@ -93,8 +93,8 @@ def test_more_epochs_extend_a_run_and_quiet_is_quiet(workshop, tmp_path):
     assert json.loads((home / "runs/simple/config.json").read_text())["settings"]["epochs"] == 2
 
 
-def test_overwrite_starts_again(workshop, measured, tmp_path):
-    home = workshop.copy(tmp_path / "copy")
+def test_overwrite_starts_again(measured, tmp_path):
+    home = measured.copy(tmp_path / "copy")
     assert (home / "runs/simple/results.json").exists()
     settings = (*SETTINGS, "--epochs", "1", "--name", "simple", "--overwrite", "--seed", "43")
     done = succeeds("train", "simple", *settings, cwd=home)

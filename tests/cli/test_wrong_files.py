@@ -29,8 +29,8 @@ WRONG = (None, "x", [], {}, -1, 10**400, 1e300, True)
 
 
 @pytest.fixture
-def home(workshop, measured, tmp_path):
-    return workshop.copy(tmp_path / "copy")
+def home(measured, tmp_path):
+    return measured.copy(tmp_path / "copy")
 
 
 @pytest.fixture

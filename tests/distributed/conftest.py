@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import pytest
 
-from tests.distributed.pairs import Pair, run_pair, settings
-from tests.tiny import tiny_preset, write_digits
+from tests.distributed.pairs import run_pair, settings
+from tests.sharing import made_once
+from tests.tiny import tiny_preset
 
 
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory):
-    """160 images to train, 48 to validate, 48 to test."""
-    return write_digits(tmp_path_factory.mktemp("digits") / "digits.npz")
+@dataclass(frozen=True)
+class Together:
+    """The folder of a run, what each process wrote to stdout, and the lines of each on stderr."""
+
+    path: Path
+    out: list[str]
+    err: list[list[str]]
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -26,7 +31,12 @@ def _tiny_and_quick_to_compile():
 
 
 @pytest.fixture(scope="session")
-def together(digits, tmp_path_factory) -> tuple[Pair, Path]:
-    """Both processes, ended well, and the folder of their run; nothing may be written to it but results."""
-    runs = tmp_path_factory.mktemp("together")
-    return run_pair(*settings(digits, runs), "--json"), runs / "run"
+def together(digits, tmp_path_factory) -> Together:
+    """Both processes, ended well; nothing may be written to their run but results."""
+
+    def make(runs):
+        pair = run_pair(*settings(digits, runs), "--json")
+        return {"out": pair.out, "err": [pair.first.lines, pair.second.lines]}
+
+    runs, said = made_once(tmp_path_factory, "together", make)
+    return Together(runs / "run", **said)

@@ -46,7 +46,7 @@ def test_a_killed_run_continues_with_the_same_commands(together, digits, tmp_pat
     assert_told(pair.first)
     again = run_pair(*arguments)
     assert [line for line in again.first.lines if line.startswith("continuing run 'run' after step ")]
-    assert_same_run(together[1], tmp_path / "run")
+    assert_same_run(together.path, tmp_path / "run")
 
 
 def test_a_signal_to_one_stops_both_after_saving(digits, tmp_path):

@@ -35,17 +35,16 @@ def assert_same_losses(mine, theirs):
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_losses_of_two_processes_are_those_of_one(together, digits, tmp_path, devices):
     assert train(alone(digits, tmp_path, devices)).finished
-    assert_same_losses(rows(together[1]), rows(tmp_path / "run"))
+    assert_same_losses(rows(together.path), rows(tmp_path / "run"))
 
 
 def test_only_the_first_process_prints(together):
-    pair, run = together
-    assert pair.first.lines
-    assert pair.second.lines == []
-    assert pair.out[1] == ""
-    told = json.loads(pair.out[0])
+    assert together.err[0]
+    assert together.err[1] == []
+    assert together.out[1] == ""
+    told = json.loads(together.out[0])
     assert told["finished"]
-    assert RunDir(run).config()["device"] | {"kind": ""} == {
+    assert RunDir(together.path).config()["device"] | {"kind": ""} == {
         "platform": "cpu",
         "kind": "",
         "count": 2,
@@ -57,7 +56,7 @@ def test_only_the_first_process_prints(together):
 
 def test_an_evaluation_by_two_processes_is_that_of_one(together, tmp_path):
     """The last batch is ragged, and 20 is no multiple of what a device would get."""
-    run = together[1]
+    run = together.path
     per_image = tmp_path / "both.npz"
     words = ("-k", 3, "--limit", 45, "--batch-size", 20, "--runs-dir", run.parent, "--save-per-image", per_image)
     both = run_pair("eval", "run", *words, "--json")
@@ -92,7 +91,7 @@ def test_a_run_moves_between_devices_and_processes(together, digits, tmp_path):
     by_two("--steps-per-dispatch", 2)
     by_one(2)
     assert pieces == [1, 2, 3, 4, STEPS]
-    assert_same_losses(rows(tmp_path / "run"), rows(together[1]))
+    assert_same_losses(rows(tmp_path / "run"), rows(together.path))
     history = RunDir(tmp_path / "run").config()["continued"]
     assert [(entry["device"]["processes"], entry["device"]["count"]) for entry in history] == [
         (2, 2),

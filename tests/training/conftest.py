@@ -10,13 +10,7 @@ import jax
 import pytest
 
 from nfcli.training.config import TrainConfig
-from tests.tiny import tiny_preset, write_digits
-
-
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """160 images to train, 48 to validate, 48 to test."""
-    return write_digits(tmp_path_factory.mktemp("digits") / "digits.npz")
+from tests.tiny import tiny_preset
 
 
 @pytest.fixture(scope="package", autouse=True)
