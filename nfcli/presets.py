@@ -198,17 +198,18 @@ PRESETS: dict[str, Preset] = {
         # networks that see whole pixels do better. `python -m tests.benchmarks.ablation` measures each ingredient.
         Preset(
             name="mixture",
-            summary="mixture-of-logistics couplings at two resolutions, noise from a normal start",
+            summary="mixture-of-logistics couplings, a split with a learned prior, noise from a normal start",
             layers=(
                 Squeeze(),
                 PackedCouplings(4, "patch", 40, scalar="mixture", components=6, blocks=2, rotate=False),
+                Split(hidden=32),
                 Squeeze(),
                 PackedCouplings(6, "patch", 64, scalar="mixture", components=6, blocks=2, rotate=False),
             ),
             dequantization=GaussianNoise(4, hidden=32, context=32),
             reference_val_bpd=None,
             reference_test_bpd=None,
-            reference_parameters=2_807_760,
+            reference_parameters=2_266_004,
             recipe={
                 "batch_size": 64,
                 "learning_rate": 2e-3,

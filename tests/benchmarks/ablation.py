@@ -57,9 +57,9 @@ def _masked() -> Preset:
     return replace(FULL, layers=layers)
 
 
-def _split(hidden: int) -> Preset:
-    first, fine, second, coarse = FULL.layers
-    return replace(FULL, layers=(first, fine, Split(hidden), second, coarse))
+def _split(*split: Split) -> Preset:
+    """Another split between the resolutions, or none."""
+    return replace(FULL, layers=(*FULL.layers[:2], *split, *FULL.layers[3:]))
 
 
 VARIANTS: dict[str, Preset] = {
@@ -71,8 +71,8 @@ VARIANTS: dict[str, Preset] = {
     "the same halves always": _packed(mask="channel"),
     "3 logistics for 6": _packed(components=3),
     "with attention": _packed(heads=4),
-    "with a split": _split(0),
-    "with a split, learned prior": _split(32),
+    "without the split": _split(),
+    "a split without a learned prior": _split(Split()),
     "masked affine couplings": _masked(),
     "uniform noise": replace(FULL, dequantization=None),
     "noise of vardeq": replace(FULL, dequantization=VARIATIONAL),

@@ -10,9 +10,6 @@ from typing import Any
 
 from tests.survival.processes import Process
 
-# The programs of these tiny models take longer to optimize than to run.
-QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-
 STEPS = 20
 
 LONG = 600
@@ -55,7 +52,7 @@ class Pair:
         self._folder = tempfile.TemporaryDirectory()
         self._outputs = [Path(self._folder.name) / f"stdout-{process}" for process in (0, 1)]
         self.first, self.second = (
-            Process(*arguments, *place, process, *(last if process else ()), output=output, **QUICK, **around)
+            Process(*arguments, *place, process, *(last if process else ()), output=output, **around)
             for process, output in enumerate(self._outputs)
         )
 
