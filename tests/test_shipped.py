@@ -73,6 +73,7 @@ def test_measured_on_all_test_images(run):
     assert 0.5 < test.bpd <= test.elbo_bpd < 2
     assert 0 < test.bpd_stderr < 0.01
     assert len(load_per_image(run, test)["bpd"]) == 10_000
+    assert run.results()["run"] == run.path.name
 
 
 @pytest.mark.parametrize("run", SHIPPED[:1], ids=lambda run: run.path.name)

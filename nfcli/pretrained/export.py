@@ -93,6 +93,7 @@ def _write(staged: RunDir, name: str, trained: TrainedModel, config: ExportConfi
             keep_per_image(staged, evaluation, load_per_image(run, evaluation))
     record(staged, content, evaluations, load_timing(run))
     (staged.path / ".results.lock").unlink()
+    staged.write_results({**(staged.results() or {}), "run": name})  # not the name of the folder it is made in
     _write_weights(staged, trained)
     again = load_trained(staged, _refuse_damage).parameters
     if not jax.tree.all(jax.tree.map(np.array_equal, again, trained.parameters)):

@@ -44,6 +44,16 @@ def test_config_says_what_the_training_took(shipment):
     assert content["data"]["source"] == "tiny.npz"
 
 
+def test_results_are_of_the_name_that_ships(shipment):
+    content, own = (
+        json.loads((folder / "multiscale/results.json").read_text())
+        for folder in (shipment.ships, shipment.home / "runs")
+    )
+    assert content["run"] == "multiscale"
+    assert content["parameters"] == own["parameters"]
+    assert content["timing"] == own["timing"]
+
+
 def test_nothing_tells_where_it_was_made(shipment):
     check_portable(shipment.ships, [shipment.home])
     for path in (path for path in shipment.ships.rglob("*") if path.is_file()):
