@@ -42,7 +42,7 @@ def make_step(job: Job) -> TrainStep:
 
 
 def make_job(tmp_path: Path, *, seed: int) -> Job:
-    settings = {"epochs": 1, "train_size": 64, "val_size": 32, "batch_size": 32}
+    settings = {"epochs": 1, "train_size": 64, "val_size": 16, "batch_size": 32}
     return prepare_job(TrainConfig("simple", smoke=True, runs_dir=tmp_path, devices=1, seed=seed, **settings))
 
 
@@ -51,6 +51,7 @@ def test_programs_are_those_of_the_run_and_are_made_once(tmp_path, monkeypatch):
     CompilingAhead(job, make_step(job), ahead.WORTH_STEPS).wait()
     made = kept()
     assert len(made) == 1
+    assert job.evaluator().batch_size == 16  # that holds the validation images, and so half a batch does
 
     step = make_step(job)
     make_dispatch(step, job.train.images, None).compile(step.init())

@@ -17,7 +17,6 @@ import jax
 import numpy as np
 
 from nfcli import distributed, runtime
-from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.programs import fingerprint
 from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import make_dispatch
@@ -77,6 +76,5 @@ def main() -> None:
     state = step.init()
     make_dispatch(step, job.train.images, config.steps_per_dispatch, job.labels(job.train)).compile(state)
     images = np.zeros((1, *job.model.shape), np.uint8)
-    evaluator = BoundEvaluator(job.model, config.batch_size, devices=config.devices, images=len(job.val))
     labels = None if job.labels(job.val) is None else np.zeros(1, np.int64)
-    evaluator(state["parameters"], images, samples=1, seed=config.seed, labels=labels)
+    job.evaluator()(state["parameters"], images, samples=1, seed=config.seed, labels=labels)

@@ -16,7 +16,6 @@ from jax import Array
 from nfcli.devices import ask_all
 from nfcli.distributed import from_first, is_first, losses_are_errors, require_same, together
 from nfcli.errors import DivergedError, Interrupted
-from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.statistics import summarize
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
@@ -82,9 +81,7 @@ class _Training:
         self.dispatch = make_dispatch(
             self.step, job.train.images, self.config.steps_per_dispatch, job.labels(job.train)
         )
-        self.evaluator = BoundEvaluator(
-            job.model, self.config.batch_size, devices=self.config.devices, images=len(job.val)
-        )
+        self.evaluator = job.evaluator()
         self.meta = CheckpointMeta(step=0, steps_per_epoch=job.steps_per_epoch)
         # On CPU a second step under way would take its gigabytes before the first one gives them back.
         self.alone = job.mesh.devices.flat[0].platform == "cpu"

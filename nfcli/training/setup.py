@@ -18,6 +18,7 @@ from nfcli.data.files import shown
 from nfcli.devices import data_mesh, device_description
 from nfcli.distributed import from_first, together
 from nfcli.errors import RunError, UsageError
+from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.flows import FlowModel, build
 from nfcli.presets import get_preset
 from nfcli.runs import RunDir, run_named, versions
@@ -61,6 +62,10 @@ class Job:
             "images": self.dataset.fingerprint,
             "versions": versions(),
         }
+
+    def evaluator(self) -> BoundEvaluator:
+        """Of the validation images."""
+        return BoundEvaluator(self.model, self.config.batch_size, devices=self.config.devices, images=len(self.val))
 
     def labels(self, split: ImageSplit) -> np.ndarray | None:
         """What the model is told of a split's images, None for a model that is told nothing."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from tabulate import tabulate_formats
 
+from nfcli.evaluation.bound import BoundEvaluator
+from nfcli.evaluation.evaluate import EvalConfig, evaluate
+from nfcli.evaluation.score import score
 from tests.cli.program import assert_refused, succeeds
 
 KEYS = {"run", "preset", "dataset", "importance_samples", "checkpoint_step", "splits", "inference_ms", "sampling_ms"}
@@ -28,6 +32,11 @@ ROW = {
 def home(measured, tmp_path):
     """A copy of the workshop, both runs measured."""
     return measured.copy(tmp_path / "copy")
+
+
+def measured_images(home):
+    with np.load(home / "tiny.npz") as arrays:
+        return arrays["test"]
 
 
 def results(home, run="simple"):
@@ -125,6 +134,24 @@ def test_images_can_be_saved_and_the_run_trained_last_is_the_default(home):
     assert done.err == ""
     assert len((home / "each.csv").read_text().splitlines()) == 1 + 3
     assert results(home, "multiscale")["evaluations"][-1]["importance_samples"] == 1
+
+
+class _Made(Exception):
+    """An evaluator was made, and that is all that the test wants to know."""
+
+
+@pytest.mark.parametrize(("limit", "batch_size"), [(3, 4), (16, 16)])
+@pytest.mark.parametrize("own", [False, True])
+def test_few_images_are_not_padded_to_a_whole_batch(limit, batch_size, own, home, monkeypatch):
+    def end(evaluator, *_, **__):
+        raise _Made(evaluator.batch_size)
+
+    monkeypatch.setattr(BoundEvaluator, "__call__", end)
+    config = EvalConfig("simple", home / "runs", splits=("test",), limit=limit, devices=1)
+    if own:
+        np.savez(home / "mine.npz", images=measured_images(home)[:limit])
+    with pytest.raises(_Made, match=f"^{batch_size}$"):
+        score(config, home / "mine.npz") if own else evaluate(config)
 
 
 def test_saved_images_never_replace_what_is_measured(home, call):
