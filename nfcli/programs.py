@@ -43,16 +43,18 @@ class KeptProgram:
     Args:
         decides: All that decides what the program does, apart from what `surroundings` knows; JSON values.
         mesh: The devices that it runs on.
+        keep: Whether it can be kept.
     """
 
-    def __init__(self, decides: Mapping[str, Any], mesh: Mesh) -> None:
+    def __init__(self, decides: Mapping[str, Any], mesh: Mesh, *, keep: bool = True) -> None:
         self._devices = list(mesh.devices.flat)
         self._found: Compiled | None = None
         self._thread: threading.Thread | None = None
         self._reserving: threading.Thread | None = None
         folder = _folder() if self._devices[0].platform == "cpu" and jax.process_count() == 1 else None
         name = fingerprint({**decides, "devices": [device.id for device in self._devices]})
-        self._path = None if folder is None else folder / (name + SUFFIX)
+        self._path = None if folder is None or not keep else folder / (name + SUFFIX)
+        self._keep = keep
 
     def fetch(self) -> None:
         """Begin to load it, if it is there, while other things are done."""
@@ -92,10 +94,12 @@ class KeptProgram:
         self._reserving.start()
 
     def _compile(self, compile_it: Callable[[], Compiled]) -> Compiled:
-        if self._path is None:
+        if self._path is None and self._keep:
             return compile_it()
-        with _without_cache():
+        with without_cache():
             compiled = compile_it()
+        if self._path is None:
+            return compiled
         analysis = compiled.memory_analysis()
         memory = 0 if analysis is None else analysis.temp_size_in_bytes
         self._reserve(memory)
@@ -160,14 +164,15 @@ def _read(path: Path) -> bytes | None:
 
 
 @contextlib.contextmanager
-def _without_cache() -> Iterator[None]:
+def without_cache() -> Iterator[None]:
     """Compile anew: what came out of jax's cache cannot be written again (functions are missing in jaxlib 0.10.2)."""
+    enabled = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
     try:
         yield
     finally:
-        jax.config.update("jax_enable_compilation_cache", True)
+        jax.config.update("jax_enable_compilation_cache", enabled)
         compilation_cache.reset_cache()
 
 

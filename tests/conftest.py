@@ -15,6 +15,8 @@ _CACHE = tempfile.mkdtemp(prefix="nf-test-cache-") if _OURS else os.environ["NF_
 os.environ["NF_TEST_CACHE"] = os.environ["NF_CACHE_DIR"] = _CACHE
 for _name in ("NF_RUNS_DIR", "NF_DEBUG", "NO_COLOR", "FORCE_COLOR", "JAX_COMPILATION_CACHE_DIR"):
     os.environ.pop(_name, None)
+# The same programs on every machine; tests of matrix units switch them on.
+os.environ["NF_MATRIX_UNITS"] = "0"
 runtime.prepare(devices=4)
 # Of a job in the background, as on a build server, interrupts are ignored, and so they would be in its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,6 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from nfcli.probe import matrix_units_found  # noqa: E402
 from tests.sharing import made_once  # noqa: E402
 from tests.tiny import write_digits  # noqa: E402
 
@@ -34,6 +37,14 @@ def digits(tmp_path_factory):
     """160 images to train, 48 to validate, 48 to test."""
     folder, name = made_once(tmp_path_factory, "digits", lambda folder: write_digits(folder / "digits.npz").name)
     return folder / name
+
+
+@pytest.fixture
+def matrix_units_here(monkeypatch):
+    """Train on the matrix units of this CPU; skip where it has none."""
+    monkeypatch.setenv("NF_MATRIX_UNITS", "1")
+    if not matrix_units_found():
+        pytest.skip("this CPU has no matrix units that XLA can use")
 
 
 def pytest_unconfigure() -> None:

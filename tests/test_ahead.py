@@ -38,7 +38,7 @@ def kept() -> set[str]:
 
 
 def make_step(job: Job) -> TrainStep:
-    return TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh)
+    return TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.computing)
 
 
 def make_job(tmp_path: Path, *, seed: int) -> Job:

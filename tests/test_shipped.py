@@ -15,6 +15,7 @@ from nfcli.evaluation.trained import load_trained
 from nfcli.flows.networks import Computing
 from nfcli.presets import PRESETS
 from nfcli.pretrained.portable import check_portable
+from nfcli.programs import without_cache
 from nfcli.runs.fields import check_fields
 from nfcli.runs.per_image import load_per_image
 from nfcli.runs.results import load_evaluations
@@ -87,10 +88,19 @@ def test_a_measurement_can_be_repeated(run):
 
 
 def test_networks_in_half_precision_cost_less_than_a_thousandth_of_a_bit():
+    check_half_precision(Computing(dtype=jnp.dtype(jnp.bfloat16)))
+
+
+def test_networks_on_matrix_units_cost_less_than_a_thousandth_of_a_bit(matrix_units_here):
+    with without_cache():
+        check_half_precision(Computing(dtype=jnp.dtype(jnp.bfloat16), matrix_units=True))
+
+
+def check_half_precision(computing):
     """Of trained weights on real digits, the same noise in both."""
     (run,) = (run for run in SHIPPED if run.path.name == "multiscale")
     trained = load_trained(run, refuse)
-    half = trained.model.computed(Computing(dtype=jnp.dtype(jnp.bfloat16)))
+    half = trained.model.computed(computing)
     images, keys = load_dataset("mnist").test.images[:64], jax.random.split(jax.random.key(1), 64)
     single, rounded = (
         -jax.jit(model.log_prob)(trained.parameters, images, keys) / (model.dimensions * np.log(2))

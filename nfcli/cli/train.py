@@ -131,7 +131,11 @@ def train(
     num_processes: NumProcesses = None,
     process_id: ProcessId = None,
     network_dtype: Annotated[
-        str, typer.Option(help="Of the coupling networks in training: float32 or bfloat16; all else is float32.")
+        str,
+        typer.Option(
+            help="Of the coupling networks in training: float32, bfloat16, or auto, which is bfloat16 on a CPU with "
+            "matrix units. All else is float32."
+        ),
     ] = DEFAULTS.network_dtype,
     remat: Annotated[
         bool, typer.Option("--remat", help="Less memory, more time: compute the networks again in the backward pass.")
@@ -208,7 +212,7 @@ def _refuse_shipped(preset: str, name: str | None) -> None:
 
 
 def _describe(config: TrainConfig, console: Console) -> None:
-    from nfcli.training.setup import prepare_job
+    from nfcli.training.setup import computing_in_words, prepare_job
 
     job = prepare_job(config, console.message)
     described = job.description()
@@ -223,6 +227,7 @@ def _describe(config: TrainConfig, console: Console) -> None:
     lines = [("run", job.run.path), ("parameters", f"{job.model.num_parameters:,}"), ("steps", f"{job.total_steps:,}")]
     settings = described["settings"].items()
     lines += [(key.replace("_", "-"), "all" if value is None else value) for key, value in settings]
+    lines += [("networks", computing_in_words(job.computing))]
     lines += [("data", f"{described['data']['source']}, {len(job.train):,} train, {len(job.val):,} validation")]
     console.result(content, _columns(lines))
 

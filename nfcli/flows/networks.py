@@ -7,53 +7,15 @@ Gated residual blocks with ConcatELU follow PixelCNN++ (Salimans et al. 2017, ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from nfcli.flows.barriers import gradient_once, once
-from nfcli.flows.convolution import add_bias, convolve, scale_channels
+from nfcli.flows import matrix_units, operations
 from nfcli.flows.weights import Weights, ones, zeros
-
-FEW_CHANNELS = 16
-"""XLA on CPU does not vectorize loops over so few: twice the exponentials, over twice as many, take less time."""
-
-
-@jax.custom_vjp
-def concat_elu(x: Array) -> Array:
-    """`[elu(x), elu(-x)]` on the channel axis: (..., C) to (..., 2C). In reverse mode only.
-
-    The gradient follows from the result alone, which the next convolution keeps in any case.
-    """
-    # In half precision the difference would lose its digits.
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    if x.shape[-1] <= FEW_CHANNELS:
-        both = jnp.concatenate([wide, -wide], axis=-1)
-        return once(jnp.where(both >= 0, both, jnp.exp(-jnp.abs(both)) - 1).astype(x.dtype))
-    # One exponential serves both halves, because at most one of x and -x is negative. Stacked, they are computed in one
-    # loop; concatenated, in two.
-    tail = jnp.exp(-jnp.abs(wide)) - 1
-    halves = [jnp.where(wide >= 0, wide, tail), jnp.where(wide > 0, tail, -wide)]
-    return once(jnp.stack(halves, axis=-2).reshape(*x.shape[:-1], -1).astype(x.dtype))
-
-
-def _concat_elu_backwards(result: Array, gradient: Array) -> tuple[Array]:
-    plus, minus = jnp.split(result, 2, axis=-1)
-    towards_plus, towards_minus = jnp.split(once(gradient), 2, axis=-1)
-    # Of the two halves one is x or -x, and the other an exponential less 1.
-    rising = towards_plus - towards_minus * (minus + 1)
-    falling = towards_plus * (plus + 1) - towards_minus
-    return (jnp.where(plus >= 0, rising, falling),)
-
-
-def _concat_elu_forwards(x: Array) -> tuple[Array, Array]:
-    result = concat_elu(x)
-    return result, result
-
-
-concat_elu.defvjp(_concat_elu_forwards, _concat_elu_backwards)
 
 
 @dataclass(frozen=True)
@@ -63,12 +25,19 @@ class Computing:
     Attributes:
         dtype: What is computed in, such as bfloat16; None for the type of the input. Parameters, input and output keep
             their type.
+        matrix_units: Compute in bfloat16 on the matrix units of a CPU.
         remat: Keep nothing of a network for the backward pass and compute it once more there: less memory, more time
             (Chen et al. 2016, arXiv:1604.06174).
     """
 
     dtype: jnp.dtype | None = None
+    matrix_units: bool = False
     remat: bool = False
+
+    @property
+    def operations(self) -> ModuleType:
+        """The module that computes convolutions and what stands between them."""
+        return matrix_units if self.matrix_units else operations
 
 
 PLAIN = Computing()
@@ -81,48 +50,47 @@ class Conv(nnx.Module):
         inputs, outputs: Channels.
         size: Width of the kernel.
         weights: Source of the initial kernel; None for zeros.
+        computing: How.
     """
 
-    def __init__(self, inputs: int, outputs: int, size: int, *, weights: Weights | None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, size: int, *, weights: Weights | None, computing: Computing = PLAIN
+    ) -> None:
+        self.computing = computing
         shape = (size, size, inputs, outputs)
         self.kernel = nnx.Param(zeros(*shape) if weights is None else weights.lecun_normal(shape))
         self.bias = nnx.Param(zeros(outputs))
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, inputs) to (B, H, W, outputs)."""
-        # The bias keeps its own type: its gradient is a sum over all pixels, which half precision would lose.
-        return add_bias(convolve(x, self.kernel[...].astype(x.dtype)), self.bias[...])
+        return self.computing.operations.convolve(x, self.kernel[...], self.bias[...])
 
 
 class LayerNorm(nnx.Module):
     """Layer normalization over channels (Ba, Kiros, Hinton 2016, arXiv:1607.06450), eps 1e-6."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, computing: Computing = PLAIN) -> None:
+        self.computing = computing
         self.scale = nnx.Param(ones(channels))
         self.bias = nnx.Param(zeros(channels))
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, channels) to the same; moments are taken in at least float32."""
-        dtype = x.dtype
-        x = x.astype(jnp.promote_types(dtype, jnp.float32))
-        mean = jnp.mean(x, axis=-1, keepdims=True)
-        variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True) - jnp.square(mean)
-        normal = (x - mean) * jax.lax.rsqrt(jnp.maximum(variance, 0) + 1e-6)
-        return add_bias(scale_channels(normal, self.scale[...]), self.bias[...]).astype(dtype)
+        return self.computing.operations.layer_norm(x, self.scale[...], self.bias[...])
 
 
 class GatedBlock(nnx.Module):
     """`x + value * sigmoid(gate)`, the two from ConcatELU, Conv 3x3, ConcatELU, Conv 1x1."""
 
-    def __init__(self, channels: int, *, weights: Weights) -> None:
-        self.conv = Conv(2 * channels, channels, 3, weights=weights)
-        self.gate = Conv(2 * channels, 2 * channels, 1, weights=weights)
+    def __init__(self, channels: int, *, weights: Weights, computing: Computing = PLAIN) -> None:
+        self.computing = computing
+        self.conv = Conv(2 * channels, channels, 3, weights=weights, computing=computing)
+        self.gate = Conv(2 * channels, 2 * channels, 1, weights=weights, computing=computing)
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, channels) to the same."""
-        hidden = self.conv(concat_elu(x))
-        value, gate = jnp.split(gradient_once(self.gate(concat_elu(hidden))), 2, axis=-1)
-        return x + value * jax.nn.sigmoid(gate)
+        compute = self.computing.operations
+        return compute.add_gated(x, self.conv(compute.concat_elu(x)), self.gate.kernel[...], self.gate.bias[...])
 
 
 class GatedAttention(nnx.Module):
@@ -134,14 +102,17 @@ class GatedAttention(nnx.Module):
         heads: Number of attentions side by side.
         places: (H, W) of the input.
         weights: Source of the initial weights.
+        computing: How.
     """
 
-    def __init__(self, channels: int, heads: int, places: tuple[int, int], *, weights: Weights) -> None:
+    def __init__(
+        self, channels: int, heads: int, places: tuple[int, int], *, weights: Weights, computing: Computing = PLAIN
+    ) -> None:
         self.heads = heads
         self.place = nnx.Param(weights.lecun_normal((*places, channels)))
-        self.query_key_value = Conv(channels, 3 * channels, 1, weights=weights)
-        self.gate = Conv(channels, 2 * channels, 1, weights=weights)
-        self.norm = LayerNorm(channels)
+        self.query_key_value = Conv(channels, 3 * channels, 1, weights=weights, computing=computing)
+        self.gate = Conv(channels, 2 * channels, 1, weights=weights, computing=computing)
+        self.norm = LayerNorm(channels, computing=computing)
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, channels) to the same."""
@@ -176,13 +147,15 @@ class GatedTrunk(nnx.Module):
         computing: Computing = PLAIN,
     ) -> None:
         self.computing = computing
-        self.conv_in = Conv(inputs, hidden, 3, weights=weights)
-        self.blocks = nnx.List([GatedBlock(hidden, weights=weights) for _ in range(blocks)])
-        self.norms = nnx.List([LayerNorm(hidden) for _ in range(blocks)])
+        self.conv_in = Conv(inputs, hidden, 3, weights=weights, computing=computing)
+        self.blocks = nnx.List([GatedBlock(hidden, weights=weights, computing=computing) for _ in range(blocks)])
+        self.norms = nnx.List([LayerNorm(hidden, computing=computing) for _ in range(blocks)])
         heads, places = attention or (0, (0, 0))
-        self.attention = nnx.List(
-            [GatedAttention(hidden, heads, places, weights=weights) for _ in range(blocks if heads else 0)]
-        )
+        attentions = [
+            GatedAttention(hidden, heads, places, weights=weights, computing=computing)
+            for _ in range(blocks if heads else 0)
+        ]
+        self.attention = nnx.List(attentions)
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, inputs) to (B, H, W, hidden)."""
@@ -194,7 +167,7 @@ class GatedTrunk(nnx.Module):
     def _features(self, x: Array) -> Array:
         x = self.conv_in(x)
         for index, (block, norm) in enumerate(zip(self.blocks, self.norms, strict=True)):
-            x = norm(gradient_once(block(x)))
+            x = norm(block(x))
             if self.attention:
                 x = self.attention[index](x)
         return x
@@ -222,7 +195,7 @@ class GatedConvNet(GatedTrunk):
         computing: Computing = PLAIN,
     ) -> None:
         super().__init__(inputs, hidden, weights=weights, blocks=blocks, attention=attention, computing=computing)
-        self.conv_out = Conv(2 * hidden, outputs, 3, weights=None)
+        self.conv_out = Conv(2 * hidden, outputs, 3, weights=None, computing=computing)
 
     def _features(self, x: Array) -> Array:
-        return self.conv_out(concat_elu(super()._features(x)))
+        return self.conv_out(self.computing.operations.concat_elu(super()._features(x)))

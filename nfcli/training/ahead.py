@@ -72,7 +72,7 @@ def main() -> None:
     config: TrainConfig = pickle.load(sys.stdin.buffer)
     runtime.prepare(config.devices)
     job = prepare_job(config)
-    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh)
+    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
     state = step.init()
     make_dispatch(step, job.train.images, config.steps_per_dispatch, job.labels(job.train)).compile(state)
     images = np.zeros((1, *job.model.shape), np.uint8)

@@ -44,7 +44,8 @@ class TrainConfig:
         eval_every: Epochs between validations; the last epoch is always validated.
         train_size, val_size: Use the first N images of the split; None for all.
         network_dtype: What the networks inside coupling layers compute in, "float32" or "bfloat16"; all else is
-            float32, and so is every evaluation.
+            float32, and so is every evaluation. "auto" is bfloat16 on a CPU with matrix units, but for `smoke`, and
+            float32 elsewhere; a run keeps what it became.
         remat: Compute the coupling networks once more in the backward pass instead of keeping what they computed.
         accumulate: Take the gradient of a batch in so many slices, one after the other.
         seed: Of everything random.
@@ -78,7 +79,7 @@ class TrainConfig:
     eval_every: int = 5
     train_size: int | None = None
     val_size: int | None = None
-    network_dtype: str = "float32"
+    network_dtype: str = "auto"
     remat: bool = False
     accumulate: int = 1
     seed: int = 42
@@ -109,7 +110,7 @@ class TrainConfig:
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more, and less than 1")
         _require(self.max_minutes is None or self.max_minutes > 0, "max_minutes", self.max_minutes, "positive")
         dtype = self.network_dtype
-        _require(dtype in ("float32", "bfloat16"), "network_dtype", dtype, "float32 or bfloat16")
+        _require(dtype in ("auto", "float32", "bfloat16"), "network_dtype", dtype, "auto, float32 or bfloat16")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2^32 - 1")
 
     @classmethod

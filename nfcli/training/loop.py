@@ -26,7 +26,15 @@ from nfcli.training.dispatch import make_dispatch
 from nfcli.training.order import epoch_order
 from nfcli.training.reporter import Reporter
 from nfcli.training.result import TrainResult
-from nfcli.training.setup import Job, check_shared, data_in_words, enter_run, note_where, prepare_job
+from nfcli.training.setup import (
+    Job,
+    check_shared,
+    computing_in_words,
+    data_in_words,
+    enter_run,
+    note_where,
+    prepare_job,
+)
 from nfcli.training.signals import StopRequest
 from nfcli.training.step import State, TrainStep, learning_rate_scale
 
@@ -77,7 +85,7 @@ class _Training:
     def __init__(self, job: Job, reporter: Reporter, stop: StopRequest) -> None:
         self.job, self.config, self.reporter, self.stop = job, job.config, reporter, stop
         self.checkpoints = Checkpoints(job.run.checkpoints, reporter.warning)
-        self.step = TrainStep(job.model, self.config, job.steps_per_epoch, job.mesh)
+        self.step = TrainStep(job.model, self.config, job.steps_per_epoch, job.mesh, job.computing)
         self.dispatch = make_dispatch(
             self.step, job.train.images, self.config.steps_per_dispatch, job.labels(job.train)
         )
@@ -133,6 +141,7 @@ class _Training:
 
     def _begin(self, found: CheckpointMeta | None) -> State:
         self.reporter.message(f"data: {data_in_words(self.job)}")
+        self.reporter.message(f"networks: {computing_in_words(self.job.computing)}")
         self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
         self.dispatch.fetch()
         ahead = CompilingAhead(self.job, self.step, self.job.total_steps - self.meta.step)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -20,7 +22,9 @@ from nfcli.distributed import from_first, together
 from nfcli.errors import RunError, UsageError
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.flows import FlowModel, build
+from nfcli.flows.networks import Computing
 from nfcli.presets import get_preset
+from nfcli.probe import matrix_units_found
 from nfcli.runs import RunDir, run_named, versions
 from nfcli.runs.files import remove_tree
 from nfcli.training.config import TrainConfig
@@ -40,6 +44,7 @@ class Job:
     val: ImageSplit
     model: FlowModel
     mesh: Mesh
+    computing: Computing
 
     @property
     def steps_per_epoch(self) -> int:
@@ -59,6 +64,7 @@ class Job:
             **settings,
             **{name: getattr(self.config, name) for name in operational},
             "devices": self.mesh.size,
+            "matrix_units": self.computing.matrix_units,
             "images": self.dataset.fingerprint,
             "versions": versions(),
         }
@@ -99,6 +105,7 @@ class Job:
             # All that may change when a run is continued, and then changes rounding.
             "device": {
                 **device_description(self.mesh.size),
+                "matrix_units": self.computing.matrix_units,
                 "remat": self.config.remat,
                 "accumulate": self.config.accumulate,
             },
@@ -135,9 +142,40 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
             f"a batch of {config.batch_size} cannot be cut into {config.accumulate} slices",
             hint="--accumulate must divide --batch-size",
         )
-    mesh = data_mesh(config.batch_size // config.accumulate, config.devices)
     run = run_named(config.run_name(dataset.name), config.runs_dir)
-    return Job(config, run, dataset, train, val, model, mesh)
+    config = replace(config, network_dtype=_network_dtype(config, run))
+    computing = computing_of(config)
+    # One device with all cores is faster there than a device a core.
+    devices = jax.process_count() if computing.matrix_units and config.devices is None else config.devices
+    mesh = data_mesh(config.batch_size // config.accumulate, devices)
+    return Job(config, run, dataset, train, val, model, mesh, computing)
+
+
+def _network_dtype(config: TrainConfig, run: RunDir) -> str:
+    """What "auto" becomes; a run that is continued has settled it."""
+    if config.network_dtype != "auto":
+        return config.network_dtype
+    if run.exists() and not config.overwrite:
+        return str(run.config()["settings"].get("network_dtype", "float32"))
+    return "bfloat16" if not config.smoke and _has_matrix_units() else "float32"
+
+
+def computing_in_words(computing: Computing) -> str:
+    """How the networks are computed, for a line at the start."""
+    if computing.matrix_units:
+        return "bfloat16, on the matrix units of this CPU"
+    return "float32" if computing.dtype is None else str(computing.dtype)
+
+
+def computing_of(config: TrainConfig) -> Computing:
+    """How the networks of a configuration, whose "auto" is resolved, are computed on this machine."""
+    if config.network_dtype != "bfloat16":
+        return Computing(remat=config.remat)
+    return Computing(jnp.dtype(jnp.bfloat16), matrix_units=_has_matrix_units(), remat=config.remat)
+
+
+def _has_matrix_units() -> bool:
+    return jax.default_backend() == "cpu" and matrix_units_found()
 
 
 def data_in_words(job: Job) -> str:
@@ -226,7 +264,7 @@ def _elsewhere(job: Job, known: dict[str, Any]) -> str | None:
     changed = []
     for part in ("versions", "device"):
         for name, value in here[part].items():
-            earlier = before[part].get(name, 1 if name == "processes" else "unknown")
+            earlier = before[part].get(name, {"processes": 1, "matrix_units": False}.get(name, "unknown"))
             if earlier != value:
                 changed.append(f"{name} {earlier} became {value}")
     return ", ".join(changed) or None
@@ -235,7 +273,7 @@ def _elsewhere(job: Job, known: dict[str, Any]) -> str | None:
 def _check_same(job: Job, known: dict[str, Any]) -> None:
     settings, before = job.config.settings(), known.get("settings", {})
     # The images are compared below: there are many names for one place. A setting that is new has its default.
-    defaults = TrainConfig(preset=job.config.preset).settings()
+    defaults = TrainConfig(preset=job.config.preset, network_dtype="float32").settings()
     before = {**defaults, **before, "dataset": settings["dataset"]}
     changed = [name for name in settings if name != "epochs" and settings[name] != before[name]]
     if changed:

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from nfcli.devices import batched, compiler_options, everywhere, replicated
 from nfcli.flows import FlowModel, Parameters
-from nfcli.flows.networks import Computing
+from nfcli.flows.networks import PLAIN, Computing
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.programs import KeptProgram
 from nfcli.training.config import TrainConfig
@@ -82,11 +82,13 @@ class TrainStep:
         config: The recipe.
         steps_per_epoch: For the schedule.
         mesh: Devices that share a batch.
+        computing: How the networks are computed.
     """
 
-    def __init__(self, model: FlowModel, config: TrainConfig, steps_per_epoch: int, mesh: Mesh) -> None:
-        dtype = jnp.dtype(jnp.bfloat16) if config.network_dtype == "bfloat16" else None
-        self.model = model.computed(Computing(dtype, remat=config.remat))
+    def __init__(
+        self, model: FlowModel, config: TrainConfig, steps_per_epoch: int, mesh: Mesh, computing: Computing = PLAIN
+    ) -> None:
+        self.model, self.computing = model.computed(computing), computing
         self.config, self.mesh = config, mesh
         self.steps_per_epoch = steps_per_epoch
         self.schedule = learning_rate_schedule(config, steps_per_epoch)
@@ -98,7 +100,8 @@ class TrainStep:
             out_shardings=(replicated(mesh), replicated(mesh)),
             compiler_options=compiler_options(mesh),
         )
-        self._kept = KeptProgram({"program": "training step", **self.decides()}, mesh)
+        # jaxlib cannot write a program that calls for matrix units.
+        self._kept = KeptProgram({"program": "training step", **self.decides()}, mesh, keep=not computing.matrix_units)
 
     def init(self) -> State:
         """The state before the first step; it follows from the seed."""
@@ -158,7 +161,7 @@ class TrainStep:
         }
         return {
             "settings": {name: value for name, value in self.config.settings().items() if name not in irrelevant},
-            "computing": [self.config.remat, self.config.accumulate],
+            "computing": [repr(self.computing), self.config.accumulate],
             "model": self.model.decides(),
             "steps_per_epoch": self.steps_per_epoch,
         }

@@ -26,7 +26,7 @@ from typing import Any
 from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTENDERS = ("nf", "course", "torch", "torch-compiled")
+CONTENDERS = ("nf", "course", "torch", "torch-bfloat16", "torch-compiled", "torch-compiled-bfloat16")
 
 # All ask glibc for memory at every step; keeping it saves page faults. nf sees to that itself, its peers are told to.
 MEMORY = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": "67108864"}

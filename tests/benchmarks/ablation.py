@@ -103,7 +103,7 @@ class _Training:
                 average_decay=0.99,
             )
             job = prepare_job(config)
-        step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh)
+        step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
         order = epoch_order(config.seed, 0, len(job.train))
         order = order[: len(order) // BATCH * BATCH].reshape(-1, BATCH)
         state = step.calibrated(step.init(), job.train.images[order[0]])

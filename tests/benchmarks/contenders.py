@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import resource
 import sys
 import time
@@ -46,12 +47,18 @@ class NF:
         from nfcli.evaluation.bound import BoundEvaluator
         from nfcli.flows import build
         from nfcli.presets import get_preset
+        from nfcli.probe import matrix_units_found
         from nfcli.training.config import TrainConfig
+        from nfcli.training.setup import computing_of
         from nfcli.training.step import TrainStep
 
         self.jax = jax
         self.model = build(get_preset(preset), (28, 28, 1))
-        self.step = TrainStep(self.model, TrainConfig(preset=preset, batch_size=batch), 390, data_mesh(batch))
+        dtype = os.environ.get("NF_BENCHMARK_DTYPE") or ("bfloat16" if matrix_units_found() else "float32")
+        config = TrainConfig(preset=preset, batch_size=batch, network_dtype=dtype)
+        computing = computing_of(config)
+        mesh = data_mesh(batch, 1 if computing.matrix_units else None)
+        self.step = TrainStep(self.model, config, 390, mesh, computing)
         self.step.fetch()
         self.state = self.step.init()
         self.step.compile(self.state)
@@ -128,15 +135,16 @@ class Course:
 
 
 class Torch:
-    """PyTorch, eager or compiled."""
+    """PyTorch, eager or compiled, in float32 or with bfloat16 as autocast chooses it."""
 
-    def __init__(self, preset: str, batch: int, *, compiled: bool = False) -> None:
+    def __init__(self, preset: str, batch: int, *, compiled: bool = False, bfloat16: bool = False) -> None:
         import torch
 
         from tests.benchmarks.course import COURSE
         from tests.benchmarks.torch_flow import TorchFlow
 
         self.torch, self.batch = torch, batch
+        self.autocast = functools.partial(torch.autocast, "cpu", torch.bfloat16, enabled=bfloat16)
         torch.set_num_threads(len(_cores()))
         flow = TorchFlow(COURSE[preset].layers, variational=COURSE[preset].variational, shape=(28, 28, 1))
         self.plain = flow.to(memory_format=torch.channels_last)
@@ -147,7 +155,7 @@ class Torch:
         from tests.benchmarks.course import from_nf
 
         self.plain.load_course(from_nf(given["parameters"]))
-        with self.torch.no_grad():
+        with self.torch.no_grad(), self.autocast():
             return float(self.flow(self._tensor(images), self._tensor(given["noise"])).mean())
 
     def train(self, batches: list[np.ndarray]) -> None:
@@ -155,7 +163,8 @@ class Torch:
             images = self._tensor(batch)
             noise = self.torch.rand(images.shape)
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.flow(images, noise).mean()
+            with self.autocast():
+                loss = self.flow(images, noise).mean()
             loss.backward()
             self.torch.nn.utils.clip_grad_norm_(self.plain.parameters(), 1.0)
             self.optimizer.step()
@@ -163,15 +172,15 @@ class Torch:
     def evaluate(self, images: np.ndarray, draws: int) -> None:
         scale = np.log(2) * images[0].size
         size = max(1, self.batch // draws)
-        with self.torch.no_grad():
+        with self.torch.no_grad(), self.autocast():
             for start in range(0, len(images), size):
                 tensor = self._tensor(images[start : start + size]).repeat_interleave(draws, 0)
                 bits = self.flow(tensor, self.torch.rand(tensor.shape)).view(-1, draws)
                 self.torch.logsumexp(-bits * scale, 1)
 
     def sample(self, count: int) -> np.ndarray:
-        with self.torch.no_grad():
-            return np.asarray(self.plain.sample(count))
+        with self.torch.no_grad(), self.autocast():
+            return np.asarray(self.plain.sample(count).float())
 
     def _tensor(self, array: np.ndarray) -> Any:
         tensor = self.torch.from_numpy(np.array(array).transpose(0, 3, 1, 2).copy())
@@ -184,7 +193,7 @@ def make(name: str, preset: str, batch: int) -> Contender:
         return NF(preset, batch)
     if name == "course":
         return Course(preset, batch)
-    return Torch(preset, batch, compiled=name == "torch-compiled")
+    return Torch(preset, batch, compiled="compiled" in name, bfloat16="bfloat16" in name)
 
 
 def answer(contender: Any, request: dict[str, Any], images: np.ndarray) -> dict[str, Any]:

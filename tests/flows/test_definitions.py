@@ -11,7 +11,8 @@ from flax import nnx
 from nfcli.flows import build
 from nfcli.flows.coupling import limit_scale
 from nfcli.flows.masks import channel_mask, checkerboard_mask, make_mask
-from nfcli.flows.networks import FEW_CHANNELS, Computing, GatedConvNet, concat_elu
+from nfcli.flows.networks import Computing, GatedConvNet
+from nfcli.flows.operations import FEW_CHANNELS, concat_elu
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import Squeeze, split_channels
 from nfcli.flows.weights import Weights

@@ -46,7 +46,7 @@ class CrashAt(Reporter):
 def final_state(config: TrainConfig) -> dict[str, Any]:
     """The newest checkpoint of a run."""
     job = prepare_job(config)
-    like = TrainStep(job.model, config, job.steps_per_epoch, job.mesh).init()
+    like = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing).init()
     checkpoints = Checkpoints(job.run.checkpoints)
     found = checkpoints.latest()
     assert found is not None

@@ -33,7 +33,8 @@ def config(configure: Callable[..., TrainConfig]) -> TrainConfig:
 
 def make_step(config: TrainConfig) -> tuple[TrainStep, np.ndarray]:
     job = prepare_job(config)
-    return TrainStep(job.model, config, job.steps_per_epoch, job.mesh), job.train.images[: config.batch_size]
+    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
+    return step, job.train.images[: config.batch_size]
 
 
 def after_two_steps(step: TrainStep, images: np.ndarray) -> State:

@@ -26,7 +26,7 @@ MIXTURE: dict[str, Any] = {"preset": "tiny-mixture", "average_decay": 0.9, "sche
 def steps_of(config: TrainConfig, count: int) -> list[dict[str, Any]]:
     """The states after each of the first steps, on the same batch."""
     job = prepare_job(config)
-    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh)
+    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
     images = job.train.images[: config.batch_size]
     state = step.calibrated(step.init(), images)
     states = [jax.tree.map(np.array, state)]
@@ -96,7 +96,7 @@ def test_the_average_is_that_of_the_weights(configure: Configure) -> None:
 def test_activations_start_normalized_on_the_first_batch(configure: Configure) -> None:
     config = configure(**MIXTURE)
     job = prepare_job(config)
-    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh)
+    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
     state = step.calibrated(step.init(), job.train.images[:32])
     layer = state["parameters"]["transform"]["levels"]["0"]["1"]
     assert set(layer) == {"log_scale", "shift"}

@@ -27,7 +27,8 @@ Configure = Callable[..., TrainConfig]
 def make_step(config: TrainConfig) -> tuple[TrainStep, np.ndarray]:
     """A step and a batch for it."""
     job = prepare_job(config)
-    return TrainStep(job.model, config, job.steps_per_epoch, job.mesh), job.train.images[: config.batch_size]
+    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
+    return step, job.train.images[: config.batch_size]
 
 
 def gradient_of(step: TrainStep, parameters: dict, images: np.ndarray) -> tuple[jax.Array, dict]:
@@ -108,7 +109,7 @@ def test_saving_memory_saves_memory(changes: dict, wide: float) -> None:
     def temporary(**settings: Any) -> int:
         config = TrainConfig("simple", smoke=True, batch_size=32, train_size=64, val_size=8, devices=1, **settings)
         job = prepare_job(config)
-        step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh)
+        step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
         step.compile(step.init())
         return int(step._compiled.memory_analysis().temp_size_in_bytes)
 
