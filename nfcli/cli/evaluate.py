@@ -34,7 +34,7 @@ def evaluate(
     importance_samples: Annotated[int, typer.Option("--importance-samples", "-k", help="Noise draws an image, K.")] = 8,
     split: Annotated[str, typer.Option(help="val, test or train, or several with commas.")] = "val,test",
     limit: Annotated[int | None, typer.Option(help="Use the first N images of each split; all by default.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images at a time; the result does not depend on it.")] = 128,
+    batch_size: Annotated[int, typer.Option(help="Images at a time, at most; the result does not depend on it.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 42,
     images: Annotated[
         Path | None,

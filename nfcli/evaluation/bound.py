@@ -24,6 +24,9 @@ from nfcli.devices import batched, data_mesh, everywhere, replicated, spread
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 
+ENOUGH_ON_CPU = 2**18
+"""Pixels of a batch, with some 1.5 KiB of networks each: more at a time take more memory and no less time."""
+
 PRECISION = "highest"
 """Of matrix products and convolutions in every evaluation: Hopper's default for float32 would be TF32."""
 
@@ -115,9 +118,9 @@ class BoundEvaluator:
 
     Args:
         model: From `nfcli.flows.build`.
-        batch_size: Images at a time.
+        batch_size: Images at a time, at most.
         devices: How many devices of all processes share a batch, None for automatic.
-        images: How many there will be at most, if known: where half a batch holds them, a smaller one is compiled.
+        images: How many there will be at most, if known.
     """
 
     def __init__(
@@ -125,10 +128,7 @@ class BoundEvaluator:
     ) -> None:
         self.model = model
         self.mesh = data_mesh(batch_size, devices)
-        # By halves, so that other numbers of images find a program that was compiled before.
-        while images is not None and batch_size % (2 * self.mesh.size) == 0 and batch_size // 2 >= images:
-            batch_size //= 2
-        self.batch_size = batch_size
+        self.batch_size = self._no_more_than_useful(batch_size, images)
         self._one_draw = jax.jit(
             self._log_weights,
             in_shardings=(replicated(self.mesh), *3 * (batched(self.mesh),), None, None),
@@ -175,6 +175,17 @@ class BoundEvaluator:
             seed=seed,
             dimensions=self.model.dimensions,
         )
+
+    def _no_more_than_useful(self, batch_size: int, images: int | None) -> int:
+        """A smaller batch, where it holds all images or all that is worth computing at a time."""
+        devices = self.mesh.size
+        enough = batch_size if images is None else images
+        if self.mesh.devices.flat[0].platform == "cpu":
+            enough = min(enough, ENOUGH_ON_CPU // self.model.dimensions)
+        # By halves, so that other numbers of images find a program that was compiled before.
+        while enough <= (half := -(-batch_size // (2 * devices)) * devices) < batch_size:
+            batch_size = half
+        return batch_size
 
     def _batch(
         self,

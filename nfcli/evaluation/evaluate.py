@@ -34,7 +34,7 @@ class EvalConfig:
         importance_samples: Noise draws an image, K.
         splits: Of "train", "val", "test".
         limit: Use the first N images of each split; None for all.
-        batch_size: Images at a time; it does not change the result.
+        batch_size: Images at a time, at most; it does not change the result.
         seed: Of the noise.
         devices: How many devices share a batch; None for automatic.
         save_per_image: Also write each image's numbers to this .npz or .csv file.

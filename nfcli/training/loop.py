@@ -19,7 +19,6 @@ from nfcli.errors import DivergedError, Interrupted
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.statistics import summarize
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
-from nfcli.training.ahead import CompilingAhead
 from nfcli.training.clock import Clock
 from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import make_dispatch
@@ -144,7 +143,6 @@ class _Training:
         self.reporter.message(f"networks: {computing_in_words(self.job.computing)}")
         self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
         self.dispatch.fetch()
-        ahead = CompilingAhead(self.job, self.step, self.job.total_steps - self.meta.step)
         state = self.step.init()
         if found is not None:
             state = self._load(found, state)
@@ -154,7 +152,6 @@ class _Training:
         else:
             state = self._calibrated(state)
         from_first(self._forget_later)
-        ahead.wait()
         with together():
             self.dispatch.compile(state)
         self.reporter.begin(self.job.run.path, self.meta.step)

@@ -169,6 +169,19 @@ def test_few_images_are_not_padded_to_a_whole_batch(model_and_parameters, images
     assert evaluator.mesh.size == 2
 
 
+@pytest.mark.parametrize("batch_size", [2001, 999_999_999, 10**30])
+def test_a_batch_that_cannot_be_halved_is_no_larger_either(model_and_parameters, batch_size):
+    evaluator = BoundEvaluator(model_and_parameters[0], batch_size, images=8)
+    assert evaluator.batch_size in range(8, 16)
+    assert evaluator.batch_size % evaluator.mesh.size == 0
+
+
+def test_a_batch_on_cpu_is_no_larger_than_pays(model_and_parameters):
+    """16 pixels an image, and many images, or nobody knows how many."""
+    for images in (10**9, None):
+        assert BoundEvaluator(model_and_parameters[0], 10**9 + 2, devices=2, images=images).batch_size < 2**16
+
+
 def test_few_images_give_the_same_numbers(model_and_parameters, evaluate):
     model, parameters = model_and_parameters
     evaluator = BoundEvaluator(model, 32, devices=2, images=3)

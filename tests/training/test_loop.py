@@ -83,6 +83,10 @@ def undisturbed(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Train
     return config
 
 
+def test_few_validation_images_get_a_small_batch(configure: Configure) -> None:
+    assert prepare_job(configure(val_size=16)).evaluator().batch_size == 16
+
+
 def test_training_learns(undisturbed: TrainConfig) -> None:
     first, second = rows(undisturbed)
     assert second["val_bpd"] < first["val_bpd"]
