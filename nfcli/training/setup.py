@@ -31,7 +31,7 @@ SEEN_SECONDS = 10
 
 @dataclass(frozen=True)
 class Job:
-    """A configuration with what it resolved to."""
+    """A configuration, made to fit the data, with what it resolved to."""
 
     config: TrainConfig
     run: RunDir
@@ -121,6 +121,7 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
         run_named(config.name, config.runs_dir)  # a name that cannot be is refused before data are loaded
     transform = Transform.parse(config.crop, config.resize, config.levels)
     dataset = load_dataset(config.dataset, transform, data_dir=config.data_dir, message=message)
+    config = config.fitted(len(dataset.train), len(dataset.val))
     train, val = dataset.train.first(config.train_size), dataset.val.first(config.val_size)
     if config.batch_size > len(train):
         raise UsageError(
