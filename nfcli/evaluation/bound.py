@@ -105,6 +105,11 @@ class PerImageBound:
         return to_bpd(self.elbo, self.dimensions)
 
 
+def _half(batch_size: int, devices: int) -> int:
+    """Half a batch or a little more, so that the devices can share it."""
+    return -(-batch_size // (2 * devices)) * devices
+
+
 def to_bpd(log_prob: np.ndarray, dimensions: int) -> np.ndarray:
     """Natural log-likelihood to bits per dimension."""
     return -log_prob / (dimensions * np.log(2))
@@ -126,8 +131,8 @@ class BoundEvaluator:
         self.model = model
         self.mesh = data_mesh(batch_size, devices)
         # By halves, so that other numbers of images find a program that was compiled before.
-        while images is not None and batch_size % (2 * self.mesh.size) == 0 and batch_size // 2 >= images:
-            batch_size //= 2
+        while images is not None and (half := _half(batch_size, self.mesh.size)) >= images and half < batch_size:
+            batch_size = half
         self.batch_size = batch_size
         self._one_draw = jax.jit(
             self._log_weights,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import UsageError
+from nfcli.limits import check_seed, check_whole
 from nfcli.presets import get_preset
 from nfcli.runs.files import read_json
 
@@ -101,10 +102,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         get_preset(self.preset)
-        for name in ("epochs", "batch_size", "eval_every", "accumulate"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("train_size", "val_size", "devices", "steps_per_dispatch"):
-            _require(getattr(self, name) is None or getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("epochs", "batch_size", "eval_every", "accumulate", "train_size", "val_size", "devices"):
+            check_whole(name, getattr(self, name))
+        check_whole("steps_per_dispatch", self.steps_per_dispatch)
+        check_whole("warmup_steps", self.warmup_steps, 0)
+        check_seed(self.seed)
         for name in ("learning_rate", "learning_rate_floor", "clip_norm", "checkpoint_minutes"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value > 0, name, value, "a positive number")
@@ -112,13 +114,11 @@ class TrainConfig:
         _require(floor <= rate, "learning_rate_floor", floor, f"at most the --learning-rate of {rate:g}")
         _require(0 < self.learning_rate_decay <= 1, "learning_rate_decay", self.learning_rate_decay, "in (0, 1]")
         _require(self.schedule in ("exponential", "cosine"), "schedule", self.schedule, "exponential or cosine")
-        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
         for name in ("weight_decay", "average_decay"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more, and less than 1")
         _require(self.max_minutes is None or self.max_minutes > 0, "max_minutes", self.max_minutes, "positive")
         dtype = self.network_dtype
         _require(dtype in ("float32", "bfloat16"), "network_dtype", dtype, "float32 or bfloat16")
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2^32 - 1")
 
     @classmethod
     def of_preset(cls, preset: str, **settings: Any) -> TrainConfig:

@@ -20,6 +20,7 @@ from nfcli.distributed import from_first, together
 from nfcli.errors import RunError, UsageError
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.flows import FlowModel, build
+from nfcli.limits import LARGEST
 from nfcli.presets import get_preset
 from nfcli.runs import RunDir, run_named, versions
 from nfcli.runs.files import remove_tree
@@ -135,6 +136,11 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
         raise UsageError(
             f"a batch of {config.batch_size} cannot be cut into {config.accumulate} slices",
             hint="--accumulate must divide --batch-size",
+        )
+    most = LARGEST // (len(train) // config.batch_size)
+    if config.epochs > most:
+        raise UsageError(
+            f"--epochs {config.epochs} are more than {LARGEST:,} steps", hint=f"with these images, {most} is the most"
         )
     mesh = data_mesh(config.batch_size // config.accumulate, config.devices)
     run = run_named(config.run_name(dataset.name), config.runs_dir)
