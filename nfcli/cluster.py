@@ -19,12 +19,15 @@ from typing import Any
 
 from nfcli.distributed import client, lost
 from nfcli.errors import LostError, NFError, UsageError
+from nfcli.limits import check_whole
 
 LOST_SECONDS = 60
 """A process that is silent for so long is lost; `NF_LOST_SECONDS` changes it."""
 
 JOIN_SECONDS = 300
 """So long all processes wait for the last one; `NF_JOIN_SECONDS` changes it."""
+
+MOST_PROCESSES = 2**16
 
 LEAVE_SECONDS = 10
 """A process that failed waits so long for others that failed with it."""
@@ -68,11 +71,8 @@ class Cluster:
         host, _, port = place.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
             raise UsageError(f"--coordinator {place} is no HOST:PORT", hint="for example 10.0.0.1:5555")
-        if processes < 1:
-            raise UsageError(f"--num-processes {processes} is not possible", hint="it must be at least 1")
-        if not 0 <= me < processes:
-            between = f"with --num-processes {processes} it is between 0 and {processes - 1}"
-            raise UsageError(f"--process-id {me} is not possible", hint=between)
+        check_whole("num_processes", processes, 1, MOST_PROCESSES)
+        check_whole("process_id", me, 0, processes - 1)
 
 
 def join(cluster: Cluster, on_loss: Callable[[LostError], None]) -> None:
@@ -172,8 +172,8 @@ def has_abandoned() -> bool:
 
 def _seconds(variable: str, default: int) -> int:
     text = os.environ.get(variable, "") or str(default)
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"{variable}={text} is not possible", hint="it must be a whole number of seconds, 1 or more")
+    if not text.isdecimal() or len(text) > 6 or int(text) < 1:
+        raise UsageError(f"{variable}={text} is not possible", hint="it must be a whole number of seconds, 1 to 999999")
     return int(text)
 
 

@@ -14,6 +14,7 @@ from nfcli.cli.complete import complete_run
 from nfcli.cli.console import Console
 from nfcli.cli.options import RUNS_DIR, Json, Quiet, RunsDir, Verbose
 from nfcli.errors import UsageError
+from nfcli.limits import check_whole
 from nfcli.runs.comparison import Comparison, Row
 from nfcli.runs.comparison import compare as compare_runs
 
@@ -74,8 +75,7 @@ def compare(
         nf compare --html results.html
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
-    if importance_samples is not None and importance_samples < 1:
-        raise UsageError(f"--importance-samples {importance_samples} is not possible", hint="it must be at least 1")
+    check_whole("importance_samples", importance_samples)
     if paired:
         if html is not None:
             raise UsageError("--paired and --html exclude each other", hint="give one of them")

@@ -53,6 +53,8 @@ def _wrong_value(error: Exception) -> tuple[str, str] | None:
     if details is None:
         return None
     first = details()[0]
+    if first["type"] == "int_parsing_size":  # thousands of digits
+        return f"{first['input'][:40]}...", "a smaller number"
     return str(first["input"]), first["msg"].partition(",")[0].removeprefix("Input should be ")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfcli.errors import DataError, UsageError
+from nfcli.limits import check_whole
 
 LEVELS = 256
 """How many values a pixel has as stored."""
@@ -41,8 +42,7 @@ class Transform:
         Raises:
             UsageError: A size is none, or `levels` is not in 2..256.
         """
-        if not 2 <= levels <= LEVELS:
-            raise UsageError(f"--levels {levels} is not possible", hint=f"it must be between 2 and {LEVELS}")
+        check_whole("levels", levels, 2, LEVELS)
         return Transform(_size("--crop", crop), _size("--resize", resize), levels)
 
     def __call__(self, images: NDArray[np.uint8], source: str) -> NDArray[np.uint8]:

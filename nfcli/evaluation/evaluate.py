@@ -18,6 +18,7 @@ from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.statistics import BoundSummary, summarize
 from nfcli.evaluation.timing import Timing, time_model
 from nfcli.evaluation.trained import TrainedModel, load_trained
+from nfcli.limits import check_seed, check_whole
 from nfcli.runs import find_run, versions
 from nfcli.runs.files import check_place
 from nfcli.runs.per_image import Table, check_output, concatenate, keep_per_image, save_table
@@ -52,11 +53,8 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         for name in ("importance_samples", "limit", "batch_size", "devices"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} {value} is not possible", hint="it must be at least 1")
-        if not 0 <= self.seed < 2**32:
-            raise UsageError(f"--seed {self.seed} is not possible", hint="it must be between 0 and 2^32 - 1")
+            check_whole(name, getattr(self, name))
+        check_seed(self.seed)
         if not self.splits or len(set(self.splits)) != len(self.splits):
             raise UsageError("--split names no split, or one twice", hint="splits: train, val, test")
         for split in self.splits:

@@ -50,9 +50,3 @@ def write_numbers(image: Path, numbers: dict[str, Any]) -> Path:
     path = image.with_suffix(".json")
     write_json(path, {"picture": image.name, **numbers})
     return path
-
-
-def check_seed(seed: int) -> None:
-    """Raise `UsageError` unless the seed is one that every stream of random numbers takes."""
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed {seed} is not possible", hint="it must be between 0 and 2^32 - 1")

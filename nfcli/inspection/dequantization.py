@@ -25,7 +25,8 @@ from nfcli.figures import (
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.dequantization import UniformDequantization
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
-from nfcli.inspection.common import check_seed, image_path, write_numbers
+from nfcli.inspection.common import image_path, write_numbers
+from nfcli.limits import check_seed, check_whole
 from nfcli.runs import find_run
 
 BINS = 256
@@ -64,11 +65,9 @@ class InspectDequantConfig:
     explain: bool = False
 
     def __post_init__(self) -> None:
-        if not 2 <= self.levels <= 64:
-            raise UsageError(f"--levels {self.levels} is not possible", hint="it must be between 2 and 64")
-        for name in ("images", "draws"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{name} {getattr(self, name)} is not possible", hint="it must be at least 1")
+        check_whole("levels", self.levels, 2, 64)
+        check_whole("images", self.images)
+        check_whole("draws", self.draws)
         if self.explain and self.run is not None:
             raise UsageError("--explain needs no run", hint="leave the name out, or leave --explain out")
         if self.prior is not None:

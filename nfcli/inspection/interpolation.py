@@ -19,7 +19,8 @@ from nfcli.figures import save_interpolation
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.flow import Latents
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
-from nfcli.inspection.common import CHUNK, check_seed, image_path, write_numbers
+from nfcli.inspection.common import CHUNK, image_path, write_numbers
+from nfcli.limits import check_seed, check_whole
 from nfcli.runs import find_run
 
 Pair = tuple[int, int]
@@ -48,8 +49,7 @@ class InterpolateConfig:
     output: Path | None = None
 
     def __post_init__(self) -> None:
-        if not 2 <= self.steps <= 100:
-            raise UsageError(f"--steps {self.steps} is not possible", hint="it must be between 2 and 100")
+        check_whole("steps", self.steps, 2, 100)
         if not 1 <= len(self.pairs) <= 100:
             raise UsageError(f"{len(self.pairs)} pairs are not possible", hint="give 1 to 100 of --pairs A,B")
         check_seed(self.seed)

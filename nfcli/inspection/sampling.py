@@ -18,7 +18,8 @@ from nfcli.evaluation.trained import load_trained
 from nfcli.figures import save_grid
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
-from nfcli.inspection.common import CHUNK, check_seed, image_path, write_numbers
+from nfcli.inspection.common import CHUNK, image_path, write_numbers
+from nfcli.limits import check_seed, check_whole
 from nfcli.runs import find_run
 
 SHARED_COLUMNS = 8
@@ -53,12 +54,10 @@ class SampleConfig:
     labels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.count <= 10_000:
-            raise UsageError(f"--num {self.num} is not possible", hint="it must be between 1 and 10000")
-        if self.columns is not None and not 1 <= self.columns <= self.count:
-            raise UsageError(
-                f"--columns {self.columns} is not possible", hint=f"it must be between 1 and the {self.count} images"
-            )
+        check_whole("num", self.num, 1, 10_000)
+        check_whole("columns", self.columns, 1, self.count)
+        for label in self.labels:
+            check_whole("label", label, 0)
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise UsageError(f"--temperature {self.temperature} is not possible", hint="it must be 0 or more")
         if self.real and self.share_final_latent:

@@ -10,14 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import UsageError
+from nfcli.limits import check_seed, check_whole
 from nfcli.presets import get_preset
 from nfcli.runs.files import read_json
 
 SMOKE = {"epochs": 2, "batch_size": 32, "eval_every": 1, "train_size": 2560, "val_size": 256}
 """Settings of --smoke, wherever the user said nothing else."""
 
+SMOKE_FITS = {"train_size", "val_size", "batch_size", "warmup_steps"}
+"""Of its settings and the preset's, those that give way to data of fewer images, where the user did not choose them."""
+
+SMOKE_WARM_UP = 0.2
+"""Share of an epoch that a warm-up takes at most then."""
+
 OPERATIONAL = {"epochs", "runs_dir", "data_dir", "name", "overwrite", "devices", "checkpoint_minutes", "max_minutes"}
-OPERATIONAL |= {"steps_per_dispatch", "remat", "accumulate"}
+OPERATIONAL |= {"steps_per_dispatch", "remat", "accumulate", "adaptable"}
 """Settings that may differ when a run is continued."""
 
 
@@ -57,6 +64,7 @@ class TrainConfig:
         checkpoint_minutes: Minutes between checkpoints, besides the one at each validation.
         max_minutes: Stop cleanly after this long; None for never.
         steps_per_dispatch: Steps that the host asks for at a time; None for 1 on CPU and 50 elsewhere.
+        adaptable: Names of settings that nobody chose, and that `fitted` may make smaller.
     """
 
     preset: str
@@ -91,13 +99,15 @@ class TrainConfig:
     checkpoint_minutes: float = 5.0
     max_minutes: float | None = None
     steps_per_dispatch: int | None = None
+    adaptable: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         get_preset(self.preset)
-        for name in ("epochs", "batch_size", "eval_every", "accumulate"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("train_size", "val_size", "devices", "steps_per_dispatch"):
-            _require(getattr(self, name) is None or getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("epochs", "batch_size", "eval_every", "accumulate", "train_size", "val_size", "devices"):
+            check_whole(name, getattr(self, name))
+        check_whole("steps_per_dispatch", self.steps_per_dispatch)
+        check_whole("warmup_steps", self.warmup_steps, 0)
+        check_seed(self.seed)
         for name in ("learning_rate", "learning_rate_floor", "clip_norm", "checkpoint_minutes"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value > 0, name, value, "a positive number")
@@ -105,13 +115,11 @@ class TrainConfig:
         _require(floor <= rate, "learning_rate_floor", floor, f"at most the --learning-rate of {rate:g}")
         _require(0 < self.learning_rate_decay <= 1, "learning_rate_decay", self.learning_rate_decay, "in (0, 1]")
         _require(self.schedule in ("exponential", "cosine"), "schedule", self.schedule, "exponential or cosine")
-        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
         for name in ("weight_decay", "average_decay"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more, and less than 1")
         _require(self.max_minutes is None or self.max_minutes > 0, "max_minutes", self.max_minutes, "positive")
         dtype = self.network_dtype
         _require(dtype in ("auto", "float32", "bfloat16"), "network_dtype", dtype, "auto, float32 or bfloat16")
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2^32 - 1")
 
     @classmethod
     def of_preset(cls, preset: str, **settings: Any) -> TrainConfig:
@@ -124,8 +132,21 @@ class TrainConfig:
         Raises:
             UsageError: A setting or the preset makes no sense.
         """
-        quick = SMOKE if settings.get("smoke") else {}
+        quick = {**SMOKE, "adaptable": SMOKE_FITS - settings.keys()} if settings.get("smoke") else {}
         return cls(**{**get_preset(preset).recipe, **quick, **settings, "preset": preset})
+
+    def fitted(self, train_images: int, val_images: int) -> TrainConfig:
+        """The same for data of so many images, with what is adaptable made smaller until it fits."""
+        sizes: dict[str, Any] = {"train_size": train_images, "val_size": val_images}
+        sizes = {name: min(getattr(self, name), most) for name, most in sizes.items() if name in self.adaptable}
+        images, batch = sizes.get("train_size") or self.train_size or train_images, self.batch_size
+        # By halves, so that what divides the whole batch mostly divides the smaller one.
+        while "batch_size" in self.adaptable and batch > images:
+            batch //= 2
+        warm_up = self.warmup_steps
+        if "warmup_steps" in self.adaptable:
+            warm_up = min(warm_up, int(SMOKE_WARM_UP * (images // batch)))
+        return dataclasses.replace(self, **sizes, batch_size=batch, warmup_steps=warm_up)
 
     def run_name(self, dataset_name: str) -> str:
         """The run's name: the user's, or preset, dataset (but for mnist), `conditional` and `smoke`."""

@@ -67,7 +67,8 @@ class ManyAtOnce:
     """
 
     def __init__(self, step: TrainStep, images: AnyImages, per_dispatch: int, labels: np.ndarray | None = None) -> None:
-        self.step, self.per_dispatch = step, per_dispatch
+        # An epoch is the most that is asked for at a time.
+        self.step, self.per_dispatch = step, min(per_dispatch, step.steps_per_epoch)
         resident = np.asarray(images) if labels is None else (np.asarray(images), labels.astype(np.int32))
         self.examples = everywhere(step.mesh, resident)
         same = replicated(step.mesh)

@@ -23,6 +23,7 @@ from nfcli.errors import RunError, UsageError
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import Computing
+from nfcli.limits import LARGEST
 from nfcli.presets import get_preset
 from nfcli.probe import matrix_units_found
 from nfcli.runs import RunDir, run_named, versions
@@ -35,7 +36,7 @@ SEEN_SECONDS = 10
 
 @dataclass(frozen=True)
 class Job:
-    """A configuration with what it resolved to."""
+    """A configuration, made to fit the data, with what it resolved to."""
 
     config: TrainConfig
     run: RunDir
@@ -128,6 +129,7 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
         run_named(config.name, config.runs_dir)  # a name that cannot be is refused before data are loaded
     transform = Transform.parse(config.crop, config.resize, config.levels)
     dataset = load_dataset(config.dataset, transform, data_dir=config.data_dir, message=message)
+    config = config.fitted(len(dataset.train), len(dataset.val))
     train, val = dataset.train.first(config.train_size), dataset.val.first(config.val_size)
     if config.batch_size > len(train):
         raise UsageError(
@@ -141,6 +143,11 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
         raise UsageError(
             f"a batch of {config.batch_size} cannot be cut into {config.accumulate} slices",
             hint="--accumulate must divide --batch-size",
+        )
+    most = LARGEST // (len(train) // config.batch_size)
+    if config.epochs > most:
+        raise UsageError(
+            f"--epochs {config.epochs} are more than {LARGEST:,} steps", hint=f"with these images, {most} is the most"
         )
     run = run_named(config.run_name(dataset.name), config.runs_dir)
     config = replace(config, network_dtype=_network_dtype(config, run))

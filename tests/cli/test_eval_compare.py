@@ -140,14 +140,14 @@ class _Made(Exception):
     """An evaluator was made, and that is all that the test wants to know."""
 
 
-@pytest.mark.parametrize(("limit", "batch_size"), [(3, 4), (16, 16)])
+@pytest.mark.parametrize(("limit", "asked", "batch_size"), [(3, 128, 4), (16, 128, 16), (9, 2**31 - 1, 16)])
 @pytest.mark.parametrize("own", [False, True])
-def test_few_images_are_not_padded_to_a_whole_batch(limit, batch_size, own, home, monkeypatch):
+def test_few_images_are_not_padded_to_a_whole_batch(limit, asked, batch_size, own, home, monkeypatch):
     def end(evaluator, *_, **__):
         raise _Made(evaluator.batch_size)
 
     monkeypatch.setattr(BoundEvaluator, "__call__", end)
-    config = EvalConfig("simple", home / "runs", splits=("test",), limit=limit, devices=1)
+    config = EvalConfig("simple", home / "runs", splits=("test",), limit=limit, batch_size=asked, devices=1)
     if own:
         np.savez(home / "mine.npz", images=measured_images(home)[:limit])
     with pytest.raises(_Made, match=f"^{batch_size}$"):

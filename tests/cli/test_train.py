@@ -51,6 +51,18 @@ def test_dry_run_counts_parameters_and_writes_nothing(preset, parameters, tmp_pa
     assert not contents(tmp_path)
 
 
+def test_smoke_takes_what_there_is_unless_more_is_asked_for(tmp_path, call):
+    write_images(tmp_path / "few.npz", train=20, val=4, test=4)
+    words = ("train", "simple", "--dataset", "few.npz", "--smoke", "--dry-run", "--json")
+    told = call(*words, cwd=tmp_path).json
+    wanted = {"train_size": 20, "val_size": 4, "batch_size": 16}
+    assert {name: told["settings"][name] for name in wanted} == wanted
+    assert told["steps"] == 2
+    for option in ("--train-size", "--batch-size"):
+        assert_refused(call(*words, option, "21", cwd=tmp_path), 2)
+    assert_refused(call(*words, "--val-size", "5", cwd=tmp_path), 2)
+
+
 def test_control_characters_of_a_path_are_escaped(tmp_path, call):
     images = write_images(tmp_path / "nl\nx\x1b[31mred.npz")
     done = call("train", "simple", "--dry-run", "--batch-size", "8", "--dataset", images, cwd=tmp_path)

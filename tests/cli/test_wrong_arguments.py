@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import typing
+
 import pytest
 
+from nfcli.cli.app import app
 from tests.cli.conftest import SETTINGS, write_images
 from tests.cli.program import assert_refused, contents, nf
 
@@ -16,11 +20,10 @@ USAGE = [
     ("train", "simple", "--epochs", "0"),
     ("train", "simple", "--epochs", "abc"),
     ("train", "simple", "--epochs", "1.5"),
-    ("train", "simple", "--batch-size", "-1"),
     ("train", "simple", "--eval-every", "0"),
     ("train", "simple", "--train-size", "0"),
-    ("train", "simple", "--seed", "-1"),
     ("train", "simple", "--seed", "4294967296"),
+    ("train", "simple", *SMALL, "--batch-size", "4", "--epochs", "2147483647"),
     ("train", "simple", "--learning-rate", "0"),
     ("train", "simple", "--learning-rate", "nan"),
     ("train", "simple", "--learning-rate", "inf"),
@@ -40,12 +43,20 @@ USAGE = [
     ("eval", "simple", "--importance-samples", "0"),
     ("eval", "simple", "--limit", "0"),
     ("eval", "simple", "--batch-size", "0"),
-    ("eval", "simple", "--seed", "-1"),
     ("eval", "simple", "--split", "nonsense"),
     ("eval", "simple", "--split", ""),
     ("eval", "simple", "--split", "val,"),
     ("eval", "simple", "--save-per-image", "each.txt"),
     ("compare", "--format", "nonsense"),
+]
+
+HUGE = "99999999999999999999"
+
+WHOLE = [
+    (registered.name or registered.callback.__name__, f"--{name.replace('_', '-')}")
+    for registered in app.registered_commands
+    for name, kind in typing.get_type_hints(registered.callback).items()
+    if kind in (int, int | None, list[int] | None)
 ]
 
 NAMES = ["..", ".", "", "../outside", "/etc", "/etc/passwd", "a/b", "a b", ".hidden", "größe", "-x", "x" * 101, "a\nb"]
@@ -64,6 +75,25 @@ def test_usage(arguments, empty, call):
     # What should have been refused must not train for hours.
     harmless = ("--dry-run",) if arguments[0] == "train" else ()
     assert_refused(call(*arguments, *harmless, cwd=empty), 2)
+    assert contents(empty) == before
+
+
+@pytest.mark.parametrize(("command", "option"), WHOLE, ids=" ".join)
+def test_every_whole_number_has_bounds(command, option, empty, call):
+    before = contents(empty)
+    words = (command, *(("simple", "--dry-run") if command == "train" else ()))
+    for value in (HUGE, "-1", "9" * 5000):
+        assert_refused(call(*words, option, value, cwd=empty), 2)
+    assert contents(empty) == before
+
+
+def test_and_so_has_one_of_a_configuration(empty, call):
+    settings = {"preset": "simple", "epochs": int(HUGE)}
+    (empty / "config.json").write_text(json.dumps({"schema_version": 1, "run": "a", "settings": settings, "data": {}}))
+    before = contents(empty)
+    done = call("train", "--config", "config.json", cwd=empty)
+    assert_refused(done, 2)
+    assert f"--epochs {HUGE} is not possible" in done.err
     assert contents(empty) == before
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from nfcli import cluster
+from nfcli.errors import UsageError
 from nfcli.runs import RunDir
 from tests.cli.program import assert_refused, nf
 from tests.distributed.pairs import Pair, free_port, settings
@@ -28,6 +30,13 @@ HERE = ("--coordinator", "127.0.0.1:9", "--num-processes", 2, "--process-id")
 def test_options_that_make_no_cluster_are_refused(words, tmp_path):
     assert_refused(nf("train", "simple", *words, cwd=tmp_path), 2)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "99999999999999999999"])
+def test_seconds_that_cannot_be_are_refused(text, monkeypatch):
+    monkeypatch.setenv("NF_LOST_SECONDS", text)
+    with pytest.raises(UsageError, match=f"^NF_LOST_SECONDS={text} is not possible"):
+        cluster._seconds("NF_LOST_SECONDS", cluster.LOST_SECONDS)
 
 
 def test_a_process_that_nobody_joins_gives_up(tmp_path):

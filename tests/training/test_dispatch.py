@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nfcli.errors import UsageError
+from nfcli.limits import LARGEST
 from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import ManyAtOnce, News, OneByOne, make_dispatch
 from nfcli.training.loop import train
@@ -49,6 +50,12 @@ def test_on_cpu_steps_go_one_by_one(configure: Configure) -> None:
     step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.computing)
     assert isinstance(make_dispatch(step, job.train.images, None), OneByOne)
     assert isinstance(make_dispatch(step, job.train.images, 4), ManyAtOnce)
+
+
+def test_no_more_than_an_epoch_is_asked_for_at_a_time(configure: Configure) -> None:
+    job = prepare_job(configure())
+    step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh)
+    assert make_dispatch(step, job.train.images, LARGEST).per_dispatch == job.steps_per_epoch == 5
 
 
 def test_on_cpu_a_step_begins_when_the_one_before_is_done(

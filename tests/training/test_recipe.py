@@ -45,6 +45,24 @@ def test_a_preset_s_recipe_gives_way_to_smoke_and_to_the_user() -> None:
     assert (smoke.batch_size, smoke.epochs, smoke.schedule) == (SMOKE["batch_size"], 7, "cosine")
 
 
+def test_a_smoke_recipe_fits_its_data_and_what_the_user_says_stays() -> None:
+    """Sizes, batch and warm-up (160 steps of all of MNIST) give way where nobody chose them."""
+    names = ("train_size", "val_size", "batch_size", "warmup_steps")
+
+    def fitted(train: int, val: int, **settings: Any) -> tuple[Any, ...]:
+        config = TrainConfig.of_preset("mixture", smoke=True, **settings).fitted(train, val)
+        return tuple(getattr(config, name) for name in names)
+
+    assert fitted(50_000, 10_000) == (2560, 256, 32, 16)
+    assert fitted(50_000, 10_000, warmup_steps=400, batch_size=64) == (2560, 256, 64, 400)
+    assert fitted(172, 34) == (172, 34, 32, 1)
+    assert fitted(20, 4) == (20, 4, 16, 0)
+    assert fitted(172, 34, train_size=20, val_size=35) == (20, 35, 16, 0)
+    assert fitted(20, 4, train_size=21, batch_size=32) == (21, 4, 32, 0)
+    assert TrainConfig.of_preset("simple", smoke=True).fitted(50_000, 10_000).warmup_steps == 0
+    assert TrainConfig.of_preset("mixture").fitted(1, 1) == TrainConfig.of_preset("mixture")
+
+
 def test_cosine_with_warm_up() -> None:
     config = TrainConfig("simple", schedule="cosine", epochs=10, learning_rate=1e-2, warmup_steps=5)
     schedule = learning_rate_schedule(config, 10)
