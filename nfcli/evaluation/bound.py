@@ -108,11 +108,6 @@ class PerImageBound:
         return to_bpd(self.elbo, self.dimensions)
 
 
-def _half(batch_size: int, devices: int) -> int:
-    """Half a batch or a little more, so that the devices can share it."""
-    return -(-batch_size // (2 * devices)) * devices
-
-
 def to_bpd(log_prob: np.ndarray, dimensions: int) -> np.ndarray:
     """Natural log-likelihood to bits per dimension."""
     return -log_prob / (dimensions * np.log(2))
