@@ -98,11 +98,11 @@ class KeptProgram:
             return compile_it()
         with without_cache():
             compiled = compile_it()
-        if self._path is None:
-            return compiled
         analysis = compiled.memory_analysis()
         memory = 0 if analysis is None else analysis.temp_size_in_bytes
         self._reserve(memory)
+        if self._path is None:
+            return compiled
         # It may be that there is no place, or that jax cannot write this program: then it is compiled each time.
         with contextlib.suppress(WriteError, ValueError, NotImplementedError):
             content = pickle.dumps((*serialize_executable.serialize(compiled), memory))
