@@ -8,6 +8,7 @@ import numpy as np
 
 from nfcli.figures import save_learning_curves
 from nfcli.runs import RunDir
+from nfcli.runs.directory import CURVES
 
 
 def draw_learning_curve(run: RunDir) -> Path | None:
@@ -20,18 +21,26 @@ def draw_learning_curve(run: RunDir) -> Path | None:
         RunError: metrics.jsonl is damaged.
         WriteError: The PNG cannot be written.
     """
-    rows = run.metrics()
-    if len([row for row in rows if row.get("train_bpd") is not None]) < 2:
+    training, validation = learning_curves(run)
+    if np.isfinite(training[1]).sum() < 2:
         return None
     path = run.figures / "learning-curve.png"
-    validated = [row for row in rows if row.get("val_bpd") is not None]
     save_learning_curves(
         path,
-        {run.name: _curve(rows, "train_bpd")},
-        validation={run.name: _curve(validated, "val_bpd")} if validated else None,
+        {run.name: training},
+        validation={run.name: validation} if np.isfinite(validation[1]).any() else None,
     )
     return path
 
 
-def _curve(rows: list[dict[str, float]], column: str) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([row["step"] for row in rows]), np.array([row[column] for row in rows], float)
+def learning_curves(run: RunDir) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Steps, and bits per dimension in training; the same of validation. NaN where none were finite.
+
+    Raises:
+        RunError: metrics.jsonl is damaged.
+    """
+    rows, curves = run.metrics(CURVES), []
+    for column in CURVES:
+        known = [row for row in rows if column in row]
+        curves.append((np.array([row["step"] for row in known]), np.array([row[column] for row in known], float)))
+    return curves

@@ -16,6 +16,7 @@ from nfcli import __version__
 from nfcli.errors import NFError, UsageError
 from nfcli.figures import save_learning_curves
 from nfcli.figures.curves import Curve
+from nfcli.inspection.learning import learning_curves
 from nfcli.inspection.page_pictures import PHONE, Say, embedded, figure, noise_of, samples_of
 from nfcli.inspection.page_tables import results_section, section, settings_section
 from nfcli.runs import RunDir, find_run
@@ -90,15 +91,13 @@ def _curves(runs: dict[str, RunDir], warn: Say) -> str:
     validation: dict[str, Curve] = {}
     for name, run in runs.items():
         try:
-            rows, batch = run.metrics(), run.config()["settings"]["batch_size"]
+            found, batch = learning_curves(run), run.config()["settings"]["batch_size"]
         except NFError as error:
             warn(f"no learning curve of '{name}': {error.message}")
             continue
-        for column, curves in (("train_bpd", training), ("val_bpd", validation)):
-            known = [(row["step"] * batch / 1000, row[column]) for row in rows if row.get(column) is not None]
-            if known:
-                steps, values = np.array(known, float).T
-                curves[name] = (steps, values)
+        for (steps, values), curves in zip(found, (training, validation), strict=True):
+            if np.isfinite(values).any():
+                curves[name] = (steps * batch / 1000, values)
     if not training and not validation:
         return section("Learning curves", '<p class="note">Nothing was trained for a whole epoch yet.</p>')
     with tempfile.TemporaryDirectory() as folder:

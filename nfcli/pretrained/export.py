@@ -14,6 +14,7 @@ from nfcli.errors import CheckpointError, RunError, UsageError
 from nfcli.evaluation.trained import TrainedModel, load_trained
 from nfcli.pretrained.portable import check_portable
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir, find_run
+from nfcli.runs.directory import CURVES
 from nfcli.runs.files import STAGING, remove_tree, write_error
 from nfcli.runs.per_image import keep_per_image, load_per_image
 from nfcli.runs.results import Evaluation, load_evaluations, load_timing, record
@@ -87,7 +88,7 @@ def _write(staged: RunDir, name: str, trained: TrainedModel, config: ExportConfi
     content = _config(trained, name, config)
     staged.path.mkdir(parents=True)
     staged.write_config(content)
-    staged.write_metrics(run.metrics())
+    staged.write_metrics(run.metrics(CURVES))
     for evaluation in evaluations:
         if evaluation.split == "test":  # what paired comparisons look at
             keep_per_image(staged, evaluation, load_per_image(run, evaluation))

@@ -5,18 +5,31 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nfcli.errors import NFError, RunError
-from nfcli.runs.fields import COUNT, FLAG, FRACTION, INDEX, OBJECT, SHAPE, TEXT, Check, check_fields
+from nfcli.runs.fields import (
+    COUNT,
+    FLAG,
+    FRACTION,
+    INDEX,
+    NUMBER,
+    OBJECT,
+    SHAPE,
+    TEXT,
+    Check,
+    check_fields,
+    optional,
+)
 from nfcli.runs.files import STAGING, parse_json, read_json, read_text, remove_tree, write_error, write_json, write_text
 
 CONFIG: dict[str, Check] = {
     "id": TEXT,
     "settings.epochs": COUNT,
+    "settings.batch_size": COUNT,
     "settings.dataset": TEXT,
     "model.preset": TEXT,
     "model.smoke": FLAG,
@@ -27,10 +40,15 @@ CONFIG: dict[str, Check] = {
     "data.name": TEXT,
     "data.source": TEXT,
     "data.fingerprint": TEXT,
+    "data.train_images": COUNT,
+    "data.val_images": COUNT,
     "versions": OBJECT,
     "device": OBJECT,
     "continued": ("a list of versions and devices", lambda value: _is_history(value)),
 }
+
+CURVES: dict[str, Check] = {"train_bpd": optional(NUMBER), "val_bpd": optional(NUMBER)}
+"""Columns of metrics.jsonl that are drawn; training itself looks at none of them again."""
 
 
 def _is_history(value: Any) -> bool:
@@ -106,8 +124,11 @@ class RunDir:
         """Write results.json."""
         write_json(self.path / "results.json", content)
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self, columns: Mapping[str, Check] | None = None) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a last line that a kill cut off is left out.
+
+        Args:
+            columns: What the caller looks at besides `epoch` and `step`, where a row has it.
 
         Raises:
             RunError: Another line is damaged.
@@ -120,7 +141,8 @@ class RunDir:
         for number, line in enumerate(lines, 1):
             try:
                 row = parse_json(line)
-                check_fields(row, {"epoch": COUNT, "step": INDEX})
+                looked_at = {name: check for name, check in (columns or {}).items() if name in row}
+                check_fields(row, {"epoch": COUNT, "step": INDEX, **looked_at})
                 rows.append(row)
             except ValueError as error:
                 if number == len(lines) and not line.endswith("\n"):

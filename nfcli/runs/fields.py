@@ -12,6 +12,9 @@ Check = tuple[str, Callable[[Any], bool]]
 LARGEST = 2**53
 """Whole numbers above are none that nf counts, and would not survive other JSON readers."""
 
+LARGEST_NUMBER = 1e39
+"""What is made of numbers of float32 is no larger; 1e308 would overflow wherever something is done with it."""
+
 LARGEST_IMAGE = 2**26
 """Numbers in an image: more than any that a flow can be trained on."""
 
@@ -21,7 +24,7 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) is float or _is_int(value)
+    return (type(value) is float and abs(value) <= LARGEST_NUMBER) or _is_int(value)
 
 
 TEXT: Check = ("text", lambda value: isinstance(value, str))
@@ -30,8 +33,8 @@ OBJECT: Check = ("an object", lambda value: isinstance(value, dict))
 LIST: Check = ("a list", lambda value: isinstance(value, list))
 COUNT: Check = ("a whole number of 1 or more", lambda value: _is_int(value) and value >= 1)
 INDEX: Check = ("a whole number of 0 or more", lambda value: _is_int(value) and value >= 0)
-NUMBER: Check = ("a number", _is_number)
-POSITIVE: Check = ("a number of 0 or more", lambda value: _is_number(value) and value >= 0)
+NUMBER: Check = (f"a number up to {LARGEST_NUMBER:g}", _is_number)
+POSITIVE: Check = (f"a number from 0 to {LARGEST_NUMBER:g}", lambda value: _is_number(value) and value >= 0)
 FRACTION: Check = ("a number between 0 and 1", lambda value: _is_number(value) and 0 < value < 1)
 SHAPE: Check = ("height, width and channels of an image", lambda value: _is_shape(value))
 

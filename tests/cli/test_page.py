@@ -131,6 +131,19 @@ def test_pictures_of_other_options_or_weights_are_left_and_not_shown(changed, pa
     assert shown in (home / "page.html").read_text()
 
 
+def test_a_damaged_row_is_named_and_costs_that_run_its_curve(page, tmp_path, call):
+    drawn, _ = page
+    home = Path(shutil.copytree(drawn, tmp_path / "copy"))
+    with (home / "runs/simple/metrics.jsonl").open("a") as metrics:
+        metrics.write('{"epoch": 2, "step": 4, "train_bpd": 1.5, "val_bpd": [1]}\n')
+    done = call("compare", "--html", "page.html", cwd=home)
+    assert (done.code, done.out) == (0, "page.html\n")
+    (line,) = done.err.splitlines()
+    assert line.startswith("warning: no learning curve of 'simple': line 2 of runs/simple/metrics.jsonl is damaged: ")
+    assert "val_bpd is [1]" in line
+    assert len(Page((home / "page.html").read_text(encoding="utf-8")).pictures) == 2 + 2 * 3
+
+
 def test_a_run_without_weights_is_shown_without_pictures(workshop, tmp_path):
     home = workshop.copy(tmp_path / "copy")
     for checkpoint in (home / "runs/simple/checkpoints").iterdir():

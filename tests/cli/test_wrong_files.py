@@ -7,6 +7,9 @@ import shutil
 
 import pytest
 
+from nfcli.errors import RunError
+from nfcli.inspection.learning import learning_curves
+from nfcli.runs import RunDir
 from tests.cli.conftest import SETTINGS
 from tests.cli.program import assert_refused, contents, nf, succeeds
 
@@ -56,6 +59,15 @@ def refused(call, home, *commands, codes=(2, 3)):
     assert contents(home) == before
 
 
+def shown_or_refused(call, home):
+    """What is odd but can be shown may be shown."""
+    done = call("compare", "simple", cwd=home)
+    if done.code == 0:
+        assert max(map(len, done.out.splitlines())) <= 80
+    else:
+        assert_refused(done, 3)
+
+
 @pytest.mark.parametrize("kind", BROKEN)
 def test_config(kind, home, run, call):
     (run / "config.json").write_bytes(BROKEN[kind])
@@ -70,7 +82,9 @@ def test_config(kind, home, run, call):
         ("data",),
         ("model",),
         ("settings", "dataset"),
+        ("settings", "batch_size"),
         ("data", "source"),
+        ("data", "train_images"),
         ("model", "levels"),
         ("model", "alpha"),
         ("model", "shape"),
@@ -117,21 +131,17 @@ def test_damaged_results_are_found_before_the_images_are_evaluated(home, run):
     ],
     ids=lambda keys: keys[-1],
 )
-@pytest.mark.parametrize("value", ["x", [], {}, -1, 10**400, True], ids=lambda value: repr(value)[:8])
+@pytest.mark.parametrize("value", ["x", [], {}, -1, 10**400, 1e308, True], ids=lambda value: repr(value)[:8])
 def test_results_with_a_value_of_another_kind(keys, value, home, run, call):
     change(run / "results.json", keys, value)
-    done = call("compare", "simple", cwd=home)
-    if done.code != 0:  # what is odd but can be shown may be shown
-        assert_refused(done, 3)
+    shown_or_refused(call, home)
 
 
 @pytest.mark.parametrize("key", ["inference_ms", "sampling_ms"])
-@pytest.mark.parametrize("value", ["x", [], {}, 10**400], ids=lambda value: repr(value)[:8])
+@pytest.mark.parametrize("value", ["x", [], {}, 10**400, 1e308], ids=lambda value: repr(value)[:8])
 def test_timing_of_another_kind(key, value, home, run, call):
     change(run / "results.json", ("timing", key), value)
-    done = call("compare", "simple", cwd=home)
-    if done.code != 0:
-        assert_refused(done, 3)
+    shown_or_refused(call, home)
 
 
 @pytest.mark.parametrize("number", [b"1e999", b"-1e999"])
@@ -156,6 +166,18 @@ def test_metrics(line, home, run, call):
     assert after.pop("runs/simple/config.json")
     assert before.pop("runs/simple/config.json")
     assert after == before
+
+
+@pytest.mark.parametrize("value", ["x", [], {}, True, 1e308, 10**20], ids=lambda value: repr(value)[:8])
+def test_a_value_that_is_only_drawn_does_not_end_a_finished_training(value, home, run, call):
+    with (run / "metrics.jsonl").open("a") as metrics:
+        metrics.write(json.dumps({"epoch": 2, "step": 4, "train_bpd": value}) + "\n")
+    done = call(*TRAIN, "--json", cwd=home)
+    assert (done.code, done.json["finished"]) == (0, True)
+    (line,) = [line for line in done.err.splitlines() if line.startswith("warning: ")]
+    assert line.startswith("warning: no learning curve: line 2 of runs/simple/metrics.jsonl is damaged: train_bpd is ")
+    with pytest.raises(RunError, match=r"line 2 of .* is damaged"):
+        learning_curves(RunDir(run))
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "changed"])
