@@ -10,7 +10,7 @@ from typing import Any
 from nfcli.errors import NFError, RunError
 from nfcli.presets import PRESETS, Preset
 from nfcli.runs.directory import RunDir
-from nfcli.runs.lookup import find_run, list_runs, no_run
+from nfcli.runs.lookup import find_run, list_runs, natural, no_run
 from nfcli.runs.results import Evaluation, load_evaluations, load_timing
 from nfcli.runs.shipped import list_shipped
 
@@ -119,7 +119,8 @@ def compare(
             raise RunError(f"every run in {found[0].path.parent} is damaged")
     questions = list(dict.fromkeys(entry.question for entry in entries if entry.question is not None))
     rows = [entry.row(questions) for entry in entries]
-    rows.sort(key=lambda row: (row.group is None, row.group or 0, row.test_bpd is None, row.test_bpd or 0, row.name))
+    rows.sort(key=lambda row: natural(row.name))
+    rows.sort(key=lambda row: (row.group is None, row.group or 0, row.test_bpd is None, row.test_bpd or 0))
     return Comparison(tuple(rows), tuple(_in_words(question) for question in questions))
 
 

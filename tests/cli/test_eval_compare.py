@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -162,6 +163,15 @@ def test_a_run_that_was_not_measured_is_shown_as_such(home, call):
     rows = {row["name"]: row for row in call("compare", "--json", cwd=home).json["rows"]}
     assert rows["simple"]["test_bpd"] is None
     assert rows["multiscale"]["test_bpd"] is not None
+
+
+def test_runs_are_listed_in_the_order_that_people_count_in(home, call):
+    for name in ("w10", "w2"):
+        shutil.copytree(home / "runs/simple", home / "runs" / name)
+        (home / "runs" / name / "results.json").unlink()
+    rows = call("compare", "--json", cwd=home).json["rows"]
+    assert [row["name"] for row in rows][2:] == ["w2", "w10"]
+    assert "runs there: multiscale, simple, w2, w10" in call("sample", "nothere", cwd=home).err
 
 
 def test_images_can_be_saved_and_the_run_trained_last_is_the_default(home):
