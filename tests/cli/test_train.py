@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -49,6 +50,13 @@ def test_dry_run_counts_parameters_and_writes_nothing(preset, parameters, tmp_pa
     assert told["parameters"] == parameters
     assert told["steps"] == 200 * (50_000 // 128)
     assert not contents(tmp_path)
+
+
+def test_a_dry_run_names_the_sides_of_an_image(tmp_path, call):
+    np.savez(tmp_path / "a.npz", images=np.zeros((40, 12, 8, 3), np.uint8))
+    done = call("train", "simple", "--dry-run", "--batch-size", "8", "--dataset", "a.npz", cwd=tmp_path)
+    assert "shape  " in done.out
+    assert "  12 x 8 x 3 (height x width x channels)\n" in done.out
 
 
 def test_control_characters_of_a_path_are_escaped(tmp_path, call):
