@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,17 +12,11 @@ from nfcli import runtime
 from nfcli.cli.complete import complete_run
 from nfcli.cli.console import Console
 from nfcli.cli.options import RUNS_DIR, Json, Quiet, RunsDir, Verbose
+from nfcli.cli.tables import TERMINAL_FORMAT, for_people, for_programs, formats
 from nfcli.errors import UsageError
 from nfcli.limits import check_whole
-from nfcli.runs.comparison import Comparison, Row
+from nfcli.runs.comparison import Comparison
 from nfcli.runs.comparison import compare as compare_runs
-
-TERMINAL_FORMAT = "simple"
-HEADER = ("run", "preset", "params", "val\nbpd", "test\nbpd", "std\nerr", "infer\nms", "sample\nms")
-CAPTION = "std err: over images; infer, sample: for 64 images; *: best of a column"
-CAPTION_OF_PUBLISHED = """\
-published: what is in print for that preset, after 200 epochs of the full recipe
-on another machine; a pretrained run had another budget, so they are not ranked"""
 
 
 def compare(
@@ -46,7 +39,7 @@ def compare(
         ),
     ] = False,
     table_format: Annotated[
-        str, typer.Option("--format", help="A format of tabulate: simple, github, latex, html, tsv, ...")
+        str, typer.Option("--format", help="csv, or a format of tabulate: simple, github, latex, html, tsv, ...")
     ] = TERMINAL_FORMAT,
     html: Annotated[
         Path | None,
@@ -63,6 +56,7 @@ def compare(
 
     Only runs measured on the same test images with the same K are ranked together; * marks the best of a column.
     Before you have trained a run, it shows those that ship with nf, beside the published results of their presets.
+    Every --format but simple is one plain table of all runs, with columns that say what each was measured on.
 
     Examples:
 
@@ -88,7 +82,13 @@ def compare(
     comparison = compare_runs(runs or [], runs_dir, importance_samples=importance_samples, warn=console.warning)
     if not runs and comparison.shipped:
         console.message(f"there is no run in {runs_dir} yet; these ship with nf")
-    console.result(_content(comparison), _text(comparison, table_format))
+    if table_format == TERMINAL_FORMAT or as_json:
+        console.result(_content(comparison), for_people(comparison))
+    else:
+        text, notes = for_programs(comparison, table_format)
+        console.result(None, text)
+        for note in notes:
+            console.message(f"note: {note}")
     if not comparison.rankable:
         console.warning("the groups differ in images or K, so their numbers must not be ranked together")
     missing = [row.name for row in comparison.rows if row.group is None and not row.shipped]
@@ -125,62 +125,5 @@ def _paired(names: list[str], runs_dir: Path, importance_samples: int | None, co
 
 
 def _check_format(name: str) -> None:
-    from tabulate import tabulate_formats
-
-    if name not in tabulate_formats:
-        raise UsageError(f"unknown --format '{name}'", hint="formats: " + ", ".join(tabulate_formats))
-
-
-def _text(comparison: Comparison, table_format: str) -> str:
-    tables = []
-    for number, question in enumerate(comparison.questions):
-        rows = [row for row in comparison.rows if row.group == number]
-        tables.append(f"{question}\n\n{_table(rows, table_format)}")
-    unmeasured = [row for row in comparison.rows if row.group is None]
-    if unmeasured:
-        tables.append(f"not measured yet\n\n{_table(unmeasured, table_format)}")
-    if comparison.questions and table_format == TERMINAL_FORMAT:
-        tables.append(CAPTION)
-    if any(row.published_test_bpd is not None for row in comparison.rows):
-        tables.append(CAPTION_OF_PUBLISHED)
-    return "\n\n".join(tables)
-
-
-def _table(rows: list[Row], table_format: str) -> str:
-    from tabulate import tabulate
-
-    columns = [
-        [row.name for row in rows],
-        [row.preset for row in rows],
-        [f"{row.parameters:,}" for row in rows],
-        _column(rows, lambda row: row.val_bpd, "{:.4f}"),
-        _column(rows, lambda row: row.test_bpd, "{:.4f}"),
-        ["-" if row.test_bpd_stderr is None else f"{row.test_bpd_stderr:.4f}" for row in rows],
-        _column(rows, lambda row: row.inference_ms, "{:.1f}"),
-        _column(rows, lambda row: row.sampling_ms, "{:.1f}"),
-    ]
-    alignment = ["left", "left", *["right"] * 6]
-    body = [line for row, *cells in zip(rows, *columns, strict=True) for line in (cells, *_published(row))]
-    # In 80 columns the headers need two lines; elsewhere a cell of two lines would break the table.
-    header = list(HEADER) if table_format == TERMINAL_FORMAT else [title.replace("\n", " ") for title in HEADER]
-    if table_format == TERMINAL_FORMAT and all(row.shipped for row in rows):
-        # The name says the preset, and 80 columns have no room for it twice.
-        for line in (alignment, header, *body):
-            del line[HEADER.index("preset")]
-    return tabulate(body, header, tablefmt=table_format, disable_numparse=True, colalign=alignment)
-
-
-def _published(row: Row) -> list[list[str]]:
-    """The line below a run that ships: what is in print for its preset; none where nothing is."""
-    if row.published_test_bpd is None:
-        return []
-    val = "-" if row.published_val_bpd is None else f"{row.published_val_bpd:.3f}"
-    return [[f"published {row.preset}", row.preset, "", val, f"{row.published_test_bpd:.3f}", "", "", ""]]
-
-
-def _column(rows: list[Row], value: Callable[[Row], float | None], pattern: str) -> list[str]:
-    """Cells of a column, the smallest marked when there is something to compare."""
-    values = [value(row) for row in rows]
-    known = [entry for entry in values if entry is not None]
-    best = min(known) if len(known) > 1 else None
-    return ["-" if entry is None else ("* " if entry == best else "") + pattern.format(entry) for entry in values]
+    if name not in formats():
+        raise UsageError(f"unknown --format '{name}'", hint="formats: " + ", ".join(formats()))

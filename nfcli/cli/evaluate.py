@@ -89,7 +89,7 @@ def evaluate(
     )
     with joined(cluster, console), CountProgress(console) as progress:
         if images is not None:
-            scored = score(config, images, progress=progress, warn=console.warning)
+            scored = score(config, images, progress=progress, warn=console.warning, message=console.message)
         else:
             measured = run_evaluation(config, progress=progress, warn=console.warning)
     if images is not None:

@@ -14,7 +14,7 @@ from nfcli.errors import UsageError
 
 def sample(
     run: Run = None,
-    num: Annotated[int | None, typer.Option("--num", "-n", help="Number of images.  [default: 16]")] = None,
+    num: Annotated[int, typer.Option("--num", "-n", help="Number of images.")] = 16,
     columns: Annotated[int | None, typer.Option(help="Columns of the grid; a square by default.")] = None,
     temperature: Annotated[float, typer.Option(help="Standard deviation of the latents; below 1 is tamer.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.")] = 44,
@@ -26,7 +26,11 @@ def sample(
     ] = False,
     label: Annotated[
         list[int] | None,
-        typer.Option("--label", help="Of a class-conditional run; repeat it for more, all in turn by default."),
+        typer.Option(
+            "--label",
+            help="Of a class-conditional run, or with --real of any labelled data; repeat it for more, all in turn by "
+            "default.",
+        ),
     ] = None,
     real: Annotated[bool, typer.Option("--real", help="Show training images instead.")] = False,
     output: Output = None,
@@ -46,6 +50,8 @@ def sample(
         nf sample multiscale --share-final-latent
 
         nf sample mixture-conditional --label 7
+
+        nf sample mixture-conditional --label 7 --real
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     runtime.prepare()

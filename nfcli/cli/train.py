@@ -229,6 +229,7 @@ def _describe(config: TrainConfig, console: Console) -> None:
     lines += [(key.replace("_", "-"), "all" if value is None else value) for key, value in settings]
     lines += [("networks", computing_in_words(job.computing))]
     lines += [("data", f"{described['data']['source']}, {len(job.train):,} train, {len(job.val):,} validation")]
+    lines += [("shape", f"{' x '.join(map(str, job.model.shape))} (height x width x channels)")]
     console.result(content, _columns(lines))
 
 

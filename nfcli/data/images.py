@@ -1,13 +1,15 @@
 """PNG and JPEG files to arrays.
 
 Grayscale files (with or without transparency) have one channel; everything else, palettes included, becomes RGB.
-Transparency is dropped, rotation tags are not applied, and of an animation the first picture counts.
+Transparency is dropped, images are turned as their EXIF says, and of several pictures in a file the first counts: what
+was converted is counted and said.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -30,6 +32,31 @@ PNG_DEPTH = 24
 
 CHANNELS = {"1": 1, "L": 1, "LA": 1, "P": 3, "PA": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}
 """Channels to read from each of Pillow's modes."""
+
+CONVERTED = {
+    "1": "1-bit to 8-bit",
+    "LA": "gray with transparency to gray",
+    "P": "palette to RGB",
+    "PA": "palette to RGB",
+    "RGBA": "RGBA to RGB",
+    "CMYK": "CMYK to RGB",
+    "YCbCr": "YCbCr to RGB",
+}
+"""What is said of the modes that are not taken as they are."""
+
+ORIENTATION = 0x0112
+"""The tag of EXIF."""
+
+TURNED: dict[int, Callable[[Images], Images]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+"""What makes an image upright, by the value of that tag."""
 
 
 def is_image_file(path: Path) -> bool:
@@ -63,24 +90,55 @@ def read_images(paths: Sequence[Path], intake: Intake) -> AnyImages:
         DataError: A file cannot be read, is damaged, has 16 bits a sample, differs from the first in size or channels,
             or the images are over the limits.
     """
-    return intake.keep(paths[0].parent, len(paths), _blocks(paths, intake.transform), paths)
+    return intake.keep(paths[0].parent, len(paths), _blocks(paths, intake.transform, intake.message), paths)
 
 
-def _blocks(paths: Sequence[Path], transform: Transform) -> Iterator[Images]:
+def _blocks(paths: Sequence[Path], transform: Transform, message: Callable[[str], None]) -> Iterator[Images]:
     """Each file as (1, H, W, C), transformed one by one because only then they have one size."""
     first: tuple[int, ...] | None = None
+    converted, done = 0, Counter[str]()
     for path in paths:
         # What Pillow warns of (huge sizes, odd transparency) is dealt with here.
         with warnings.catch_warnings(), decoding(path, KIND), path.open("rb") as stream:
             warnings.simplefilter("ignore")
-            image, shape = _open(stream, path)
+            image, stored = _open(stream, path)
+            orientation = _orientation(image)
+            shape = (stored[1], stored[0], stored[2]) if orientation >= 5 else stored
             if first is None:
                 check_size(path.parent, (len(paths), *shape))
                 first = shape
             if shape[-1] != first[-1] or (shape != first and not transform.fixes_size):
                 raise _odd_one(path, shape, paths[0], first)
-            pixels = _pixels(image, shape)
-        yield transform(pixels[None], shown(path))
+            changes = _changes(image, orientation)
+            pixels = _pixels(image, stored)
+        converted += bool(changes)
+        done.update(changes)
+        yield transform(TURNED.get(orientation, np.asarray)(pixels)[None], shown(path))
+    if converted:
+        listing = ", ".join(f"{count:,} {what}" for what, count in done.most_common())
+        message(f"note: {converted:,} of {len(paths):,} images converted: {listing}")
+
+
+def _orientation(image: Image) -> int:
+    """How the image is to be turned, 1 for not at all, 2 to 8 for `TURNED`."""
+    image.load()  # a PNG may say so behind its pixels
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+    except Exception:  # damaged EXIF: like any viewer of images, take them as they are
+        return 1
+    return orientation if orientation in TURNED else 1
+
+
+def _changes(image: Image, orientation: int) -> list[str]:
+    """What is done to an image on its way in, in words."""
+    several = getattr(image, "n_frames", 1) > 1
+    cleared = "transparency" in image.info and image.mode not in ("LA", "PA", "RGBA")
+    return [
+        *([CONVERTED[image.mode]] if image.mode in CONVERTED else []),
+        *(["with a transparent colour made opaque"] if cleared else []),
+        *(["turned as EXIF says"] if orientation != 1 else []),
+        *(["of several pictures to the first"] if several else []),
+    ]
 
 
 def decode(stream: BinaryIO, source: str) -> Images:

@@ -12,7 +12,7 @@ import itertools
 import math
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,9 @@ from nfcli.runtime import cache_root
 
 IN_MEMORY = 2 * 2**30
 """Bytes of images that one part of a source may take in memory; more of them are mapped from a file."""
+
+DECODED = 2
+"""To be raised when the same files become other pixels than before: what was kept of them is stale then."""
 
 SPARE = 2**30
 """Bytes that must stay free where the file is written."""
@@ -86,10 +89,12 @@ class Intake:
 
     Args:
         transform: What is done to every image.
+        message: Called with a sentence that the user should know.
     """
 
-    def __init__(self, transform: Transform | None = None) -> None:
+    def __init__(self, transform: Transform | None = None, message: Callable[[str], None] = lambda _: None) -> None:
         self.transform = Transform() if transform is None else transform
+        self.message = message
 
     def take(self, path: Path | str, count: int, blocks: Blocks, files: Iterable[Path] = ()) -> AnyImages:
         """Transform the images of one part of the source, and keep them.
@@ -125,7 +130,7 @@ class Intake:
         return MappedImages(_mapped(path, shape, everything, self._name(path, shape, files)))
 
     def _name(self, path: Path | str, shape: tuple[int, ...], files: Iterable[Path]) -> str:
-        digest = hashlib.sha256(f"{path}\n{self.transform!r}\n{shape}\n".encode("utf-8", "surrogateescape"))
+        digest = hashlib.sha256(f"{DECODED}\n{path}\n{self.transform!r}\n{shape}\n".encode("utf-8", "surrogateescape"))
         for file in files:
             status = file.stat()
             digest.update(f"{file}\n{status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))

@@ -73,7 +73,7 @@ def load_dataset(
         spec: `mnist`, `tfds:NAME`, or the path of a folder or npz file. A folder called mnist is `./mnist`.
         transform: What is done to every image.
         data_dir: Where TFDS keeps its data; None for `NF_DATA_DIR`, or else its own default.
-        message: Called with a sentence before something takes long.
+        message: Called with a sentence before something takes long, or of images that were converted.
 
     Raises:
         UsageError: There is no dataset of that name.
@@ -81,7 +81,7 @@ def load_dataset(
     """
     if data_dir is None and os.environ.get("NF_DATA_DIR"):
         data_dir = Path(os.environ["NF_DATA_DIR"])
-    request = Request(spec, Intake(transform), data_dir, message)
+    request = Request(spec, Intake(transform, message), data_dir, message)
     for resolve in RESOLVERS.values():
         dataset = resolve(request)
         if dataset is not None:
@@ -89,12 +89,18 @@ def load_dataset(
     raise _unresolved(spec)
 
 
-def load_images(path: str | os.PathLike[str], transform: Transform | None = None) -> tuple[AnyImages, list[str]]:
+def load_images(
+    path: str | os.PathLike[str],
+    transform: Transform | None = None,
+    *,
+    message: Callable[[str], None] = lambda _: None,
+) -> tuple[AnyImages, list[str]]:
     """Load images without splits, for scoring.
 
     Args:
         path: A PNG or JPEG file, a folder of them, or an npz file with the key `images` or only one array.
         transform: What is done to every image.
+        message: Called with a sentence of images that were converted.
 
     Returns:
         (N, H, W, C) uint8 and a name for each: its file's, or `file.npz[index]` counted from 0. Folders are in order of
@@ -106,7 +112,7 @@ def load_images(path: str | os.PathLike[str], transform: Transform | None = None
     """
     if not os.fspath(path):  # an unset shell variable must not mean the working directory
         raise UsageError("the path of the images is empty", hint="give an image, a folder of images or an npz file")
-    target, intake = absolute(os.fspath(path)), Intake(transform)
+    target, intake = absolute(os.fspath(path)), Intake(transform, message)
     kind = kind_of(target)
     if kind == "folder":
         files = image_files(target)

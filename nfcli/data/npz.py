@@ -11,6 +11,7 @@ or 3; labels are (N,) integers.
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 import zipfile
@@ -33,6 +34,15 @@ KIND = "an npz file"
 HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 IMAGE_KEYS = {"all": ("images",)} | {name: (name, f"{name}_images", f"x_{name}") for name in SPLIT_NAMES}
 LABEL_KEYS = {"all": ("labels", "y")} | {name: (f"{name}_labels", f"y_{name}") for name in SPLIT_NAMES}
+MAX_HEADER = 2**14
+"""Bytes of an npy header: numpy reads as many as a header claims to have before it finds that too long."""
+
+MAX_RATIO, ANY_RATIO = 100, 2**30
+"""How much smaller than its arrays a file may be, unless they have no more bytes than this.
+
+Deflate makes 1000 bytes of zeros one; images take rather a fifth of their bytes.
+"""
+
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """What numpy writes; Python's readers of the other methods decompress without a bound."""
 
@@ -118,6 +128,12 @@ def _check_total(path: Path, members: list[_Member]) -> None:
             f"{shown(path)} unpacks to {total:,} bytes",
             hint=f"the limit is {MAX_BYTES:,} bytes; use fewer or smaller images",
         )
+    size = path.stat().st_size
+    if total > max(ANY_RATIO, MAX_RATIO * size):
+        raise DataError(
+            f"{shown(path)} of {size:,} bytes unpacks to {total:,}: hardly images",
+            hint="if they are meant, save them with numpy.savez, which does not compress",
+        )
 
 
 def _take_images(member: _Member, path: Path, intake: Intake) -> AnyImages:
@@ -175,13 +191,15 @@ def _read_whole(
 
 
 def _read_header(stream: BinaryIO, path: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(stream)
+    header_stream = io.BytesIO(stream.read(MAX_HEADER))
+    version = npy.read_magic(header_stream)
     if version not in HEADER_READERS:
         number = ".".join(str(part) for part in version)
         raise DataError(f"{shown(path)} is no plain array (npy version {number})", hint="save an array of integers")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote, and reads them
-        header: tuple[tuple[int, ...], bool, np.dtype[Any]] = HEADER_READERS[version](stream)
+        header: tuple[tuple[int, ...], bool, np.dtype[Any]] = HEADER_READERS[version](header_stream)
+    stream.seek(header_stream.tell())
     return header
 
 

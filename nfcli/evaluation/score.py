@@ -54,6 +54,7 @@ def score(
     *,
     progress: Callable[[str, int, int], None] | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    message: Callable[[str], None] = lambda _: None,
 ) -> ScoreResult:
     """Measure each image of a PNG or JPEG file, a folder of them, or an npz; nothing is added to results.json.
 
@@ -71,7 +72,7 @@ def score(
                 f"run '{trained.run.name}' tells how likely an image is given its label, and --images has no labels",
                 hint="use a run that was trained without --conditional",
             )
-        images, names = load_images(source, trained.transform)
+        images, names = load_images(source, trained.transform, message=message)
         images, names = select(images, slice(config.limit)), names[: config.limit]
         _check_fit(trained, images, source)
         evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=len(images))

@@ -53,7 +53,7 @@ def samples_of(run: RunDir, runs_dir: Path) -> Picture:
     labels = config.labels_of(run.config()["model"].get("classes", 0))
     options = {
         "labels": None if labels is None else labels.tolist(),
-        "num": config.count,
+        "num": config.num,
         "columns": config.width,
         **{name: getattr(config, name) for name in ("temperature", "seed", "share_final_latent", "real")},
     }

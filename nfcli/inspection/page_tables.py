@@ -30,7 +30,7 @@ def results_section(comparison: Comparison) -> str:
         "± is the standard error over images. K = 1 is the same bound with one noise draw. Effective samples "
         "near K mean that the bound is tight. Times are for 64 images. * marks the best of a column.</p>"
     )
-    if any(row.published_test_bpd is not None for row in comparison.rows):
+    if comparison.has_published:
         tables.append(
             '<p class="note">Published: what is in print for that preset, after 200 epochs of the full recipe on '
             "another machine. A pretrained run had another budget, and so the two are not ranked.</p>"

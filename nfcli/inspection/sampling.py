@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nfcli.data import ImageSplit
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import PRECISION
 from nfcli.evaluation.trained import load_trained
@@ -32,19 +33,20 @@ class SampleConfig:
     Attributes:
         run: Name of the run; None for the one trained last.
         runs_dir: Where runs live.
-        num: Number of images; None for 16, or 24 with a shared final latent.
+        num: Number of images.
         columns: Of the grid; None for a square, or 8 with a shared final latent.
         temperature: Standard deviation of the latents.
         seed: Image i of a seed is the same whatever else is drawn.
         output: The PNG; None for the run's figures.
         share_final_latent: Rows of 8 that share the last level's latent and differ in the split-off ones.
         real: Show training images instead.
-        labels: Of a class-conditional run: image i gets label i modulo their number; empty for all classes in turn.
+        labels: Of a class-conditional run, or of the training images shown: image i gets label i modulo their number;
+            empty for all classes in turn, or for the first training images.
     """
 
     run: str | None = None
     runs_dir: Path = Path("runs")
-    num: int | None = None
+    num: int = 16
     columns: int | None = None
     temperature: float = 1.0
     seed: int = 44
@@ -55,7 +57,7 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         check_whole("num", self.num, 1, 10_000)
-        check_whole("columns", self.columns, 1, self.count)
+        check_whole("columns", self.columns, 1, self.num)
         for label in self.labels:
             check_whole("label", label, 0)
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -64,23 +66,16 @@ class SampleConfig:
             raise UsageError("--real and --share-final-latent exclude each other")
         check_seed(self.seed)
 
-    @property
-    def count(self) -> int:
-        """Number of images."""
-        if self.num is None:
-            return 3 * SHARED_COLUMNS if self.share_final_latent else 16
-        return self.num
-
     def labels_of(self, classes: int) -> np.ndarray | None:
         """(N,) the label of each image of a model that knows so many classes; None for one that knows none."""
-        return np.resize(np.array(self.labels or range(classes)), self.count) if classes else None
+        return np.resize(np.array(self.labels or range(classes)), self.num) if classes else None
 
     @property
     def width(self) -> int:
         """Columns of the grid."""
         if self.columns is not None:
             return self.columns
-        return SHARED_COLUMNS if self.share_final_latent else math.ceil(math.sqrt(self.count))
+        return SHARED_COLUMNS if self.share_final_latent else math.ceil(math.sqrt(self.num))
 
 
 @dataclass(frozen=True)
@@ -112,16 +107,16 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     trained = load_trained(find_run(config.run, config.runs_dir), warn)
     name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
     path = image_path(config.output, trained.run.figures / f"{name}.png")
-    labels = _labels(trained.model, config)
     if config.real:
-        images = trained.dataset().train.first(config.count).images[:]
+        images, labels = _training_images(trained.dataset().train, config)
     else:
+        labels = _labels(trained.model, config)
         images = draw(trained.model, trained.parameters, config)
     save_grid(images, path, columns=config.width, levels=trained.model.levels)
     numbers: dict[str, Any] = {
         "run": trained.run.name,
         "checkpoint_step": trained.checkpoint.step,
-        "num": config.count,
+        "num": config.num,
         "columns": config.width,
         "temperature": config.temperature,
         "seed": config.seed,
@@ -136,19 +131,44 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
 
 def _labels(model: FlowModel, config: SampleConfig) -> np.ndarray | None:
     """(N,) the label of each image, None for a model that is told none."""
-    if config.labels and (config.real or not model.classes):
-        what = "training images" if config.real else f"preset '{model.preset.name}' of this run"
-        raise UsageError(f"--label says nothing to {what}", hint="a run of nf train --conditional knows labels")
+    if config.labels and not model.classes:
+        raise UsageError(
+            f"--label says nothing to preset '{model.preset.name}' of this run",
+            hint="a run of nf train --conditional draws what a label says; --real shows training images of one",
+        )
     for label in config.labels:
         if not 0 <= label < model.classes:
             raise UsageError(f"--label {label} is not possible", hint=f"labels go from 0 to {model.classes - 1}")
-    if config.real or not model.classes:
-        return None
     return config.labels_of(model.classes)
 
 
+def _training_images(train: ImageSplit, config: SampleConfig) -> tuple[np.ndarray, np.ndarray | None]:
+    """The first training images, or the first of each label that was asked for; and their labels, if they have any."""
+    if not config.labels:
+        first = train.first(config.num)
+        return first.images[:], first.labels
+    if train.labels is None:
+        raise UsageError("the training images of this run have no labels", hint="leave --label out")
+    wanted = np.resize(np.array(config.labels), config.num)
+    rows = np.empty(config.num, np.int64)
+    for label in config.labels:
+        places, found = np.flatnonzero(wanted == label), np.flatnonzero(train.labels == label)
+        if len(found) < len(places):
+            raise UsageError(
+                f"there are {len(found):,} training images of label {label}, and {len(places):,} were asked for",
+                hint=f"labels: {_listed(np.unique(train.labels))}" if not len(found) else "use a smaller --num",
+            )
+        rows[places] = found[: len(places)]
+    return train.images[rows], wanted
+
+
+def _listed(labels: np.ndarray) -> str:
+    few = [str(label) for label in labels[:20]]
+    return ", ".join([*few, "..."] if len(labels) > len(few) else few)
+
+
 def draw(model: FlowModel, parameters: Parameters, config: SampleConfig) -> np.ndarray:
-    """Draw `config.count` images, (N, H, W, C) uint8."""
+    """Draw `config.num` images, (N, H, W, C) uint8."""
     if config.share_final_latent and len(model.latent_shapes) < 2:
         raise UsageError(
             f"preset '{model.preset.name}' has a single latent: there is none to share while others differ",
@@ -169,8 +189,8 @@ def draw(model: FlowModel, parameters: Parameters, config: SampleConfig) -> np.n
             return model.decode(parameters, latents, labels)
 
     chunks = []
-    for start in range(0, config.count, CHUNK):
+    for start in range(0, config.num, CHUNK):
         index = start + np.arange(CHUNK)
-        chosen = None if labels is None else labels[np.minimum(index, config.count - 1)]
+        chosen = None if labels is None else labels[np.minimum(index, config.num - 1)]
         chunks.append(decode(parameters, jnp.asarray(index), chosen))
-    return np.concatenate([np.asarray(chunk) for chunk in chunks])[: config.count]
+    return np.concatenate([np.asarray(chunk) for chunk in chunks])[: config.num]

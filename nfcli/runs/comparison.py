@@ -10,7 +10,7 @@ from typing import Any
 from nfcli.errors import NFError, RunError
 from nfcli.presets import PRESETS, Preset
 from nfcli.runs.directory import RunDir
-from nfcli.runs.lookup import find_run, list_runs, no_run
+from nfcli.runs.lookup import find_run, list_runs, natural, no_run
 from nfcli.runs.results import Evaluation, load_evaluations, load_timing
 from nfcli.runs.shipped import list_shipped
 
@@ -23,6 +23,8 @@ class Row:
         name: Of the run.
         preset: Of the model.
         parameters: Scalars learned.
+        dataset: Short name of the images.
+        conditional: Whether labels were given.
         val_bpd, val_bpd_stderr: With the same K and weights as `test_bpd`; None when not measured.
         test_bpd, test_bpd_stderr: Newest measurement and its standard error over images; None before the first.
         test_elbo_bpd, effective_sample_size: Of the same measurement: the bound for K = 1, and how many of the K draws
@@ -30,6 +32,7 @@ class Row:
         checkpoint_step: Which weights.
         importance_samples: Noise draws an image, K.
         images: Test images measured.
+        test_fingerprint: sha256 of all test images; None before the first measurement.
         inference_ms, sampling_ms: For a batch of 64.
         group: Rows of one number answer the same question; None before the first measurement.
         shipped: Whether the run came with the package.
@@ -40,6 +43,8 @@ class Row:
     name: str
     preset: str
     parameters: int
+    dataset: str
+    conditional: bool
     val_bpd: float | None
     val_bpd_stderr: float | None
     test_bpd: float | None
@@ -49,6 +54,7 @@ class Row:
     checkpoint_step: int | None
     importance_samples: int | None
     images: int | None
+    test_fingerprint: str | None
     inference_ms: float | None
     sampling_ms: float | None
     group: int | None
@@ -73,6 +79,11 @@ class Comparison:
     def shipped(self) -> bool:
         """Whether all rows are of runs that ship with the package."""
         return all(row.shipped for row in self.rows)
+
+    @property
+    def has_published(self) -> bool:
+        """Whether something in print stands beside a row."""
+        return any(row.published_test_bpd is not None for row in self.rows)
 
 
 def compare(
@@ -108,7 +119,8 @@ def compare(
             raise RunError(f"every run in {found[0].path.parent} is damaged")
     questions = list(dict.fromkeys(entry.question for entry in entries if entry.question is not None))
     rows = [entry.row(questions) for entry in entries]
-    rows.sort(key=lambda row: (row.group is None, row.group or 0, row.test_bpd is None, row.test_bpd or 0, row.name))
+    rows.sort(key=lambda row: natural(row.name))
+    rows.sort(key=lambda row: (row.group is None, row.group or 0, row.test_bpd is None, row.test_bpd or 0))
     return Comparison(tuple(rows), tuple(_in_words(question) for question in questions))
 
 
@@ -139,9 +151,16 @@ class _Entry:
     def question(self) -> Question | None:
         if self.test is None:
             return None
-        dataset = str(self.config["data"]["name"])
-        test, given_labels = self.test, bool(self.config["model"].get("classes", 0))
-        return dataset, test.split_fingerprint, test.images, test.importance_samples, given_labels
+        test = self.test
+        return self.dataset, test.split_fingerprint, test.images, test.importance_samples, self.conditional
+
+    @property
+    def dataset(self) -> str:
+        return str(self.config["data"]["name"])
+
+    @property
+    def conditional(self) -> bool:
+        return bool(self.config["model"].get("classes", 0))
 
     def row(self, questions: list[Question]) -> Row:
         test, published = self.test, self._published()
@@ -149,6 +168,8 @@ class _Entry:
             name=self.run.name,
             preset=self.config["model"]["preset"],
             parameters=self.config["model"]["parameters"],
+            dataset=self.dataset,
+            conditional=self.conditional,
             val_bpd=self.val.bpd if self.val else None,
             val_bpd_stderr=self.val.bpd_stderr if self.val else None,
             test_bpd=test.bpd if test else None,
@@ -158,6 +179,7 @@ class _Entry:
             checkpoint_step=test.checkpoint_step if test else None,
             importance_samples=test.importance_samples if test else None,
             images=test.images if test else None,
+            test_fingerprint=test.split_fingerprint if test else None,
             inference_ms=self.timing.get("inference_ms"),
             sampling_ms=self.timing.get("sampling_ms"),
             group=questions.index(self.question) if self.question is not None else None,

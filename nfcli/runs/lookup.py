@@ -87,6 +87,12 @@ def no_run(runs_dir: Path) -> RunError:
     return RunError(f"there is no run in {runs_dir}", hint=hint)
 
 
+def natural(name: str) -> tuple[list[str | int], str]:
+    """What to sort names of runs by, so that w2 comes before w10."""
+    parts = re.split(r"(\d+)", name)  # texts and numbers in turn
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
+
+
 def list_runs(runs_dir: Path) -> list[RunDir]:
     """All runs, by name; links that leave the folder are passed over.
 
@@ -96,8 +102,8 @@ def list_runs(runs_dir: Path) -> list[RunDir]:
     try:
         if not runs_dir.is_dir():
             return []
-        paths = sorted(path for path in runs_dir.iterdir() if NAME.fullmatch(path.name) and not _leaves(path, runs_dir))
-        return [run for run in map(RunDir, paths) if run.exists()]
+        paths = [path for path in runs_dir.iterdir() if NAME.fullmatch(path.name) and not _leaves(path, runs_dir)]
+        return sorted((run for run in map(RunDir, paths) if run.exists()), key=lambda run: natural(run.name))
     except OSError as error:
         raise RunError(f"{runs_dir} cannot be read: {error.strerror or error}") from error
 

@@ -68,8 +68,10 @@ def test_few_levels_small_images_and_scoring_them(colours):
 
     measured = succeeds("eval", "small", "-k", "2", "--split", "test", "--batch-size", "8", "--json", cwd=colours)
     with np.load(colours / "cifar.npz") as arrays:
-        np.savez(colours / "mine.npz", images=arrays["test"])
-    scored = succeeds("eval", "small", "-k", "2", "--images", "mine.npz", "--batch-size", "8", "--json", cwd=colours)
+        opaque = np.concatenate([arrays["test"], np.full((8, 32, 32, 1), 255, np.uint8)], axis=-1)
+    write_pngs(colours / "mine", opaque)
+    scored = succeeds("eval", "small", "-k", "2", "--images", "mine", "--batch-size", "8", "--json", cwd=colours)
+    assert scored.err.count("note: 8 of 8 images converted: 8 RGBA to RGB\n") == 1
     # The same images, cut and reduced in the same way, whether they come as a split or as the user's own.
     assert scored.json["transform"] == "crop 24x16, resize 12x8, 4 levels"
     assert "images as in training: crop 24x16, resize 12x8, 4 levels" in scored.err

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
-from tabulate import tabulate_formats
 
+from nfcli.cli.tables import formats
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.evaluate import EvalConfig, evaluate
 from nfcli.evaluation.score import score
@@ -21,6 +23,9 @@ ROW = {
     "val_bpd",
     "test_bpd",
     "test_bpd_stderr",
+    "dataset",
+    "conditional",
+    "test_fingerprint",
     "importance_samples",
     "images",
     "inference_ms",
@@ -103,11 +108,43 @@ def test_compare_prints_a_table_that_fits_the_terminal(home):
     assert max(map(len, done.out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("name", tabulate_formats)
-def test_compare_knows_every_format_of_tabulate(name, home, call):
+def test_every_format_but_the_one_for_people_is_a_table_alone(home, call):
+    rows = call("compare", "--json", cwd=home).json["rows"]
+    for name in formats():
+        done = call("compare", "--format", name, cwd=home)
+        plain = name != "simple"
+        assert (done.code, done.err.startswith("note: std err")) == (0, plain)
+        for row in rows:
+            assert row["name"] in done.out
+            assert (str(row["parameters"]) in done.out) is plain
+        assert ("* " + f"{rows[0]['test_bpd']:.4f}" in done.out) is not plain
+        assert ("std err: over images" in done.out) is not plain
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("csv", ","), ("tsv", "\t")])
+def test_a_program_reads_all_groups_in_one_table(name, delimiter, home, call):
+    results = home / "runs/simple/results.json"
+    results.write_text(results.read_text().replace('"importance_samples": 2', '"importance_samples": 3'))
+    (home / "runs/multiscale").rename(home / "runs/multi_scale")
+    told = call("compare", "--json", cwd=home).json
+    assert len(told["groups"]) == 2
     done = call("compare", "--format", name, cwd=home)
-    assert (done.code, done.err) == (0, "")
-    assert "simple" in done.out
+    assert "must not be ranked together" in done.err
+    read = list(csv.DictReader(done.out.splitlines(), delimiter=delimiter))
+    assert [(row["run"], row["K"]) for row in read] == [("multi_scale", "2"), ("simple", "3")]
+    for row, known in zip(read, told["rows"], strict=True):
+        assert float(row["test bpd"]) == pytest.approx(known["test_bpd"], abs=6e-5)
+        assert (row["data"], row["test set"], row["conditional"]) == ("tiny", known["test_fingerprint"][:8], "no")
+        assert int(row["params"]) == known["parameters"]
+    latex = call("compare", "--format", "latex", cwd=home).out
+    assert latex.startswith("\\begin{tabular}")
+    assert latex.endswith("\\end{tabular}\n")
+    assert latex.count("tabular") == 2
+    assert " multi\\_scale " in latex
+    (home / "runs/simple/results.json").unlink()
+    cells = call("compare", "--format", name, cwd=home).out.splitlines()[2].split(delimiter)
+    assert cells[0] == "simple"
+    assert cells[-5:] == [""] * 5
 
 
 def test_compare_takes_names_and_refuses_unknown_ones(home, call):
@@ -126,6 +163,15 @@ def test_a_run_that_was_not_measured_is_shown_as_such(home, call):
     rows = {row["name"]: row for row in call("compare", "--json", cwd=home).json["rows"]}
     assert rows["simple"]["test_bpd"] is None
     assert rows["multiscale"]["test_bpd"] is not None
+
+
+def test_runs_are_listed_in_the_order_that_people_count_in(home, call):
+    for name in ("w10", "w2"):
+        shutil.copytree(home / "runs/simple", home / "runs" / name)
+        (home / "runs" / name / "results.json").unlink()
+    rows = call("compare", "--json", cwd=home).json["rows"]
+    assert [row["name"] for row in rows][2:] == ["w2", "w10"]
+    assert "runs there: multiscale, simple, w2, w10" in call("sample", "nothere", cwd=home).err
 
 
 def test_images_can_be_saved_and_the_run_trained_last_is_the_default(home):

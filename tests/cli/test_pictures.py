@@ -51,6 +51,12 @@ def test_real_images_are_those_of_the_data(home, workshop):
     assert np.array_equal(tiles(home / "real.png", 2, 2).reshape(4, SIDE, SIDE), workshop.images["train"][:4])
 
 
+def test_a_shared_latent_draws_as_many_as_the_help_says(home):
+    told = succeeds("sample", "multiscale", "--share-final-latent", "--json", cwd=home).json
+    assert (told["num"], told["columns"]) == (16, 8)
+    assert tiles(home / told["image"], 8, 2).shape[:2] == (2, 8)
+
+
 def test_ends_of_an_interpolation_are_the_images(home, workshop):
     told = succeeds(
         "interpolate", "multiscale", "--pairs", "0,7", "--pairs", "15,3", "--steps", "4", "--json", cwd=home
@@ -104,6 +110,7 @@ def test_explaining_needs_no_run(tmp_path):
         ("sample", "simple", "--seed", "-1"),
         ("sample", "simple", "--share-final-latent"),
         ("sample", "simple", "--real", "--share-final-latent"),
+        ("sample", "simple", "--real", "--label", "3"),
         ("interpolate", "simple", "--pairs", "0"),
         ("interpolate", "simple", "--pairs", "a,b"),
         ("interpolate", "simple", "--pairs", "0,1,2"),

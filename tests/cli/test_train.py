@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -61,6 +62,13 @@ def test_smoke_takes_what_there_is_unless_more_is_asked_for(tmp_path, call):
     for option in ("--train-size", "--batch-size"):
         assert_refused(call(*words, option, "21", cwd=tmp_path), 2)
     assert_refused(call(*words, "--val-size", "5", cwd=tmp_path), 2)
+
+
+def test_a_dry_run_names_the_sides_of_an_image(tmp_path, call):
+    np.savez(tmp_path / "a.npz", images=np.zeros((40, 12, 8, 3), np.uint8))
+    done = call("train", "simple", "--dry-run", "--batch-size", "8", "--dataset", "a.npz", cwd=tmp_path)
+    assert "shape  " in done.out
+    assert "  12 x 8 x 3 (height x width x channels)\n" in done.out
 
 
 def test_control_characters_of_a_path_are_escaped(tmp_path, call):

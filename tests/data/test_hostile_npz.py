@@ -149,6 +149,30 @@ def test_zip_bomb(tmp_path, monkeypatch, little_memory):
     assert "unpacks to 200,000,128 bytes" in refused(path, load=load_images)
 
 
+def test_a_header_is_not_unpacked_beyond_what_a_header_takes(tmp_path, little_memory):
+    path = tmp_path / "a.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("images.npy", "w") as stream,
+    ):
+        stream.write(b"\x93NUMPY\x02\x00" + (5 * 10**7).to_bytes(4, "little"))
+        for _ in range(5):
+            stream.write(b" " * 10**7)
+    assert "cannot read" in refused(path)
+
+
+def test_gigabytes_in_a_small_file_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, images=np.zeros((3000, 10, 10), np.uint8))
+    assert outcome(load_images, path) == "read"
+    monkeypatch.setattr(npz, "ANY_RATIO", 10**5)
+    monkeypatch.setattr(npz, "_read_header", lambda *_: pytest.fail("something was unpacked"))
+    for load in (load_dataset, load_images):
+        text = refused(path, load=load)
+        assert f"of {path.stat().st_size:,} bytes unpacks to 300,128" in text
+        assert "numpy.savez" in text
+
+
 def test_limit_counts_all_arrays_together(tmp_path, tiny_limit):
     np.savez(tmp_path / "a.npz", train=some_images(20), test=some_images(20))
     assert "unpacks to" in refused(tmp_path / "a.npz")
