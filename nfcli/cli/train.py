@@ -212,7 +212,8 @@ def _refuse_shipped(preset: str, name: str | None) -> None:
 
 
 def _describe(config: TrainConfig, console: Console) -> None:
-    from nfcli.training.setup import computing_in_words, prepare_job
+    from nfcli.training.precision import computing_in_words
+    from nfcli.training.setup import prepare_job
 
     job = prepare_job(config, console.message)
     described = job.description()

@@ -23,17 +23,10 @@ from nfcli.training.clock import Clock
 from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import make_dispatch
 from nfcli.training.order import epoch_order
+from nfcli.training.precision import computing_in_words
 from nfcli.training.reporter import Reporter
 from nfcli.training.result import TrainResult
-from nfcli.training.setup import (
-    Job,
-    check_shared,
-    computing_in_words,
-    data_in_words,
-    enter_run,
-    note_where,
-    prepare_job,
-)
+from nfcli.training.setup import Job, check_shared, data_in_words, enter_run, note_where, prepare_job
 from nfcli.training.signals import StopRequest
 from nfcli.training.step import State, TrainStep, learning_rate_scale
 

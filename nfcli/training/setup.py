@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -25,10 +24,10 @@ from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import Computing
 from nfcli.limits import LARGEST
 from nfcli.presets import get_preset
-from nfcli.probe import matrix_units_found
 from nfcli.runs import RunDir, run_named, versions
 from nfcli.runs.files import remove_tree
 from nfcli.training.config import TrainConfig
+from nfcli.training.precision import computing_of, network_dtype
 
 SEEN_SECONDS = 10
 """A network file system may show so late what another machine wrote."""
@@ -150,39 +149,12 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
             f"--epochs {config.epochs} are more than {LARGEST:,} steps", hint=f"with these images, {most} is the most"
         )
     run = run_named(config.run_name(dataset.name), config.runs_dir)
-    config = replace(config, network_dtype=_network_dtype(config, run))
+    config = replace(config, network_dtype=network_dtype(config, run))
     computing = computing_of(config)
     # One device with all cores is faster there than a device a core.
     devices = jax.process_count() if computing.matrix_units and config.devices is None else config.devices
     mesh = data_mesh(config.batch_size // config.accumulate, devices)
     return Job(config, run, dataset, train, val, model, mesh, computing)
-
-
-def _network_dtype(config: TrainConfig, run: RunDir) -> str:
-    """What "auto" becomes; a run that is continued has settled it."""
-    if config.network_dtype != "auto":
-        return config.network_dtype
-    if run.exists() and not config.overwrite:
-        return str(run.config()["settings"].get("network_dtype", "float32"))
-    return "bfloat16" if not config.smoke and _has_matrix_units() else "float32"
-
-
-def computing_in_words(computing: Computing) -> str:
-    """How the networks are computed, for a line at the start."""
-    if computing.matrix_units:
-        return "bfloat16, on the matrix units of this CPU"
-    return "float32" if computing.dtype is None else str(computing.dtype)
-
-
-def computing_of(config: TrainConfig) -> Computing:
-    """How the networks of a configuration, whose "auto" is resolved, are computed on this machine."""
-    if config.network_dtype != "bfloat16":
-        return Computing(remat=config.remat)
-    return Computing(jnp.dtype(jnp.bfloat16), matrix_units=_has_matrix_units(), remat=config.remat)
-
-
-def _has_matrix_units() -> bool:
-    return jax.default_backend() == "cpu" and matrix_units_found()
 
 
 def data_in_words(job: Job) -> str:

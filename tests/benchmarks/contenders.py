@@ -49,7 +49,7 @@ class NF:
         from nfcli.presets import get_preset
         from nfcli.probe import matrix_units_found
         from nfcli.training.config import TrainConfig
-        from nfcli.training.setup import computing_of
+        from nfcli.training.precision import computing_of
         from nfcli.training.step import TrainStep
 
         self.jax = jax
