@@ -1,4 +1,4 @@
-"""Where `nf` starts, which is also `python -m nfcli`: interrupts are taken before anything that takes time."""
+"""Where `nf` starts, which is also `python -m nfcli`: signals are taken before anything that takes time."""
 
 import sys
 
@@ -9,13 +9,12 @@ def main() -> None:
         from nfcli.interruption import listen
 
         listen()
-        from nfcli.cli.app import main as run
-
-        run()
     except KeyboardInterrupt:
-        from nfcli.interruption import report
+        print("error: interrupted", file=sys.stderr)
+        sys.exit(130)
+    from nfcli.cli.app import main as run
 
-        sys.exit(report())
+    run()
 
 
 if __name__ == "__main__":

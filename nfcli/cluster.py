@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from nfcli import interruption
 from nfcli.distributed import client, lost
 from nfcli.errors import LostError, NFError, UsageError
 from nfcli.limits import check_whole
@@ -129,7 +130,7 @@ def _listening(on_loss: Callable[[LostError], None]) -> Iterator[None]:
     def tell(*_: object) -> None:
         time.sleep(GRACE_SECONDS)
         if not _ending.acquire(timeout=2 * LEAVE_SECONDS):
-            os._exit(1)
+            interruption.leave(1)
         on_loss(lost("it shows no sign of life"))
 
     _on_terminate(tell)

@@ -1,68 +1,130 @@
-"""An interrupt (SIGINT) outside of training, where nothing has to be saved: one line, exit code 130, and never lost.
+"""SIGINT and SIGTERM: one line and exit code 130 or 143, at once; training finishes its step and saves first.
 
-It is Python's KeyboardInterrupt, so that what is half-written is tidied up on the way out. But compiled code may turn
-that exception into another one, and what is raised in a callback of the garbage collector, of which jax has some, is
-only printed: so the interrupt is remembered, and where it would be lost the process ends at once.
-
-SIGTERM is left to the system, which ends the process with it. Imports nothing heavy: `nf` begins here.
+Python calls a signal's handler in the main thread, when that is back from compiled code. Minutes may pass until then,
+and an exception that is raised there may fall into a callback of compiled code, which turns it into another one, prints
+it or crashes. So the handlers do nothing, and a thread, which reads the signals from Python's wake-up pipe, ends the
+process. Imports nothing heavy: `nf` begins here.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import NoReturn
 
-EXIT_CODE = 128 + signal.SIGINT
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
-_interrupted = False
-_reported = False
+ONE_WISH = 0.3
+"""Seconds in which a second signal is taken for the first: a wrapper may pass on what the terminal sent already."""
+
+_unfinished: set[Path] = set()
+_request: StopRequest | None = None
+_end = threading.Lock()
+"""Whoever takes it ends the process."""
 
 
 def listen() -> None:
-    """Take interrupts from here on, unless the parent ignores them, as a shell does for jobs in the background."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
-        sys.unraisablehook = _end_if_lost
+    """Take signals from here on, but for those that the parent ignores, as a shell does for jobs in the background."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    threading.Thread(target=_answer, args=(reader,), name="signals", daemon=True).start()
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _do_nothing)
+    atexit.register(_finish)
 
 
-def happened() -> bool:
-    """Whether there was an interrupt, whatever became of its exception."""
-    return _interrupted
+class StopRequest:
+    """While it is entered, a signal is noted in `signum` instead of ending the process; the second one does end it.
+
+    Args:
+        noted: Called at once, in another thread.
+    """
+
+    def __init__(self, noted: Callable[[], None] = lambda: None) -> None:
+        self.signum: int | None = None
+        self._noted = noted
+
+    def __enter__(self) -> StopRequest:
+        global _request
+        _request = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _request
+        _request = None
+
+    def takes(self, number: int) -> bool:
+        """Note a signal; False for one that must end the process."""
+        now = time.monotonic()
+        if self.signum is None:
+            self.signum, self._since = number, now
+            with contextlib.suppress(Exception):  # stderr may be gone
+                self._noted()
+        return now - self._since <= ONE_WISH
 
 
-def report() -> int:
-    """Say so, once, and return the exit code; another interrupt ends the process at once."""
-    global _reported
-    if signal.getsignal(signal.SIGINT) is _interrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if not _reported:
-        _reported = True
-        print("error: interrupted", file=sys.stderr, flush=True)
-    return EXIT_CODE
+@contextlib.contextmanager
+def unfinished(path: Path) -> Iterator[None]:
+    """A file or folder that is removed, if it still has this name, on the way out or when a signal ends the process."""
+    _unfinished.add(path)
+    try:
+        yield
+    finally:
+        _remove(path)
+        _unfinished.discard(path)
 
 
-def show_cursor() -> None:
-    """The live line of a terminal hides it, and a process that ends at once has nobody to bring it back."""
+def leave(code: int, said: str = "") -> NoReturn:
+    """End the process now, whatever its other threads do.
+
+    Args:
+        code: The exit code.
+        said: Lines for stderr.
+    """
+    _end.acquire()
+    for path in tuple(_unfinished):
+        _remove(path)
+    # Not through Python's files, whose locks another thread may hold.
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        if sys.stderr.isatty():
-            os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
-
-
-def _interrupt(_: int, __: FrameType | None) -> None:
-    global _interrupted
-    _interrupted = True
-    raise KeyboardInterrupt
-
-
-def _end_if_lost(unraisable: Any) -> None:
-    """What Python calls with an exception that has nowhere to go."""
-    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-        sys.__unraisablehook__(unraisable)
-        return
-    show_cursor()
-    code = report()
+        # A live line hides the cursor, and nobody else will bring it back.
+        cursor = "\x1b[?25h\n" if said and sys.stderr.isatty() else ""
+        os.write(sys.stderr.fileno(), (cursor + said).encode(errors="replace"))
     os._exit(code)
+
+
+def _answer(reader: int) -> None:
+    while received := os.read(reader, 1):
+        number = received[0]
+        if number in SIGNALS and not (_request is not None and _request.takes(number)):
+            leave(128 + number, f"error: {SIGNALS[signal.Signals(number)]}\n")
+
+
+def _finish() -> None:
+    """The ordinary end: all is done, and Python takes its handlers away long before it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end.acquire()
+
+
+def _do_nothing(signum: int, _: FrameType | None) -> None:
+    """A handler must be there for a signal to reach the pipe."""
+
+
+def _remove(path: Path) -> None:
+    # Gone already where all went well; a failing clean-up must not hide the first error.
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            import shutil
+
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nfcli import __version__, cluster, interruption
+from nfcli import __version__, cluster
 from nfcli.cli.compare import compare
 from nfcli.cli.complete import mend_words
 from nfcli.cli.console import abandon_stdout, print_error
@@ -18,6 +18,7 @@ from nfcli.cli.look import inspect_dequant, interpolate, sample
 from nfcli.cli.parsing import Command, usage_error
 from nfcli.cli.train import train
 from nfcli.errors import NFError
+from nfcli.interruption import leave
 
 app = typer.Typer(
     name="nf",
@@ -62,7 +63,7 @@ def main() -> None:
         code = 1
     if cluster.has_abandoned():
         sys.stdout.flush()
-        os._exit(code)
+        leave(code)
     sys.exit(code)
 
 
@@ -72,15 +73,11 @@ def run(arguments: list[str]) -> int:
         if not arguments:
             app(args=["--help"], prog_name="nf", standalone_mode=False)
             return 2
-        code = int(app(args=arguments, prog_name="nf", standalone_mode=False) or 0)
-        # Typer makes this code of an interrupt, and says nothing.
-        return interruption.report() if code == interruption.EXIT_CODE else code
+        return int(app(args=arguments, prog_name="nf", standalone_mode=False) or 0)
     except BrokenPipeError:
         # Whoever read stdout has gone, as with `nf ... | head`.
         abandon_stdout()
         return 1
-    except (KeyboardInterrupt, typer.Abort):
-        return interruption.report()
     except typer.TyperException as error:
         if _debugging():
             raise
@@ -100,9 +97,6 @@ def run(arguments: list[str]) -> int:
 
 
 def _report(error: NFError) -> int:
-    # Compiled code may have made this error of an interrupt.
-    if interruption.happened():
-        return interruption.report()
     print_error(error)
     return error.exit_code
 

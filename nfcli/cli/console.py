@@ -85,10 +85,14 @@ def abandon_stdout() -> None:
 
 
 def print_error(error: NFError) -> None:
+    """Print an error to stderr."""
+    print(error_lines(error), end="", file=sys.stderr)
+
+
+def error_lines(error: NFError) -> str:
     """One line that says what went wrong, one that says what to do."""
-    print(f"error: {_one_line(error.message)}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {_one_line(error.hint)}", file=sys.stderr)
+    hint = f"hint: {_one_line(error.hint)}\n" if error.hint else ""
+    return f"error: {_one_line(error.message)}\n{hint}"
 
 
 def _one_line(text: str) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nfcli import cluster as processes
-from nfcli.cli.console import Console, print_error
+from nfcli.cli.console import Console, error_lines
 from nfcli.cluster import Cluster
 from nfcli.distributed import count, is_first
 from nfcli.errors import LostError
+from nfcli.interruption import leave
 
 
 def cluster_of(
@@ -60,6 +61,4 @@ def _keep_stdout() -> None:
 
 def _end_at_once(error: LostError) -> None:
     """The main thread waits in compiled code for a process that is gone, and nothing can wake it."""
-    print_error(error)
-    sys.stderr.flush()
-    os._exit(error.exit_code)
+    leave(error.exit_code, error_lines(error))

@@ -6,7 +6,6 @@ large set is decoded once. Nothing depends on it: it may be deleted at any time 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import math
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from nfcli.data.files import check_size, shown
 from nfcli.data.transform import Transform
 from nfcli.errors import DataError
+from nfcli.interruption import unfinished
 from nfcli.runtime import cache_root
 
 IN_MEMORY = 2 * 2**30
@@ -173,11 +173,8 @@ def _write(path: Path | str, shape: tuple[int, ...], blocks: Blocks, target: Pat
             hint="NF_CACHE_DIR chooses another place; or use fewer or smaller images",
         )
     partial = target.with_name(f"{target.stem}.{os.getpid()}.part")
-    try:
+    with unfinished(partial):
         images = open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
         _fill(images, blocks)
         images.flush()
         partial.replace(target)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
@@ -21,7 +20,7 @@ from nfcli.inspection.page_pictures import PHONE, Say, embedded, figure, noise_o
 from nfcli.inspection.page_tables import results_section, section, settings_section
 from nfcli.runs import RunDir, find_run
 from nfcli.runs.comparison import Comparison, Row, compare
-from nfcli.runs.files import check_place, write_text
+from nfcli.runs.files import check_place, scratch_folder, write_text
 from nfcli.runs.shipped import training_in_words
 
 WIDE, NARROW = (9.0, 4.2), (4.2, 3.6)
@@ -100,10 +99,10 @@ def _curves(runs: dict[str, RunDir], warn: Say) -> str:
                 curves[name] = (steps * batch / 1000, values)
     if not training and not validation:
         return section("Learning curves", '<p class="note">Nothing was trained for a whole epoch yet.</p>')
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         pictures = []
         for number, size in enumerate((WIDE, NARROW)):
-            path = Path(folder) / f"{number}.png"
+            path = folder / f"{number}.png"
             save_learning_curves(
                 path, training, validation=validation, x_label="Training images seen (thousands)", size=size
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html import escape
@@ -15,7 +14,7 @@ from nfcli.figures import DequantizationPanels, save_dequantization_figure
 from nfcli.inspection.dequantization import InspectDequantConfig, inspect_dequantization
 from nfcli.inspection.sampling import SampleConfig, sample
 from nfcli.runs import Checkpoints, RunDir
-from nfcli.runs.files import read_json
+from nfcli.runs.files import read_json, scratch_folder
 
 PHONE = "(max-width: 40rem)"
 
@@ -102,16 +101,16 @@ def _draw_narrow_noise(to: Path, numbers: dict[str, Any], model: dict[str, Any])
 def figure(picture: Picture, message: Say, warn: Say) -> str:
     """A picture as HTML, drawn first unless the one in the run's figures is it."""
     run, path = picture.run, picture.run.figures / picture.name
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         try:
             if not path.exists():
                 message(f"drawing {path}")
                 picture.draw(None, warn)
             elif not _is_drawn(picture):
                 message(f"drawing {picture.name} of '{run.name}' for the page: {path} has other weights or options")
-                path = Path(folder) / picture.name
+                path = folder / picture.name
                 picture.draw(path, warn)
-            narrow = _narrow(picture, path, Path(folder) / "narrow.png")
+            narrow = _narrow(picture, path, folder / "narrow.png")
         except NFError as error:
             warn(f"no {picture.name} of run '{run.name}': {error.message}")
             return f'<p class="note">{escape(picture.title)}: cannot be drawn ({escape(error.message)}).</p>'

@@ -7,11 +7,13 @@ import json
 import math
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from nfcli.errors import NFError, RunError, WriteError
+from nfcli.interruption import unfinished
 
 SCHEMA_VERSION = 1
 MAX_BYTES = 64 * 2**20
@@ -50,16 +52,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with unfinished(temporary):
             with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        finally:
-            # Gone already after a successful replacement; a failing clean-up must not hide the first error.
-            with suppress(OSError):
-                temporary.unlink()
     except OSError as error:
         raise write_error(path, error) from error
 
@@ -75,8 +73,8 @@ def check_place(path: Path) -> None:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
-        temporary.unlink()
+        with unfinished(temporary):
+            temporary.touch(exist_ok=False)
     except OSError as error:
         raise write_error(path, error) from error
 
@@ -141,6 +139,16 @@ def write_error(path: Path, error: OSError) -> WriteError:
     misplaced = isinstance(error, (FileExistsError, NotADirectoryError, FileNotFoundError, IsADirectoryError))
     hint = "name a place in a folder" if misplaced else "check free space, quota and permissions of that folder"
     return WriteError(f"cannot write {path}: {reason}", hint=hint)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for files that are not kept."""
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix="nf-"))
+    with unfinished(folder):
+        yield folder
 
 
 def remove_tree(path: Path) -> None:

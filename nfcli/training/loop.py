@@ -18,6 +18,7 @@ from nfcli.distributed import from_first, is_first, losses_are_errors, require_s
 from nfcli.errors import DivergedError, Interrupted
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.statistics import summarize
+from nfcli.interruption import StopRequest
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
 from nfcli.training.clock import Clock
 from nfcli.training.config import TrainConfig
@@ -27,7 +28,6 @@ from nfcli.training.precision import computing_in_words
 from nfcli.training.reporter import Reporter
 from nfcli.training.result import TrainResult
 from nfcli.training.setup import Job, check_shared, data_in_words, enter_run, note_where, prepare_job
-from nfcli.training.signals import StopRequest
 from nfcli.training.step import State, TrainStep, learning_rate_scale
 
 SKIPPED_IN_A_ROW = 10
@@ -59,10 +59,9 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     require_same(job.identity())
     with ExitStack() as stack:
         from_first(lambda: stack.enter_context(job.run.lock()))
-        stop = stack.enter_context(StopRequest())
         continued = from_first(lambda: enter_run(job, reporter.message))
         check_shared(job.run)
-        return _Training(job, reporter, stop).run(continued)
+        return _Training(job, reporter).run(continued)
 
 
 class _Diverged(Exception):
@@ -74,8 +73,9 @@ class _Leaving(Exception):
 
 
 class _Training:
-    def __init__(self, job: Job, reporter: Reporter, stop: StopRequest) -> None:
-        self.job, self.config, self.reporter, self.stop = job, job.config, reporter, stop
+    def __init__(self, job: Job, reporter: Reporter) -> None:
+        self.job, self.config, self.reporter = job, job.config, reporter
+        self.stop = StopRequest(lambda: reporter.message("stopping after this step; another signal ends nf at once"))
         self.checkpoints = Checkpoints(job.run.checkpoints, reporter.warning)
         self.step = TrainStep(job.model, self.config, job.steps_per_epoch, job.mesh, job.computing)
         self.dispatch = make_dispatch(
@@ -97,13 +97,8 @@ class _Training:
             self.reporter.message(f"run '{self.job.run.name}' is finished: all of --epochs {self.config.epochs}")
             return self._result()
         state = self._begin(found)
-        if self._end_is_missing():
-            state = self._end_epoch(state, self.meta.step // self.job.steps_per_epoch, again=True)
-        while self.meta.step < self.job.total_steps and not self.leaving:
-            try:
-                state = self._epoch(state, self.meta.step // self.job.steps_per_epoch)
-            except _Diverged:
-                state = self._recover()
+        with self.stop:  # not before: there is nothing to save while the first step is compiled
+            self._go_on(state)
         if self.signum and not self._finished():
             raise Interrupted(
                 f"stopped after step {self.meta.step} of {self.job.total_steps}; everything is saved",
@@ -111,6 +106,16 @@ class _Training:
                 signum=self.signum,
             )
         return self._result()
+
+    def _go_on(self, state: State) -> None:
+        """Train to the end, or until asked to stop."""
+        if self._end_is_missing():
+            state = self._end_epoch(state, self.meta.step // self.job.steps_per_epoch, again=True)
+        while self.meta.step < self.job.total_steps and not self.leaving:
+            try:
+                state = self._epoch(state, self.meta.step // self.job.steps_per_epoch)
+            except _Diverged:
+                state = self._recover()
 
     def _find(self, look: Callable[[], tuple[CheckpointMeta, Path] | None]) -> CheckpointMeta | None:
         """The checkpoint that the first process finds."""

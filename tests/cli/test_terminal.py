@@ -42,9 +42,21 @@ def test_no_color_draws_without_colours_and_interrupting_saves(workshop, tmp_pat
         os.kill(terminal.pid, signal.SIGINT)
         assert terminal.finish() == 130
         assert COLOUR not in terminal.written
+        assert "stopping after this step" in terminal.plain
         assert "error: stopped after step" in terminal.plain
         assert "Traceback" not in terminal.plain
     assert list((home / "runs/plain/checkpoints").iterdir())
+
+
+def test_interrupting_before_the_first_step_leaves_the_terminal_tidy(workshop, tmp_path):
+    # A seed of its own: no program of it is in the cache.
+    command = [*NF, "train", "simple", *SETTINGS, "--seed", "130", "--runs-dir", tmp_path]
+    with Terminal(command, workshop.path, environment(TERM="xterm-256color")) as terminal:
+        assert terminal.wait_for("compiling", 60), terminal.plain
+        os.kill(terminal.pid, signal.SIGINT)
+        assert terminal.finish(5) == 130
+        assert terminal.plain.splitlines()[-1] == "error: interrupted"
+        assert terminal.written.rindex(b"\x1b[?25h") > terminal.written.rindex(b"\x1b[?25l")
 
 
 def test_dumb_terminal_gets_plain_lines(workshop, tmp_path):
