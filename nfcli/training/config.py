@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,9 @@ SMOKE_FITS = {"train_size", "val_size", "batch_size", "warmup_steps"}
 
 SMOKE_WARM_UP = 0.2
 """Share of an epoch that a warm-up takes at most then."""
+
+LARGEST_FLOAT = 1e38
+"""Of float32, about."""
 
 OPERATIONAL = {"epochs", "runs_dir", "data_dir", "name", "overwrite", "devices", "checkpoint_minutes", "max_minutes"}
 OPERATIONAL |= {"steps_per_dispatch", "remat", "accumulate", "adaptable"}
@@ -110,7 +112,7 @@ class TrainConfig:
         check_seed(self.seed)
         for name in ("learning_rate", "learning_rate_floor", "clip_norm", "checkpoint_minutes"):
             value = getattr(self, name)
-            _require(math.isfinite(value) and value > 0, name, value, "a positive number")
+            _require(0 < value <= LARGEST_FLOAT, name, value, f"more than 0, and at most {LARGEST_FLOAT:g}")
         floor, rate = self.learning_rate_floor, self.learning_rate
         _require(floor <= rate, "learning_rate_floor", floor, f"at most the --learning-rate of {rate:g}")
         _require(0 < self.learning_rate_decay <= 1, "learning_rate_decay", self.learning_rate_decay, "in (0, 1]")

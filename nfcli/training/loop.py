@@ -65,7 +65,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
 
 
 class _Diverged(Exception):
-    """Too many steps in a row were skipped."""
+    """What was not finite, in words."""
 
 
 class _Leaving(Exception):
@@ -109,13 +109,15 @@ class _Training:
 
     def _go_on(self, state: State) -> None:
         """Train to the end, or until asked to stop."""
-        if self._end_is_missing():
-            state = self._end_epoch(state, self.meta.step // self.job.steps_per_epoch, again=True)
-        while self.meta.step < self.job.total_steps and not self.leaving:
+        again = self._end_is_missing()
+        while (again or self.meta.step < self.job.total_steps) and not self.leaving:
+            epoch = self.meta.step // self.job.steps_per_epoch
             try:
-                state = self._epoch(state, self.meta.step // self.job.steps_per_epoch)
-            except _Diverged:
-                state = self._recover()
+                state = self._end_epoch(state, epoch, again=True) if again else self._epoch(state, epoch)
+                again = False
+            except _Diverged as what:
+                state = self._recover(str(what))
+                again = self._end_is_missing()
 
     def _find(self, look: Callable[[], tuple[CheckpointMeta, Path] | None]) -> CheckpointMeta | None:
         """The checkpoint that the first process finds."""
@@ -197,13 +199,15 @@ class _Training:
     def _look_at(self, news: tuple[Array, Array], step: int) -> None:
         loss, skipped_in_a_row = float(news[0]), int(news[1])
         if skipped_in_a_row >= SKIPPED_IN_A_ROW:
-            raise _Diverged
+            raise _Diverged(f"{SKIPPED_IN_A_ROW} steps in a row gave no finite loss or gradient")
         self.reporter.step(self.clock.progress(replace(self.meta, step=step), loss))
 
     def _end_epoch(self, state: State, epoch: int, *, again: bool = False) -> State:
         """Validate, write the row, save; `again` when an earlier process left before it could."""
         skipped = int(state["skipped"])
         self.clock.pause()
+        if self.meta.step >= self.job.total_steps and int(state["skipped_in_a_row"]):
+            raise _Diverged("the last step gave no finite loss or gradient")
         counted = self.job.steps_per_epoch - skipped
         row: dict[str, Any] = {
             "epoch": epoch,
@@ -246,6 +250,8 @@ class _Training:
             progress=leave_if_asked,
         )
         result = summarize(bound)
+        if result.bpd is None and self.meta.step >= self.job.total_steps:
+            raise _Diverged("the last validation bound is not finite")
         if result.bpd is None:
             self.reporter.warning("the validation bound is not finite; this epoch cannot be the best one")
         elif self.meta.best_val_bpd is None or result.bpd < self.meta.best_val_bpd:
@@ -275,23 +281,24 @@ class _Training:
         self.leaving = self.leaving or bool(self.signum or out_of_time)
         return self.leaving or bool(checkpoint_due)
 
-    def _recover(self) -> State:
+    def _recover(self, what: str) -> State:
         """Go back to the last checkpoint whose latest step was finite, or to the start, with half the learning rate."""
         self.recoveries += 1
-        if self.recoveries > RECOVERIES:
-            raise DivergedError(
-                f"training diverged at step {self.meta.step}: no finite loss or gradient after {RECOVERIES} recoveries",
-                hint="try a smaller --learning-rate under another --name",
-            )
         found = self._find(lambda: self.checkpoints.sound(self.meta))
+        if self.recoveries > RECOVERIES:
+            best = "" if found is None or found.best_step is None else f"; weights of step {found.best_step} are kept"
+            raise DivergedError(
+                f"training diverged at step {self.meta.step}: {what}, also after {RECOVERIES} recoveries",
+                hint=f"try a smaller --learning-rate than {self.config.learning_rate:g}, with --overwrite or under "
+                f"another --name{best}",
+            )
         fresh = self.step.init()
         self.meta = found or CheckpointMeta(step=0, steps_per_epoch=self.job.steps_per_epoch)
         fresh = self._calibrated(fresh) if found is None else self._load(found, fresh)
         from_first(self._forget_later)
         self.reporter.warning(
-            f"{SKIPPED_IN_A_ROW} steps in a row gave no finite loss or gradient; going back to step {self.meta.step} "
-            f"with {float(learning_rate_scale(self.recoveries)):g} of the learning rate "
-            f"(recovery {self.recoveries} of {RECOVERIES})"
+            f"{what}; going back to step {self.meta.step} with {float(learning_rate_scale(self.recoveries)):g} of the "
+            f"learning rate (recovery {self.recoveries} of {RECOVERIES})"
         )
         self.clock.pause()
         self.clock.go_back(self.meta.step)

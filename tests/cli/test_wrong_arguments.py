@@ -27,6 +27,7 @@ USAGE = [
     ("train", "simple", "--learning-rate", "0"),
     ("train", "simple", "--learning-rate", "nan"),
     ("train", "simple", "--learning-rate", "inf"),
+    ("train", "simple", "--learning-rate", "1e39"),
     ("train", "simple", "--learning-rate-decay", "1.1"),
     ("train", "simple", "--learning-rate-floor", "1"),
     ("train", "simple", "--clip-norm", "-1"),

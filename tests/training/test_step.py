@@ -14,6 +14,7 @@ import pytest
 from nfcli import programs
 from nfcli.errors import DivergedError
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.runs import RunDir
 from nfcli.training import loop
 from nfcli.training.config import TrainConfig
 from nfcli.training.loop import train
@@ -158,6 +159,24 @@ def test_a_run_that_stays_bad_gives_up(configure: Configure, monkeypatch: pytest
     assert "0.125 of the learning rate" in reporter.texts[2]
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "what"), [(32, "last step gave no finite loss"), (160, "last validation bound is not finite")]
+)
+def test_a_run_that_ends_before_ten_bad_steps_has_diverged_too(
+    configure: Configure, batch_size: int, what: str
+) -> None:
+    """5 steps, of which the first is fine; or 1, after which the weights are not."""
+    config = configure(batch_size=batch_size, epochs=1, learning_rate=1e30)
+    for _ in range(2):  # and so it has when it is continued
+        with pytest.raises(DivergedError, match=f"{what}.*, also after 3 recoveries") as caught:
+            train(config)
+        assert caught.value.hint is not None
+        assert caught.value.hint.startswith("try a smaller --learning-rate than 1e+30")
+    run = RunDir(config.runs_dir / "run")
+    assert (run.config()["settings"]["learning_rate"], run.metrics()) == (1e30, [])
+    assert train(configure(epochs=1, overwrite=True)).finished
+
+
 def bad_from(step: int) -> Callable[..., tuple]:
     """A step whose parameters cannot be used from some step on, until the learning rate has been halved."""
     real = TrainStep.map_state
@@ -174,9 +193,12 @@ def bad_from(step: int) -> Callable[..., tuple]:
 
 
 @pytest.mark.usefixtures("_changed_code")
-def test_a_run_recovers_with_a_smaller_learning_rate(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
-    monkeypatch.setattr(TrainStep, "map_state", bad_from(5))
+@pytest.mark.parametrize(("in_a_row", "bad"), [(3, 5), (10, 8)], ids=["in the middle", "at the end"])
+def test_a_run_recovers_with_a_smaller_learning_rate(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, in_a_row: int, bad: int
+) -> None:
+    monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", in_a_row)
+    monkeypatch.setattr(TrainStep, "map_state", bad_from(bad))
     reporter = Warnings()
     result = train(configure(), reporter)
     assert result.finished
