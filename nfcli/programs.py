@@ -11,8 +11,8 @@ import functools
 import hashlib
 import json
 import os
-import pickle
 import platform
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,9 +24,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 from jax.stages import Compiled
 
-from nfcli import runtime
-from nfcli.errors import WriteError
-from nfcli.runs.files import write_bytes
+from nfcli import private, runtime
 from nfcli.runs.versions import versions
 
 KEPT = 24
@@ -34,11 +32,16 @@ KEPT = 24
 
 SUFFIX = ".program"
 
+HEADER = struct.Struct("<QII")
+"""Bytes of temporary memory, number of arguments and of results, each an array; what jax serializes follows."""
+
 
 class KeptProgram:
     """One program for the CPUs of this process, loaded if it was compiled before, else compiled and kept.
 
     On accelerators, of several processes, and where jax's cache is switched off, nothing is kept.
+
+    `memory` is, once it is there, how many bytes it writes to while it runs.
 
     Args:
         decides: All that decides what the program does, apart from what `surroundings` knows; JSON values.
@@ -51,63 +54,72 @@ class KeptProgram:
         self._found: Compiled | None = None
         self._thread: threading.Thread | None = None
         self._reserving: threading.Thread | None = None
-        folder = _folder() if self._devices[0].platform == "cpu" and jax.process_count() == 1 else None
-        name = fingerprint({**decides, "devices": [device.id for device in self._devices]})
-        self._path = None if folder is None or not keep else folder / (name + SUFFIX)
+        self.memory: int | None = None
+        alone = self._devices[0].platform == "cpu" and jax.process_count() == 1
+        self._folder = _folder() if alone and keep else None
+        self._name = fingerprint({**decides, "devices": [device.id for device in self._devices]}) + SUFFIX
         self._keep = keep
 
     def fetch(self) -> None:
         """Begin to load it, if it is there, while other things are done."""
-        if self._path is not None and self._path.exists():
-            self._thread = threading.Thread(target=self._load, name="loading a program")
-            self._thread.start()
+        self._thread = threading.Thread(target=self._load, name="loading a program")
+        self._thread.start()
 
-    def get(self, compile_it: Callable[[], Compiled]) -> Compiled:
-        """The program; `compile_it` is called if it is not there."""
-        if self._thread is not None:
-            self._thread.join()
-        if self._found is None:
+    def get(self, compile_it: Callable[[], Compiled], results: Any) -> Callable[..., Any]:
+        """The program, which takes and returns trees of arrays.
+
+        Args:
+            compile_it: Is called if it is not there.
+            results: Any tree of the structure that it returns.
+        """
+        if self._thread is None:
             self._load()
-        if self._found is None:
-            self._found = self._compile(compile_it)
+        else:
+            self._thread.join()
+        program = self._compile(compile_it) if self._found is None else _with_trees(self._found, results)
         if self._reserving is not None:
             # The program would take the same amount once more.
             self._reserving.join()
-        return self._found
+        return program
 
     def _load(self) -> None:
+        if self._folder is None:
+            return
         # Whatever is wrong with a kept program, it can be compiled again.
-        with contextlib.suppress(Exception):
-            if self._path is not None and (content := _read(self._path)) is not None:
-                # The folder is the user's own, and nobody else can write there: see `_folder`.
-                payload, arguments, results, memory = pickle.loads(content)
-                self._reserve(memory)
-                self._found = serialize_executable.deserialize_and_load(
-                    payload, arguments, results, execution_devices=self._devices
-                )
-                os.utime(self._path)
+        with contextlib.suppress(Exception), private.opened(self._folder) as folder:
+            content = _checked(private.read(folder, self._name))
+            memory, arguments, results = HEADER.unpack_from(content)
+            self._reserve(memory)
+            self._found = serialize_executable.deserialize_and_load(
+                content[HEADER.size :],
+                jax.tree.structure(((0,) * arguments, {})),
+                jax.tree.structure((0,) * results),
+                execution_devices=self._devices,
+            )
 
     def _reserve(self, memory: int) -> None:
         """Begin to take the memory that the program writes to while it runs, on each device."""
+        self.memory = memory
         arguments = memory, len(self._devices)
         self._reserving = threading.Thread(target=runtime.reserve, args=arguments, name="taking memory")
         self._reserving.start()
 
     def _compile(self, compile_it: Callable[[], Compiled]) -> Compiled:
-        if self._path is None and self._keep:
+        if self._folder is None and self._keep:
             return compile_it()
         with without_cache():
             compiled = compile_it()
         analysis = compiled.memory_analysis()
         memory = 0 if analysis is None else analysis.temp_size_in_bytes
         self._reserve(memory)
-        if self._path is None:
+        if self._folder is None:
             return compiled
         # It may be that there is no place, or that jax cannot write this program: then it is compiled each time.
-        with contextlib.suppress(WriteError, ValueError, NotImplementedError):
-            content = pickle.dumps((*serialize_executable.serialize(compiled), memory))
-            write_bytes(self._path, hashlib.sha256(content).digest() + content)
-            _forget_oldest(self._path.parent)
+        with contextlib.suppress(OSError, ValueError, NotImplementedError), private.opened(self._folder) as folder:
+            program, arguments, results = serialize_executable.serialize(compiled)
+            content = HEADER.pack(memory, arguments.num_leaves, results.num_leaves) + program
+            private.write(folder, self._name, hashlib.sha256(content).digest() + content)
+            private.forget_oldest(folder, SUFFIX, KEPT)
         return compiled
 
 
@@ -157,10 +169,17 @@ def _folder() -> Path | None:
     return runtime.compilation_cache() if enabled else None
 
 
-def _read(path: Path) -> bytes | None:
-    """What was written, None unless it is whole: damaged machine code must not be run."""
-    content = path.read_bytes()
-    return content[32:] if hashlib.sha256(content[32:]).digest() == content[:32] else None
+def _checked(content: bytes) -> bytes:
+    """What was written, if it is whole: damaged machine code must not be run."""
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise ValueError("this program is damaged")
+    return content[32:]
+
+
+def _with_trees(program: Compiled, results: Any) -> Callable[..., Any]:
+    """Trees are not kept, so that a loaded program takes and returns their leaves."""
+    tree = jax.tree.structure(results)
+    return lambda *arguments: jax.tree.unflatten(tree, program(*jax.tree.leaves(arguments)))
 
 
 @contextlib.contextmanager
@@ -174,10 +193,3 @@ def without_cache() -> Iterator[None]:
     finally:
         jax.config.update("jax_enable_compilation_cache", enabled)
         compilation_cache.reset_cache()
-
-
-def _forget_oldest(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        paths = sorted(folder.glob("*" + SUFFIX), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in paths[KEPT:]:
-            path.unlink(missing_ok=True)

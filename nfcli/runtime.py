@@ -12,6 +12,8 @@ import os
 import sys
 from pathlib import Path
 
+from nfcli import private
+
 YNNPACK_OFF = "--xla_cpu_experimental_ynn_fusion_type="
 """Fusing with YNNPACK on CPU returns wrong sums in jaxlib 0.10.2 (jax issue 39103), and is slow."""
 
@@ -135,16 +137,13 @@ def compilation_cache() -> Path | None:
     """The private folder of compiled programs, made if needed; None where it cannot be made or is not private."""
     from importlib.metadata import version
 
-    folder = cache_root() / f"compiled-jaxlib-{version('jaxlib')}"
+    # Links are followed here, and never again.
+    folder = Path(os.path.realpath(cache_root() / f"compiled-jaxlib-{version('jaxlib')}"))
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A compiled program is code: one that another user could have written must not be run.
-        status = folder.stat()
-        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
-            return None
+        with private.opened(folder):
+            return folder
     except OSError:
         return None
-    return folder
 
 
 def device_count_for(batch_size: int, available: int, *, platform: str) -> int:

@@ -101,12 +101,12 @@ def test_a_program_from_jax_s_cache_is_not_what_is_kept(folder: Path, config: Tr
 def test_what_decides_the_program_changes_its_name(config: TrainConfig, change: dict) -> None:
     same = {"schedule": "cosine"} if "schedule" in change else {}
     before, after = (make_step(replace(config, **settings))[0] for settings in (same, change))
-    assert before._kept._path != after._kept._path
+    assert before._kept._name != after._kept._name
 
 
 def test_what_does_not_decide_it_does_not(config: TrainConfig) -> None:
     other = replace(config, epochs=7, val_size=16, eval_every=3, name="other", checkpoint_minutes=1)
-    assert make_step(config)[0]._kept._path == make_step(other)[0]._kept._path
+    assert make_step(config)[0]._kept._name == make_step(other)[0]._kept._name
 
 
 def test_sources_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_a_damaged_program_is_compiled_again(
 
 def test_a_place_that_cannot_be_written_is_no_error(config: TrainConfig) -> None:
     step, images = make_step(config)
-    step._kept._path = Path("/proc/nowhere/x.program")
+    step._kept._folder = Path("/proc/nowhere")
     assert after_two_steps(step, images)["step"] == 2
 
 
