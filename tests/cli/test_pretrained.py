@@ -136,9 +136,9 @@ def test_published_results_stand_beside_and_are_not_ranked(shipment, tmp_path, c
     assert lines[lines.index(line) - 1].startswith("pretrained:simple")
     assert "another budget" in " ".join(lines)
     assert max(map(len, lines)) <= 80
-    rows = call("compare", "--format", "tsv", cwd=tmp_path).out.splitlines()
-    (row,) = [row for row in rows if row.startswith("published ")]
-    assert [cell.strip() for cell in row.split("\t")[:2]] == ["published simple", "simple"]
+    header, *rows = [line.split("\t") for line in call("compare", "--format", "tsv", cwd=tmp_path).out.splitlines()]
+    published = {row[0]: dict(zip(header, row, strict=True))["published test bpd"] for row in rows}
+    assert published == {"pretrained:simple": "1.078", "pretrained:multiscale": ""}
     done = call("compare", "pretrained:simple", "--html", "page.html", cwd=tmp_path)
     assert done.code == 0
     assert "published simple" in (tmp_path / "page.html").read_text(encoding="utf-8")
