@@ -70,8 +70,9 @@ def test_compare_imports_no_array_library(tmp_path):
     run = tmp_path / "runs" / "some-run"
     run.mkdir(parents=True)
     model = {"preset": "simple", "smoke": False, "shape": [8, 8, 1], "levels": 256, "alpha": 1e-5, "parameters": 7}
-    data = {"name": "mnist", "source": "mnist", "fingerprint": "0"}
-    config = {"schema_version": 1, "settings": {"epochs": 1, "dataset": "mnist"}, "model": model, "data": data}
+    data = {"name": "mnist", "source": "mnist", "fingerprint": "0", "train_images": 1, "val_images": 1}
+    settings = {"epochs": 1, "batch_size": 1, "dataset": "mnist"}
+    config = {"schema_version": 1, "settings": settings, "model": model, "data": data}
     config |= {"id": "0", "versions": {}, "device": {}, "continued": []}
     (run / "config.json").write_text(json.dumps(config))
     assert not imported("compare", cwd=tmp_path) & HEAVY
