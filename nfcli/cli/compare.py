@@ -30,7 +30,11 @@ def compare(
     ] = None,
     importance_samples: Annotated[
         int | None,
-        typer.Option("--importance-samples", "-k", help="Only measurements with this K; the newest by default."),
+        typer.Option(
+            "--importance-samples",
+            "-k",
+            help="Only measurements with this K; by default the one of most images, and of these the newest.",
+        ),
     ] = None,
     paired: Annotated[
         bool,
@@ -89,6 +93,7 @@ def compare(
         console.result(None, text)
         for note in notes:
             console.message(f"note: {note}")
+    _say_notes(comparison, console)
     if not comparison.rankable:
         console.warning("the groups differ in images or K, so their numbers must not be ranked together")
     missing = [row.name for row in comparison.rows if row.group is None and not row.shipped]
@@ -112,6 +117,12 @@ def _page(path: Path, names: list[str], runs_dir: Path, importance_samples: int 
     config = PageConfig(path, tuple(names), runs_dir, importance_samples)
     comparison = write_page(config, message=console.message, warn=console.warning)
     console.result({"page": str(path), **_content(comparison)}, str(path))
+    _say_notes(comparison, console)
+
+
+def _say_notes(comparison: Comparison, console: Console) -> None:
+    for note in comparison.notes:
+        console.message(note)
 
 
 def _paired(names: list[str], runs_dir: Path, importance_samples: int | None, console: Console) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from nfcli.errors import RunError, UsageError
 from nfcli.runs import RunDir, find_run
 from nfcli.runs.per_image import load_per_image
-from nfcli.runs.results import Evaluation, load_evaluations
+from nfcli.runs.results import Evaluation, best_first, load_evaluations
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -58,7 +58,7 @@ def compare_paired(
     Args:
         first, second: Names of runs whose test images were measured.
         runs_dir: Where runs live.
-        importance_samples: Use measurements with this K; None for the newest.
+        importance_samples: Use measurements with this K; None for any, those of most images first.
         seed: Of the resampling.
 
     Raises:
@@ -66,7 +66,7 @@ def compare_paired(
         UsageError: The two were measured on different images or with different K.
     """
     runs = [find_run(name, runs_dir) for name in (first, second)]
-    tests = [_newest_test(run, importance_samples) for run in runs]
+    tests = _matching(*(_tests_of(run, importance_samples) for run in runs))
     _check_comparable(runs, tests)
     bpds = [load_per_image(run, evaluation)["bpd"] for run, evaluation in zip(runs, tests, strict=True)]
     difference = bpds[0] - bpds[1]
@@ -103,10 +103,24 @@ def bootstrap_interval(values: np.ndarray, *, seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _newest_test(run: RunDir, importance_samples: int | None) -> Evaluation:
-    for evaluation in reversed(load_evaluations(run)):
-        if evaluation.split == "test" and importance_samples in (None, evaluation.importance_samples):
-            return evaluation
+def _matching(first: list[Evaluation], second: list[Evaluation]) -> list[Evaluation]:
+    """The best measurements of the same images and K, or else the best ones."""
+
+    def question(entry: Evaluation) -> tuple[str, int, int]:
+        return entry.split_fingerprint, entry.images, entry.importance_samples
+
+    pairs = ([mine, theirs] for mine in first for theirs in second if question(mine) == question(theirs))
+    return next(pairs, [first[0], second[0]])
+
+
+def _tests_of(run: RunDir, importance_samples: int | None) -> list[Evaluation]:
+    tests = [
+        entry
+        for entry in load_evaluations(run)
+        if entry.split == "test" and importance_samples in (None, entry.importance_samples)
+    ]
+    if tests:
+        return best_first(tests)
     wanted = "" if importance_samples is None else f" with K = {importance_samples}"
     hint = "leave -k out" if run.shipped else f"nf eval {run.name}"
     raise RunError(f"run '{run.name}' has no measurement of its test images{wanted}", hint=hint)

@@ -35,7 +35,7 @@ class PageConfig:
         output: The HTML file.
         runs: Names; none for all.
         runs_dir: Where runs live.
-        importance_samples: Only measurements with this K; None for each run's newest.
+        importance_samples: Only measurements with this K; None for each run's best one.
     """
 
     output: Path

@@ -11,7 +11,7 @@ from nfcli.errors import NFError, RunError
 from nfcli.presets import PRESETS, Preset
 from nfcli.runs.directory import RunDir
 from nfcli.runs.lookup import find_run, list_runs, natural, no_run
-from nfcli.runs.results import Evaluation, load_evaluations, load_timing
+from nfcli.runs.results import Evaluation, best_first, load_evaluations, load_timing
 from nfcli.runs.shipped import list_shipped
 
 
@@ -26,7 +26,8 @@ class Row:
         dataset: Short name of the images.
         conditional: Whether labels were given.
         val_bpd, val_bpd_stderr: With the same K and weights as `test_bpd`; None when not measured.
-        test_bpd, test_bpd_stderr: Newest measurement and its standard error over images; None before the first.
+        test_bpd, test_bpd_stderr: Measurement of the latest weights on most images, and its standard error over
+            images; None before the first.
         test_elbo_bpd, effective_sample_size: Of the same measurement: the bound for K = 1, and how many of the K draws
             count.
         checkpoint_step: Which weights.
@@ -65,10 +66,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows, best first within each group; `questions[i]` says in words what group i was asked."""
+    """The rows, best first within each group; `questions[i]` says in words what group i was asked.
+
+    `notes` are sentences on measurements that are newer than the one shown, and of fewer images.
+    """
 
     rows: tuple[Row, ...]
     questions: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def rankable(self) -> bool:
@@ -98,7 +103,7 @@ def compare(
     Args:
         names: Of the runs; none for all of the user's, or for those that ship if the user has none.
         runs_dir: Where runs live.
-        importance_samples: Only measurements with this K; None for each run's newest.
+        importance_samples: Only measurements with this K; None for each run's best one, as `best_first` has it.
         warn: Called with a sentence for each run that cannot be shown, when all are.
 
     Raises:
@@ -121,7 +126,8 @@ def compare(
     rows = [entry.row(questions) for entry in entries]
     rows.sort(key=lambda row: natural(row.name))
     rows.sort(key=lambda row: (row.group is None, row.group or 0, row.test_bpd is None, row.test_bpd or 0))
-    return Comparison(tuple(rows), tuple(_in_words(question) for question in questions))
+    notes = tuple(entry.note for entry in entries if entry.note is not None)
+    return Comparison(tuple(rows), tuple(_in_words(question) for question in questions), notes)
 
 
 def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:
@@ -146,6 +152,7 @@ class _Entry:
     timing: dict[str, Any]
     test: Evaluation | None
     val: Evaluation | None
+    newest: Evaluation | None
 
     @property
     def question(self) -> Question | None:
@@ -161,6 +168,17 @@ class _Entry:
     @property
     def conditional(self) -> bool:
         return bool(self.config["model"].get("classes", 0))
+
+    @property
+    def note(self) -> str | None:
+        """What there is to say of a newer measurement than the one shown."""
+        test, newest = self.test, self.newest
+        if test is None or newest is None or newest is test:
+            return None
+        k, other = test.importance_samples, newest.importance_samples
+        shown = f"'{self.run.name}' is shown as measured on {test.images:,} test images with K = {k}"
+        left_out = f"a later measurement on {newest.images:,} with K = {other} is left out"
+        return f"{shown}; {left_out}" + (f" (-k {other} shows it)" if other != k else "")
 
     def row(self, questions: list[Question]) -> Row:
         test, published = self.test, self._published()
@@ -203,19 +221,18 @@ def _entry(run: RunDir, importance_samples: int | None) -> _Entry:
         for evaluation in load_evaluations(run)
         if importance_samples in (None, evaluation.importance_samples)
     ]
-    test = next((evaluation for evaluation in reversed(evaluations) if evaluation.split == "test"), None)
+    tests = [entry for entry in evaluations if entry.split == "test"]
+    test = next(iter(best_first(tests)), None)
     val = None
     if test is not None:
         same = (test.importance_samples, test.checkpoint_step, test.seed)
-        val = next(
-            (
-                entry
-                for entry in reversed(evaluations)
-                if entry.split == "val" and (entry.importance_samples, entry.checkpoint_step, entry.seed) == same
-            ),
-            None,
-        )
-    return _Entry(run, config, load_timing(run), test, val)
+        vals = [
+            entry
+            for entry in evaluations
+            if entry.split == "val" and (entry.importance_samples, entry.checkpoint_step, entry.seed) == same
+        ]
+        val = next(iter(best_first(vals)), None)
+    return _Entry(run, config, load_timing(run), test, val, tests[-1] if tests else None)
 
 
 def _in_words(question: Question) -> str:

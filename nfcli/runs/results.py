@@ -113,6 +113,16 @@ def load_evaluations(run: RunDir) -> list[Evaluation]:
     return _load(run)[0]
 
 
+def best_first(evaluations: list[Evaluation]) -> list[Evaluation]:
+    """Those with the weights that were measured last: of most images first, and of as many, the newest first.
+
+    Args:
+        evaluations: Oldest first.
+    """
+    latest = [entry for entry in reversed(evaluations) if entry.checkpoint_step == evaluations[-1].checkpoint_step]
+    return sorted(latest, key=lambda entry: -entry.images)
+
+
 def load_timing(run: RunDir) -> dict[str, Any]:
     """When the model was last timed: `inference_ms`, `sampling_ms` and what they depend on; empty before that.
 

@@ -72,17 +72,32 @@ def test_the_same_question_has_the_same_answer_and_one_place(home, measured):
     assert after["evaluations"][0]["bpd"] == pytest.approx(before["evaluations"][0]["bpd"], rel=1e-6)
 
 
-def test_another_question_is_added_and_ranked_apart(home):
+def test_another_question_is_added_and_a_quick_one_does_not_displace_more_images(home, call):
     done = succeeds("eval", "simple", "-k", "3", "--split", "test", "--limit", "5", "--batch-size", "16", cwd=home)
     assert "bpd (K=3)" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
     asked = [(entry["split"], entry["images"], entry["importance_samples"]) for entry in results(home)["evaluations"]]
     assert asked == [("val", 16, 2), ("test", 16, 2), ("test", 5, 3)]
-    told = succeeds("compare", "--json", cwd=home)
+    told = call("compare", "--json", cwd=home)
+    assert told.json["rankable"]
+    assert [row["images"] for row in told.json["rows"]] == [16, 16]
+    assert told.err == (
+        "'simple' is shown as measured on 16 test images with K = 2; a later measurement on 5 with K = 3 is left out "
+        "(-k 3 shows it)\n"
+    )
+    rows = {row["name"]: row for row in call("compare", "-k", "3", "--json", cwd=home).json["rows"]}
+    assert (rows["simple"]["images"], rows["multiscale"]["images"]) == (5, None)
+
+
+def test_other_questions_are_ranked_apart(home, call):
+    content = results(home)
+    content["evaluations"].append({**content["evaluations"][-1], "importance_samples": 3})
+    (home / "runs/simple/results.json").write_text(json.dumps(content))
+    told = call("compare", "--json", cwd=home)
     assert not told.json["rankable"]
     assert len(told.json["groups"]) == 2
     assert "must not be ranked together" in told.err
-    same = succeeds("compare", "-k", "2", "--json", cwd=home).json
+    same = call("compare", "-k", "2", "--json", cwd=home).json
     assert same["rankable"]
     assert [row["images"] for row in same["rows"]] == [16, 16]
 

@@ -12,14 +12,14 @@ from nfcli.errors import RunError, UsageError
 from nfcli.evaluation.paired import bootstrap_interval, compare_paired
 from nfcli.runs import RunDir
 from nfcli.runs.per_image import keep_per_image
-from nfcli.runs.results import Evaluation, record
+from nfcli.runs.results import Evaluation, best_first, record
 
 IMAGES = 200
 CONFIG = {
     "id": "0",
-    "settings": {"epochs": 1, "dataset": "digits"},
+    "settings": {"epochs": 1, "batch_size": 1, "dataset": "digits"},
     "model": {"preset": "simple", "smoke": False, "shape": [8, 8, 1], "levels": 256, "alpha": 1e-5, "parameters": 10},
-    "data": {"name": "digits", "source": "digits", "fingerprint": "0"},
+    "data": {"name": "digits", "source": "digits", "fingerprint": "0", "train_images": 1, "val_images": 1},
     "versions": {},
     "device": {},
     "continued": [],
@@ -111,6 +111,32 @@ def test_another_number_of_images_is_refused(tmp_path: Path, bpd: np.ndarray) ->
     measured(tmp_path, "b", bpd[:100])
     with pytest.raises(UsageError, match="another number of images: 200 and 100"):
         compare_paired("a", "b", tmp_path)
+
+
+def add(run: RunDir, bpd: np.ndarray) -> None:
+    """One more measurement of a run."""
+    keep_per_image(run, evaluation_of(bpd), {"bpd": bpd})
+    record(run, CONFIG, [evaluation_of(bpd)], {"inference_ms": 1.0, "sampling_ms": 2.0})
+
+
+def test_most_images_that_both_were_measured_on_count(tmp_path: Path, bpd: np.ndarray) -> None:
+    """Not those of the latest measurement, which may have been a quick one."""
+    a, b = measured(tmp_path, "a", bpd), measured(tmp_path, "b", bpd[:150] + 0.01)
+    add(a, bpd[:150])
+    for run in (a, b):
+        add(run, bpd[:8])
+    assert compare_paired("a", "b", tmp_path).images == 150
+    add(b, bpd + 0.01)
+    assert compare_paired("a", "b", tmp_path).images == 200
+
+
+def test_the_weights_that_were_measured_last_count(bpd: np.ndarray) -> None:
+    old = replace(evaluation_of(bpd), checkpoint_step=5)
+    half, whole, quick = (evaluation_of(bpd[:count]) for count in (100, 200, 8))
+    again = replace(half, seed=43)
+    assert best_first([old, half, whole, again, quick]) == [whole, again, half, quick]
+    assert best_first([whole, old]) == [old]
+    assert best_first([]) == []
 
 
 def test_a_run_that_was_not_measured(tmp_path: Path, bpd: np.ndarray) -> None:
