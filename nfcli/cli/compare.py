@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nfcli import runtime
-from nfcli.cli.complete import complete_run
+from nfcli.cli.complete import complete_format, complete_run
 from nfcli.cli.console import Console
 from nfcli.cli.options import RUNS_DIR, Json, Quiet, RunsDir, Verbose
 from nfcli.cli.tables import TERMINAL_FORMAT, for_people, for_programs, formats
@@ -43,7 +43,12 @@ def compare(
         ),
     ] = False,
     table_format: Annotated[
-        str, typer.Option("--format", help="csv, or a format of tabulate: simple, github, latex, html, tsv, ...")
+        str,
+        typer.Option(
+            "--format",
+            help="csv, or a format of tabulate: simple, github, latex, html, tsv, ...",
+            autocompletion=complete_format,
+        ),
     ] = TERMINAL_FORMAT,
     html: Annotated[
         Path | None,

@@ -1,9 +1,9 @@
-"""Completion of names in the shell: no import of jax, and silence when something is wrong."""
+"""Completion of names and choices in the shell: no import of jax, and silence when something is wrong."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 
 import typer
 
@@ -11,6 +11,8 @@ from nfcli.errors import NFError
 
 SHIPPED = "pretrained"
 """What stands before the colon in the name of a run that ships."""
+
+SPLITS = ("train", "val", "test")
 
 AFTER_COLON = "_NF_AFTER_COLON"
 """Set when bash keeps `pretrained:` and wants what follows it alone."""
@@ -72,3 +74,25 @@ def complete_preset(incomplete: str) -> list[tuple[str, str]]:
     from nfcli.presets import PRESETS
 
     return [(name, preset.summary) for name, preset in PRESETS.items() if name.startswith(incomplete)]
+
+
+def complete_one_of(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """A function that completes one of these."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
+
+
+def complete_splits(incomplete: str) -> list[str]:
+    """Names of splits with commas between them; the last one is completed."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in SPLITS if name.startswith(last) and name not in before.split(",")]
+
+
+def complete_format(incomplete: str) -> list[str]:
+    """Formats of tables that begin with `incomplete`."""
+    from nfcli.cli.tables import formats
+
+    return complete_one_of(formats())(incomplete)

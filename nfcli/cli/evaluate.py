@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nfcli import runtime
+from nfcli.cli.complete import complete_splits
 from nfcli.cli.console import Console
 from nfcli.cli.joining import cluster_of, joined
 from nfcli.cli.options import (
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 def evaluate(
     run: Run = None,
     importance_samples: Annotated[int, typer.Option("--importance-samples", "-k", help="Noise draws an image, K.")] = 8,
-    split: Annotated[str, typer.Option(help="val, test or train, or several with commas.")] = "val,test",
+    split: Annotated[
+        str, typer.Option(help="val, test or train, or several with commas.", autocompletion=complete_splits)
+    ] = "val,test",
     limit: Annotated[int | None, typer.Option(help="Use the first N images of each split; all by default.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images at a time, at most; the result does not depend on it.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 42,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nfcli import runtime
+from nfcli.cli.complete import SPLITS, complete_one_of
 from nfcli.cli.console import Console
 from nfcli.cli.options import RUNS_DIR, Json, Output, Quiet, Run, RunsDir, Verbose
 from nfcli.errors import UsageError
@@ -81,7 +82,10 @@ def interpolate(
         list[str] | None,
         typer.Option("--pairs", metavar="A,B", help="Two images of the split, by index; repeat it for more rows."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Where the images come from: train, val or test.")] = "test",
+    split: Annotated[
+        str,
+        typer.Option(help="Where the images come from: train, val or test.", autocompletion=complete_one_of(SPLITS)),
+    ] = "test",
     steps: Annotated[int, typer.Option(help="Frames of a row, both ends included.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the dequantization noise.")] = 42,
     output: Output = None,

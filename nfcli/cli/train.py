@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from nfcli import runtime
-from nfcli.cli.complete import complete_preset
+from nfcli.cli.complete import complete_one_of, complete_preset
 from nfcli.cli.console import Console, duration, speed
 from nfcli.cli.joining import cluster_of, joined
 from nfcli.cli.options import (
@@ -29,7 +29,7 @@ from nfcli.errors import NFError, UsageError
 from nfcli.presets import PRESETS
 from nfcli.runs import RunDir
 from nfcli.runs.shipped import PREFIX, find_shipped, folder_of
-from nfcli.training.config import TrainConfig, read_settings
+from nfcli.training.config import DTYPES, SCHEDULES, TrainConfig, read_settings
 from nfcli.training.reporter import Reporter
 
 DEFAULTS = TrainConfig(preset="simple")
@@ -71,7 +71,10 @@ def train(
         float, typer.Option(help="Of Adam, at the start or after the warm-up.")
     ] = DEFAULTS.learning_rate,
     schedule: Annotated[
-        str, typer.Option(help="exponential, or cosine: half a wave over all epochs.")
+        str,
+        typer.Option(
+            help="exponential, or cosine: half a wave over all epochs.", autocompletion=complete_one_of(SCHEDULES)
+        ),
     ] = DEFAULTS.schedule,
     learning_rate_decay: Annotated[
         float, typer.Option(help="Factor an epoch, applied at every step; of exponential.")
@@ -134,7 +137,8 @@ def train(
         str,
         typer.Option(
             help="Of the coupling networks in training: float32, bfloat16, or auto, which is bfloat16 on a CPU with "
-            "matrix units. All else is float32."
+            "matrix units. All else is float32.",
+            autocompletion=complete_one_of(DTYPES),
         ),
     ] = DEFAULTS.network_dtype,
     remat: Annotated[

@@ -25,6 +25,8 @@ SMOKE_WARM_UP = 0.2
 LARGEST_FLOAT = 1e38
 """Of float32, about."""
 
+SCHEDULES, DTYPES = ("exponential", "cosine"), ("auto", "float32", "bfloat16")
+
 OPERATIONAL = {"epochs", "runs_dir", "data_dir", "name", "overwrite", "devices", "checkpoint_minutes", "max_minutes"}
 OPERATIONAL |= {"steps_per_dispatch", "remat", "accumulate", "adaptable"}
 """Settings that may differ when a run is continued."""
@@ -116,12 +118,11 @@ class TrainConfig:
         floor, rate = self.learning_rate_floor, self.learning_rate
         _require(floor <= rate, "learning_rate_floor", floor, f"at most the --learning-rate of {rate:g}")
         _require(0 < self.learning_rate_decay <= 1, "learning_rate_decay", self.learning_rate_decay, "in (0, 1]")
-        _require(self.schedule in ("exponential", "cosine"), "schedule", self.schedule, "exponential or cosine")
+        _require(self.schedule in SCHEDULES, "schedule", self.schedule, " or ".join(SCHEDULES))
         for name in ("weight_decay", "average_decay"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more, and less than 1")
         _require(self.max_minutes is None or self.max_minutes > 0, "max_minutes", self.max_minutes, "positive")
-        dtype = self.network_dtype
-        _require(dtype in ("auto", "float32", "bfloat16"), "network_dtype", dtype, "auto, float32 or bfloat16")
+        _require(self.network_dtype in DTYPES, "network_dtype", self.network_dtype, "auto, float32 or bfloat16")
 
     @classmethod
     def of_preset(cls, preset: str, **settings: Any) -> TrainConfig:

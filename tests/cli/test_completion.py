@@ -10,7 +10,10 @@ import subprocess
 import sys
 
 import pytest
+from tabulate import tabulate_formats
 
+from nfcli.data.dataset import SPLIT_NAMES
+from nfcli.training.config import SCHEDULES
 from tests.cli.make_completions import FILES, FOLDER, script
 from tests.cli.program import ROOT, environment, shipping
 from tests.cli.terminal import Terminal
@@ -26,6 +29,8 @@ CASES = (
     ("nf sample pretrained:mu", "nf sample pretrained:multiscale"),
     ("nf compare pretrained:multiscale a-r", "nf compare pretrained:multiscale a-run-of-mine"),
     ("nf compare pretrained:multiscale pretrained:m", "nf compare pretrained:multiscale pretrained:multiscale"),
+    ("nf train simple --schedule c", "nf train simple --schedule cosine"),
+    ("nf eval --split val,te", "nf eval --split val,test"),
 )
 
 SHELLS = {
@@ -97,6 +102,21 @@ def ask(words, cwd, *flags):
     return subprocess.run(
         [sys.executable, *flags, "-m", "nfcli"], cwd=cwd, env=settings, capture_output=True, text=True
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "choices"),
+    [
+        (("train", "simple", "--schedule", ""), SCHEDULES),
+        (("train", "--network-dtype", "b"), ("bfloat16",)),
+        (("eval", "--split", "val,"), ("val,train", "val,test")),
+        (("interpolate", "a", "--split", ""), SPLIT_NAMES),
+        (("compare", "--format", ""), sorted({*tabulate_formats, "csv"})),
+    ],
+    ids=" ".join,
+)
+def test_an_option_with_choices_completes_to_them(words, choices, folder):
+    assert ask(("nf", *words), folder).stdout.splitlines() == list(choices)
 
 
 @pytest.mark.parametrize("words", [("nf", "tr"), ("nf", "train", "m"), ("nf", "eval", "a"), ("nf", "eval", "--imp")])
