@@ -26,6 +26,7 @@ class DequantizationPanels:
         data_levels: Number of values that a pixel can take.
         levels: Number of values in the picture of volumes.
         prior: (levels,) probability of each of them for a second picture of volumes; None leaves it out.
+        prior_name: What its panel is called.
     """
 
     edges: ArrayLike
@@ -36,6 +37,7 @@ class DequantizationPanels:
     data_levels: int = 256
     levels: int = 8
     prior: ArrayLike | None = None
+    prior_name: str = "Given prior"
 
 
 def save_dequantization_figure(
@@ -61,7 +63,7 @@ def save_dequantization_figure(
         alpha=panels.alpha,
         space=panels.space,
     )
-    priors = check_priors(panels.levels, panels.prior)
+    priors = check_priors(panels.levels, panels.prior, panels.prior_name)
     counts = [len(histograms.densities), len(priors)]
     rows, width = (sum(counts), style.PANEL_WIDTH / 2) if narrow else (2, style.PANEL_WIDTH)
     with style.png_figure(path, width, rows * style.PANEL_HEIGHT) as figure:

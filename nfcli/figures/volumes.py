@@ -37,8 +37,8 @@ WIDTH_ROW, VALUE_ROW = 23, 44
 COLOURS = (style.BLUE, style.PALE_BLUE)
 
 
-def check_priors(levels: int, prior: ArrayLike | None) -> dict[str, Floats]:
-    """The uniform prior and, if there is one, the given prior, (levels,) each, by the title of its panel.
+def check_priors(levels: int, prior: ArrayLike | None, name: str = "Given prior") -> dict[str, Floats]:
+    """The uniform prior and, if there is one, the prior of that name, (levels,) each, by the title of its panel.
 
     Raises:
         UsageError: There are fewer than 2 levels, or the prior is no distribution over them.
@@ -53,7 +53,7 @@ def check_priors(levels: int, prior: ArrayLike | None) -> dict[str, Floats]:
                 f"the prior has {len(given)} probabilities for {levels} values",
                 hint="give one probability for each value",
             )
-        priors[f"Given prior over {levels} values"] = given
+        priors[f"{name} over {levels} values"] = given
     return priors
 
 

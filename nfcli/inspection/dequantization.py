@@ -81,6 +81,11 @@ class InspectDequantConfig:
         if not all(0 <= weight <= LARGEST_WEIGHT for weight in prior) or sum(prior) == 0:
             raise UsageError(f"--prior needs numbers between 0 and {LARGEST_WEIGHT:g}, not all 0", hint=hint)
 
+    @property
+    def prior_name(self) -> str:
+        """What a picture calls it."""
+        return "Bell-shaped prior" if self.prior is None else "Given prior"
+
     def normalized_prior(self) -> np.ndarray:
         """(levels,) probabilities: the user's, or a bell over the values."""
         if self.prior is None:
@@ -140,6 +145,7 @@ def inspect_dequantization(
         data_levels=levels,
         levels=config.levels,
         prior=prior,
+        prior_name=config.prior_name,
     )
     save_dequantization_figure(path, panels)
     volumes = level_volumes(config.levels, alpha)
@@ -155,6 +161,7 @@ def inspect_dequantization(
         "levels": config.levels,
         "volumes": volumes.tolist(),
         "prior": prior.tolist(),
+        "prior_name": config.prior_name,
         "checked_pixels": checked,
         "moved_pixels": moved,
     }

@@ -18,6 +18,9 @@ from nfcli.runs.files import read_json, scratch_folder
 
 PHONE = "(max-width: 40rem)"
 
+ONE_RUN, SEVERAL_RUNS = PHONE, f"{PHONE}, (min-width: 60rem)"
+"""Where a picture has little room: on a phone, and where page.html puts runs in two columns."""
+
 SAMPLES = 36
 
 Say = Callable[[str], None]
@@ -30,16 +33,18 @@ class Picture:
     Attributes:
         run: Whose.
         name: Of its file in the run's figures.
-        title: What stands below it.
+        title: What it is.
+        caption: What stands below it.
         kind: Its class on the page.
         options: What the JSON beside it says, but for the weights, when it was drawn for a page.
         draw: Draws it, into the run's figures or to another place.
-        draw_narrow: Draws it for a phone, of the numbers beside it; None where one picture serves both.
+        draw_narrow: Draws it for little room, of the numbers beside it; None where one picture serves both.
     """
 
     run: RunDir
     name: str
     title: str
+    caption: str
     kind: str
     options: dict[str, Any]
     draw: Callable[[Path | None, Say], object]
@@ -49,7 +54,8 @@ class Picture:
 def samples_of(run: RunDir, runs_dir: Path) -> Picture:
     """Images drawn from a run's model."""
     config = SampleConfig(run=run.name, runs_dir=runs_dir, num=SAMPLES)
-    labels = config.labels_of(run.config()["model"].get("classes", 0))
+    classes = run.config()["model"].get("classes", 0)
+    labels = config.labels_of(classes)
     options = {
         "labels": None if labels is None else labels.tolist(),
         "num": config.num,
@@ -60,6 +66,8 @@ def samples_of(run: RunDir, runs_dir: Path) -> Picture:
         run,
         "samples.png",
         "Samples",
+        f"Samples at temperature {config.temperature:g}, seed {config.seed}"
+        + (f"; labels 0 to {classes - 1} in turn" if classes else ""),
         "samples",
         options,
         lambda to, warn: sample(replace(config, output=to), warn=warn),
@@ -70,12 +78,13 @@ def noise_of(run: RunDir, runs_dir: Path) -> Picture:
     """What a run's dequantization does."""
     config, known = InspectDequantConfig(run=run.name, runs_dir=runs_dir), run.config()
     options: dict[str, Any] = {name: getattr(config, name) for name in ("draws", "seed", "levels")}
-    options["prior"] = config.normalized_prior().tolist()
+    options |= {"prior": config.normalized_prior().tolist(), "prior_name": config.prior_name}
     if known["settings"].get("val_size") is None:  # otherwise config.json does not say how many there are to draw
         options["images"] = min(config.images, known["data"]["val_images"])
     return Picture(
         run,
         "dequantization.png",
+        "Dequantization",
         "Dequantization: how integers become real numbers",
         "",
         options,
@@ -94,12 +103,20 @@ def _draw_narrow_noise(to: Path, numbers: dict[str, Any], model: dict[str, Any])
         data_levels=model["levels"],
         levels=numbers["levels"],
         prior=numbers["prior"],
+        prior_name=numbers["prior_name"],
     )
     save_dequantization_figure(to, panels, narrow=True)
 
 
-def figure(picture: Picture, message: Say, warn: Say) -> str:
-    """A picture as HTML, drawn first unless the one in the run's figures is it."""
+def figure(picture: Picture, layout: str, message: Say, warn: Say) -> str:
+    """A picture as HTML, drawn first unless the one in the run's figures is it.
+
+    Args:
+        picture: What to show.
+        layout: Where it has little room, as a media query.
+        message: Called with a sentence before it is drawn.
+        warn: Called with a sentence if it cannot be.
+    """
     run, path = picture.run, picture.run.figures / picture.name
     with scratch_folder() as folder:
         try:
@@ -110,26 +127,26 @@ def figure(picture: Picture, message: Say, warn: Say) -> str:
                 message(f"drawing {picture.name} of '{run.name}' for the page: {path} has other weights or options")
                 path = folder / picture.name
                 picture.draw(path, warn)
-            narrow = _narrow(picture, path, folder / "narrow.png")
+            narrow = _narrow(picture, path, folder / "narrow.png", layout)
         except NFError as error:
             warn(f"no {picture.name} of run '{run.name}': {error.message}")
             return f'<p class="note">{escape(picture.title)}: cannot be drawn ({escape(error.message)}).</p>'
         alt = escape(f"{picture.title} of {run.name}")
         return (
             f'<figure class="{picture.kind}"><picture>{narrow}<img src="{embedded(path)}" alt="{alt}"></picture>'
-            f"<figcaption>{escape(picture.title)}</figcaption></figure>"
+            f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
         )
 
 
-def _narrow(picture: Picture, drawn: Path, to: Path) -> str:
-    """The source of a phone's version of a picture, as HTML; empty where there is none."""
+def _narrow(picture: Picture, drawn: Path, to: Path, layout: str) -> str:
+    """The source of a picture's version for little room, as HTML; empty where there is none."""
     if picture.draw_narrow is None:
         return ""
     try:
         picture.draw_narrow(to, read_json(drawn.with_suffix(".json"), kind="file"))
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"the numbers beside {drawn} cannot be drawn: {error}") from error
-    return f'<source media="{PHONE}" srcset="{embedded(to)}">'
+    return f'<source media="{layout}" srcset="{embedded(to)}">'
 
 
 def _is_drawn(picture: Picture) -> bool:

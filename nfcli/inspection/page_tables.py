@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from html import escape
 from typing import Any
 
+from nfcli.presets import PRESETS
 from nfcli.runs.comparison import Comparison, Row
+from nfcli.training.config import SMOKE, TrainConfig
 
 
 def section(title: str, *content: str) -> str:
@@ -44,7 +47,7 @@ Column = tuple[str, Callable[[Row], float | None], str, Callable[[Row], float | 
 COLUMNS: tuple[Column, ...] = (
     ("validation bpd", lambda row: row.val_bpd, "{:.4f}", lambda row: row.val_bpd_stderr),
     ("test bpd", lambda row: row.test_bpd, "{:.4f}", lambda row: row.test_bpd_stderr),
-    ("test bpd, K = 1", lambda row: row.test_elbo_bpd, "{:.4f}", None),
+    ("test bpd, K\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1", lambda row: row.test_elbo_bpd, "{:.4f}", None),
     ("inference, ms", lambda row: row.inference_ms, "{:.1f}", None),
     ("sampling, ms", lambda row: row.sampling_ms, "{:.1f}", None),
 )
@@ -106,12 +109,14 @@ def _html_table(titles: Iterable[str], rows: Iterable[Iterable[str]], kind: str 
 
 
 def settings_section(configs: dict[str, dict[str, Any]]) -> str:
-    """What differs between the config.json of runs."""
+    """What differs between the config.json of runs; nothing for a single one."""
+    if len(configs) < 2:
+        return ""
     flat = {name: _flat(config) for name, config in configs.items()}
     keys = dict.fromkeys(key for settings in flat.values() for key in settings)
     differing = [key for key in keys if len({repr(settings.get(key)) for settings in flat.values()}) > 1]
-    if len(configs) < 2 or not differing:
-        return section("Settings", '<p class="note">All settings are the same.</p>' if len(configs) > 1 else "")
+    if not differing:
+        return section("Settings", '<p class="note">All settings are the same.</p>')
     rows = [
         [
             _cell("setting", escape(key.replace("_", "-"))),
@@ -122,11 +127,28 @@ def settings_section(configs: dict[str, dict[str, Any]]) -> str:
     return section("Settings that differ", _html_table(["setting", *flat], rows, "words"))
 
 
+def options(settings: dict[str, Any]) -> list[str]:
+    """The settings of a run as options of nf train: the main ones, and what its preset does not bring by itself."""
+    preset = PRESETS.get(settings["preset"])
+    usual = {field.name: field.default for field in fields(TrainConfig)}
+    usual |= {**(preset.recipe if preset else {}), **(SMOKE if settings.get("smoke") else {})}
+    elsewhere = ("preset", "dataset")
+    chosen = {
+        name: value
+        for name, value in settings.items()
+        if name in ("epochs", "batch_size", "seed") or (name not in elsewhere and value != usual.get(name))
+    }
+    return [f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}" for name, value in chosen.items()]
+
+
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    data = {f"data {name}": config["data"].get(name) for name in ("fingerprint", "train_images", "val_images")}
+    data = {f"data {name}": config["data"].get(name) for name in ("train_images", "val_images")}
+    data["data fingerprint"] = config["data"]["fingerprint"][:12]
     model = {name: config["model"].get(name) for name in ("shape", "levels", "parameters")}
     return {**config["settings"], **model, **data, **{f"version of {k}": v for k, v in config["versions"].items()}}
 
 
 def _shown(value: Any) -> str:
-    return "–" if value is None else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else "x".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -98,6 +98,39 @@ def test_settings_that_differ_are_shown_and_others_are_not(page):
     assert "Settings that differ" in words
 
 
+def test_a_card_says_what_the_run_was_told_and_how_its_samples_were_drawn(page):
+    _, content = page
+    assert content.words.count("--smoke") == content.words.count("--train-size 32") == 2
+    assert content.words.count("Samples at temperature 1, seed 44") == 2
+
+
+def test_other_images_and_labels_have_a_plot_and_settings_of_their_own(page, tmp_path, call):
+    home = Path(shutil.copytree(page[0], tmp_path / "copy"))
+    path = home / "runs/simple/config.json"
+    config = json.loads(path.read_text())
+    config["data"]["fingerprint"] = "5" * 64
+    config["settings"] |= {"smoke": False, "conditional": True}
+    path.write_text(json.dumps(config))
+    assert call("compare", "--html", "page.html", cwd=home).code == 0
+    content = Page((home / "page.html").read_text(encoding="utf-8"))
+    assert len(content.pictures) == 2 * 2 + 2 * 3
+    assert sum("(fingerprint " in text for text in content.words) == 2
+    rows = {row[0]: row[1:] for row in content.rows if row}
+    assert sorted(rows["smoke"]) == sorted(rows["conditional"]) == ["no", "yes"]
+    assert content.words.count("--smoke") == content.words.count("--conditional") == 1
+
+
+def test_one_run_alone_has_no_empty_part_and_wide_pictures(page, tmp_path, call):
+    home, _ = page
+    two_columns = "(min-width: 60rem)"
+    assert (home / "page.html").read_text().count(two_columns) == 1 + 2  # of the layout, and of what fits into it
+    assert call("compare", "simple", "--html", tmp_path / "one.html", cwd=home).code == 0
+    text = (tmp_path / "one.html").read_text()
+    assert not re.search(r"</h2>\s*</section>", text)
+    assert "<h2>Settings" not in text
+    assert text.count(two_columns) == 1
+
+
 def test_groups_are_not_mixed_and_pictures_are_not_drawn_twice(page):
     home, _ = page
     succeeds("eval", "simple", "-k", "3", "--split", "test", "--batch-size", "16", cwd=home)

@@ -81,7 +81,7 @@ def test_inspecting_dequantization_moves_no_pixel(home):
     assert sum(told["prior"]) == pytest.approx(1)
     Image.open(home / told["image"]).verify()
     numbers = json.loads((home / told["numbers"]).read_text())
-    assert numbers["images"] == 4
+    assert (numbers["images"], numbers["prior_name"]) == (4, "Bell-shaped prior")
     assert len(numbers["learned_density"]) == len(numbers["edges"]) - 1
     assert "round trip: 0 of" in done.err
 

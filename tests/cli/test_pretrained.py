@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -136,9 +137,13 @@ def test_published_results_stand_beside_and_are_not_ranked(shipment, tmp_path, c
     assert lines[lines.index(line) - 1].startswith("pretrained:simple")
     assert "another budget" in " ".join(lines)
     assert max(map(len, lines)) <= 80
-    header, *rows = [line.split("\t") for line in call("compare", "--format", "tsv", cwd=tmp_path).out.splitlines()]
-    published = {row[0]: dict(zip(header, row, strict=True))["published test bpd"] for row in rows}
-    assert published == {"pretrained:simple": "1.078", "pretrained:multiscale": ""}
+    table = call("compare", "--format", "tsv", cwd=tmp_path)
+    rows = {row["run"]: row for row in csv.DictReader(table.out.splitlines(), delimiter="\t")}
+    assert rows.keys() == told.keys()
+    for name, published in (("simple", ("1.080", "1.078")), ("multiscale", ("", ""))):
+        row = rows[f"pretrained:{name}"]
+        assert (row["published val bpd"], row["published test bpd"]) == published
+    assert "another budget" in table.err
     done = call("compare", "pretrained:simple", "--html", "page.html", cwd=tmp_path)
     assert done.code == 0
     assert "published simple" in (tmp_path / "page.html").read_text(encoding="utf-8")

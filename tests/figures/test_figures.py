@@ -25,6 +25,7 @@ from nfcli.figures import (
 )
 from nfcli.figures.curves import _limits
 from nfcli.figures.style import BLUE, VERMILION
+from nfcli.figures.volumes import check_priors
 
 ALPHA = 1e-5
 EDGES = np.linspace(-13, 13, 257)
@@ -149,6 +150,11 @@ def test_panels_that_cannot_be_drawn(tmp_path: Path, changes: dict[str, Any]) ->
         save_dequantization_figure(tmp_path / "figure.png", _panels(**changes))
     assert caught.value.hint
     assert not list(tmp_path.iterdir())
+
+
+def test_a_prior_is_called_what_it_is() -> None:
+    assert list(check_priors(8, PRIOR)) == ["Uniform prior over 8 values", "Given prior over 8 values"]
+    assert list(check_priors(8, PRIOR, "Bell-shaped prior"))[1] == "Bell-shaped prior over 8 values"
 
 
 @pytest.mark.parametrize(("levels", "alpha"), [(2, ALPHA), (10, 0.5), (256, ALPHA)])
