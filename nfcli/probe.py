@@ -6,10 +6,12 @@ for each jaxlib and processor; the answer is kept in the cache folder.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nfcli import runtime
+from nfcli import __version__, runtime
+from nfcli.errors import WriteError
+from nfcli.runs.files import write_text
 
 INSTRUCTIONS = {"amx_bf16", "avx512_bf16"}
 """Of x86 processors that multiply bfloat16, as Linux names them."""
@@ -29,6 +33,11 @@ PATIENCE = 120
 TOLERANCE = 0.03
 """Of a result, relative to the largest one: bfloat16 has 8 bits."""
 
+ANSWERS = {"yes": True, "no": False}
+
+ENDED_BY_OTHERS = {signal.SIGINT, signal.SIGTERM, signal.SIGKILL}
+"""Signals that a user, a system or its lack of memory sends."""
+
 WORTH = 1.2
 """The units must be so many times as fast as XLA's own convolution in float32."""
 
@@ -38,14 +47,16 @@ def matrix_units_found() -> bool:
     if os.environ.get("NF_MATRIX_UNITS", "1") == "0" or not INSTRUCTIONS & _instructions():
         return False
     kept = _kept()
-    if kept is not None and kept.exists():
-        return kept.read_text() == "yes"
+    if kept is None:
+        return bool(_try_them())
+    # Whatever is wrong with the cache folder, they can be tried again.
+    with contextlib.suppress(OSError, UnicodeError, KeyError):
+        return ANSWERS[kept.read_text()]
     found = _try_them()
-    if kept is not None:
-        from nfcli.runs.files import write_text
-
-        write_text(kept, "yes" if found else "no")
-    return found
+    if found is not None:
+        with contextlib.suppress(WriteError):
+            write_text(kept, "yes" if found else "no")
+    return bool(found)
 
 
 def _instructions() -> set[str]:
@@ -62,18 +73,27 @@ def _kept() -> Path | None:
     if folder is None:
         return None
     settings = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(("ONEDNN_", "DNNL_")))
-    decides = [version("jaxlib"), platform.machine(), sorted(_instructions()), settings, os.environ.get("XLA_FLAGS")]
+    decides = [
+        __version__,
+        version("jaxlib"),
+        platform.machine(),
+        sorted(_instructions()),
+        settings,
+        os.environ.get("XLA_FLAGS"),
+    ]
     name = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
     return folder / f"{name}.matrix-units"
 
 
-def _try_them() -> bool:
+def _try_them() -> bool | None:
+    """Whether they do; None where something else ended the attempt, which says nothing of another day."""
     # -P: the working directory may hold modules of any name.
     command = [sys.executable, "-P", "-m", "nfcli.probe"]
     try:
-        return subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False).returncode == 0
+        code = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False).returncode
     except (OSError, subprocess.TimeoutExpired):
-        return False
+        return None
+    return None if -code in ENDED_BY_OTHERS else code == 0
 
 
 def main() -> int:

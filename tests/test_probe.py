@@ -50,6 +50,31 @@ def test_the_answer_is_remembered_for_this_processor(monkeypatch, answer):
     assert len(tries) == 3
 
 
+@pytest.mark.parametrize("program", ["import os; os.kill(os.getpid(), 9)", "import time; time.sleep(60)"])
+def test_an_attempt_that_something_else_ended_is_not_remembered(monkeypatch, tmp_path, program):
+    monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
+    monkeypatch.setattr(probe, "PATIENCE", 0.5)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{program}'\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert not probe.matrix_units_found()
+    assert answers() == []
+
+
+def test_an_answer_that_cannot_be_kept_costs_nothing_else(monkeypatch):
+    monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
+    monkeypatch.setattr(probe, "_try_them", lambda: True)
+    kept = probe._kept()
+    assert kept is not None
+    kept.mkdir()
+    assert probe.matrix_units_found()
+    kept.rmdir()
+    kept.write_text("perhaps")
+    assert probe.matrix_units_found()
+    assert answers() == ["yes"]
+
+
 def test_a_program_that_dies_is_a_no(monkeypatch):
     # oneDNN ends the process if it has no bfloat16 for a processor.
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
