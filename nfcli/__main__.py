@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run `nf` and exit: the entry point."""
     try:
-        from nfcli.interruption import listen
+        from nfcli.process.signals import listen
 
         listen()
     except KeyboardInterrupt:

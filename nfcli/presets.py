@@ -20,7 +20,7 @@ Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Couplings:
+class MaskedCouplings:
     """A stack of affine couplings on one resolution; every other one uses the inverted mask."""
 
     count: int
@@ -29,7 +29,7 @@ class Couplings:
 
 
 @dataclass(frozen=True)
-class PackedCouplings:
+class PartitionedCouplings:
     """A stack of couplings whose networks see one half and answer for the other, without zeros in between.
 
     Attributes:
@@ -37,8 +37,8 @@ class PackedCouplings:
         mask: How the halves lie; "patch" takes rows, columns and diagonals of the patches of the squeeze before, each
             of them for two couplings.
         hidden: Channels of the networks.
-        scalar: What happens to each value: "affine", "mixture" (distribution function of a mixture of logistics) or
-            "spline" (rational-quadratic).
+        transformer: What happens to each value: "affine", "mixture" (distribution function of a mixture of logistics)
+            or "spline" (rational-quadratic).
         components: Logistics of the mixture, or pieces of the spline.
         blocks: Gated blocks of a network.
         heads: Of a self-attention after each block, 0 for none.
@@ -49,7 +49,7 @@ class PackedCouplings:
     count: int
     mask: Literal["checkerboard", "channel", "patch"]
     hidden: int
-    scalar: Literal["affine", "mixture", "spline"] = "affine"
+    transformer: Literal["affine", "mixture", "spline"] = "affine"
     components: int = 0
     blocks: int = 3
     heads: int = 0
@@ -83,7 +83,7 @@ class Split:
     hidden: int = 0
 
 
-Layer = Couplings | PackedCouplings | Squeeze | Split
+Layer = MaskedCouplings | PartitionedCouplings | Squeeze | Split
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Preset:
     name: str
     summary: str
     layers: tuple[Layer, ...]
-    dequantization: Couplings | GaussianNoise | None
+    dequantization: MaskedCouplings | GaussianNoise | None
     reference_val_bpd: float | None
     reference_test_bpd: float | None
     reference_parameters: int
@@ -143,7 +143,7 @@ class Preset:
             elif isinstance(layer, Split):
                 finished.append((height, width, channels // 2))
                 channels -= channels // 2
-            elif isinstance(layer, PackedCouplings) and layer.mask == "checkerboard" and width % 2:
+            elif isinstance(layer, PartitionedCouplings) and layer.mask == "checkerboard" and width % 2:
                 raise self._cannot_squeeze(shape)
         return (*finished, (height, width, channels))
 
@@ -155,7 +155,7 @@ class Preset:
         )
 
 
-VARIATIONAL = Couplings(count=4, mask="checkerboard", hidden=16)
+VARIATIONAL = MaskedCouplings(count=4, mask="checkerboard", hidden=16)
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -163,7 +163,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="simple",
             summary="8 checkerboard couplings, uniform dequantization",
-            layers=(Couplings(8, "checkerboard", 32),),
+            layers=(MaskedCouplings(8, "checkerboard", 32),),
             dequantization=None,
             reference_val_bpd=1.080,
             reference_test_bpd=1.078,
@@ -172,7 +172,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="vardeq",
             summary="simple, with variational dequantization",
-            layers=(Couplings(8, "checkerboard", 32),),
+            layers=(MaskedCouplings(8, "checkerboard", 32),),
             dequantization=VARIATIONAL,
             reference_val_bpd=1.043,
             reference_test_bpd=1.041,
@@ -182,12 +182,12 @@ PRESETS: dict[str, Preset] = {
             name="multiscale",
             summary="three resolutions with a split, variational dequantization",
             layers=(
-                Couplings(2, "checkerboard", 32),
+                MaskedCouplings(2, "checkerboard", 32),
                 Squeeze(),
-                Couplings(2, "channel", 48),
+                MaskedCouplings(2, "channel", 48),
                 Split(),
                 Squeeze(),
-                Couplings(4, "channel", 64),
+                MaskedCouplings(4, "channel", 64),
             ),
             dequantization=VARIATIONAL,
             reference_val_bpd=1.023,
@@ -201,10 +201,10 @@ PRESETS: dict[str, Preset] = {
             summary="mixture-of-logistics couplings, a split with a learned prior, noise from a normal start",
             layers=(
                 Squeeze(),
-                PackedCouplings(4, "patch", 40, scalar="mixture", components=6, blocks=2, rotate=False),
+                PartitionedCouplings(4, "patch", 40, transformer="mixture", components=6, blocks=2, rotate=False),
                 Split(hidden=32),
                 Squeeze(),
-                PackedCouplings(6, "patch", 64, scalar="mixture", components=6, blocks=2, rotate=False),
+                PartitionedCouplings(6, "patch", 64, transformer="mixture", components=6, blocks=2, rotate=False),
             ),
             dequantization=GaussianNoise(4, hidden=32, context=32),
             reference_val_bpd=None,
@@ -215,7 +215,7 @@ PRESETS: dict[str, Preset] = {
                 "learning_rate": 2e-3,
                 "schedule": "cosine",
                 "warmup_steps": 500,
-                "average_decay": 0.999,
+                "ema_decay": 0.999,
             },
         ),
     )

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 
-from nfcli import runtime
+from nfcli.backend import runtime
 
 # The processes that share the work of one session share its cache too: the first one makes and removes it.
 _OURS = "NF_TEST_CACHE" not in os.environ
@@ -24,7 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from nfcli.probe import matrix_units_found  # noqa: E402
+from nfcli.backend.probe import matrix_units_found  # noqa: E402
 from tests.sharing import made_once  # noqa: E402
 from tests.tiny import write_digits  # noqa: E402
 

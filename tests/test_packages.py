@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from nfcli.runs.shipped import list_shipped
+from nfcli.runs.pretrained import list_pretrained
 from tests.cli.program import QUICK, contents
 
 ROOT = Path(__file__).resolve().parents[1]
 
 EXTRAS = ("tensorflow", "tensorboardX", "pytest", "hypothesis", "torch")
 
-SHIPPED = [run.name for run in list_shipped(Path())]
+PRETRAINED = [run.name for run in list_pretrained(Path())]
 
 BLOCK = f"""
 import sys
@@ -102,13 +102,13 @@ def test_wheel_works_from_an_empty_folder_without_extras(run, tmp_path):
     assert (tmp_path / "page.html").stat().st_size > 10_000
 
 
-@pytest.mark.skipif(not SHIPPED, reason="no weights ship")
+@pytest.mark.skipif(not PRETRAINED, reason="no weights ship")
 def test_weights_that_ship_work_where_they_were_installed(run, installed, tmp_path):
     (place,) = installed.parents[1].glob("lib/python*/site-packages/nfcli/pretrained")
     before = {name: data for name, data in contents(place).items() if "__pycache__" not in name}
     table = run("compare")
-    assert all(name in table for name in SHIPPED)
-    run("sample", SHIPPED[0], "--num", "1", "--output", "one.png")
+    assert all(name in table for name in PRETRAINED)
+    run("sample", PRETRAINED[0], "--num", "1", "--output", "one.png")
     assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.json"}
     assert {name: data for name, data in contents(place).items() if "__pycache__" not in name} == before
 

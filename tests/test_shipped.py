@@ -9,21 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nfcli.backend.programs import without_cache
 from nfcli.data import load_dataset
 from nfcli.evaluation.bound import BoundEvaluator
-from nfcli.evaluation.trained import load_trained
-from nfcli.flows.networks import Computing
+from nfcli.flows.networks import ComputePolicy
 from nfcli.presets import PRESETS
 from nfcli.pretrained.portable import check_portable
-from nfcli.programs import without_cache
-from nfcli.runs.fields import check_fields
 from nfcli.runs.per_image import load_per_image
+from nfcli.runs.pretrained import MOST_BYTES, TRAINING, list_pretrained, pretrained_dir
+from nfcli.runs.restore import restore
 from nfcli.runs.results import load_evaluations
-from nfcli.runs.shipped import MOST_BYTES, TRAINING, list_shipped, pretrained_dir
+from nfcli.runs.schema import check_fields
 
-SHIPPED = list_shipped(Path("runs"))
+PRETRAINED = list_pretrained(Path("runs"))
 
-each = pytest.mark.parametrize("run", SHIPPED, ids=lambda run: run.path.name)
+each = pytest.mark.parametrize("run", PRETRAINED, ids=lambda run: run.path.name)
 
 
 def refuse(what):
@@ -36,7 +36,7 @@ def measurement(run):
 
 
 def test_all_together_are_small_enough():
-    files = [path for run in SHIPPED for path in run.path.rglob("*") if path.is_file()]
+    files = [path for run in PRETRAINED for path in run.path.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < MOST_BYTES
 
 
@@ -46,7 +46,7 @@ def test_nothing_was_left_by_an_export():
 
 @each
 def test_weights_are_whole_and_of_the_preset(run):
-    trained = load_trained(run, refuse)
+    trained = restore(run, refuse)
     preset = PRESETS[run.path.name]
     assert trained.config["model"]["preset"] == preset.name
     assert trained.model.num_parameters == preset.reference_parameters
@@ -72,35 +72,35 @@ def test_measured_on_all_test_images(run):
     test = measurement(run)
     assert (test.images, test.importance_samples) == (10_000, 8)
     assert test.split_fingerprint == load_dataset("mnist").test.fingerprint
-    assert test.checkpoint_step == load_trained(run, refuse).checkpoint.step
+    assert test.checkpoint_step == restore(run, refuse).checkpoint.step
     assert 0.5 < test.bpd <= test.elbo_bpd < 2
     assert 0 < test.bpd_stderr < 0.01
     assert len(load_per_image(run, test)["bpd"]) == 10_000
     assert run.results()["run"] == run.path.name
 
 
-@pytest.mark.parametrize("run", SHIPPED[:1], ids=lambda run: run.path.name)
+@pytest.mark.parametrize("run", PRETRAINED[:1], ids=lambda run: run.path.name)
 def test_a_measurement_can_be_repeated(run):
-    trained, known = load_trained(run, refuse), measurement(run)
+    trained, known = restore(run, refuse), measurement(run)
     images = load_dataset("mnist").test.images[:32]
     again = BoundEvaluator(trained.model, 32, devices=1)(trained.parameters, images, samples=8, seed=known.seed)
     np.testing.assert_allclose(again.bpd, load_per_image(run, known)["bpd"][:32], atol=1e-3, rtol=0)
 
 
 def test_networks_in_half_precision_cost_less_than_a_thousandth_of_a_bit():
-    check_half_precision(Computing(dtype=jnp.dtype(jnp.bfloat16)))
+    check_half_precision(ComputePolicy(dtype=jnp.dtype(jnp.bfloat16)))
 
 
 def test_networks_on_matrix_units_cost_less_than_a_thousandth_of_a_bit(matrix_units_here):
     with without_cache():
-        check_half_precision(Computing(dtype=jnp.dtype(jnp.bfloat16), matrix_units=True))
+        check_half_precision(ComputePolicy(dtype=jnp.dtype(jnp.bfloat16), matrix_units=True))
 
 
-def check_half_precision(computing):
+def check_half_precision(policy):
     """Of trained weights on real digits, the same noise in both."""
-    (run,) = (run for run in SHIPPED if run.path.name == "multiscale")
-    trained = load_trained(run, refuse)
-    half = trained.model.computed(computing)
+    (run,) = (run for run in PRETRAINED if run.path.name == "multiscale")
+    trained = restore(run, refuse)
+    half = trained.model.with_policy(policy)
     images, keys = load_dataset("mnist").test.images[:64], jax.random.split(jax.random.key(1), 64)
     single, rounded = (
         -jax.jit(model.log_prob)(trained.parameters, images, keys) / (model.dimensions * np.log(2))

@@ -14,20 +14,24 @@ import numpy as np
 from nfcli.data import load_dataset
 from nfcli.flows import coupling
 from nfcli.flows.networks import GatedConvNet
-from nfcli.presets import PRESETS, Couplings, GaussianNoise, PackedCouplings, Preset, Split, Squeeze
+from nfcli.presets import PRESETS, GaussianNoise, MaskedCouplings, PartitionedCouplings, Preset, Split, Squeeze
 
 TINY: Preset = replace(
     PRESETS["multiscale"],
     name="tiny",
-    layers=(Couplings(1, "checkerboard", 8), Squeeze(), Split(), Couplings(1, "channel", 8)),
-    dequantization=Couplings(1, "checkerboard", 8),
+    layers=(MaskedCouplings(1, "checkerboard", 8), Squeeze(), Split(), MaskedCouplings(1, "channel", 8)),
+    dequantization=MaskedCouplings(1, "checkerboard", 8),
 )
 """Every kind of layer, compiled in seconds."""
 
 TINY_MIXTURE: Preset = replace(
     PRESETS["mixture"],
     name="tiny-mixture",
-    layers=(Squeeze(), PackedCouplings(1, "channel", 8, scalar="mixture", components=2, blocks=1), Split(hidden=4)),
+    layers=(
+        Squeeze(),
+        PartitionedCouplings(1, "channel", 8, transformer="mixture", components=2, blocks=1),
+        Split(hidden=4),
+    ),
     dequantization=GaussianNoise(1, 4, 4, blocks=1),
     recipe={**PRESETS["mixture"].recipe, "warmup_steps": 4},
 )

@@ -9,16 +9,17 @@ from typing import Annotated
 
 import typer
 
-from nfcli import __version__, cluster
+from nfcli import __version__
 from nfcli.cli.compare import compare
 from nfcli.cli.complete import mend_words
 from nfcli.cli.console import abandon_stdout, print_error
+from nfcli.cli.draw import inspect_dequant, interpolate, sample
 from nfcli.cli.evaluate import evaluate
-from nfcli.cli.look import inspect_dequant, interpolate, sample
 from nfcli.cli.parsing import Command, usage_error
 from nfcli.cli.train import train
 from nfcli.errors import NFError
-from nfcli.interruption import leave
+from nfcli.process import cluster
+from nfcli.process.signals import leave
 
 app = typer.Typer(
     name="nf",

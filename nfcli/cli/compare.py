@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nfcli import runtime
+from nfcli.backend import runtime
 from nfcli.cli.complete import complete_format, complete_run
 from nfcli.cli.console import Console
 from nfcli.cli.options import RUNS_DIR, Json, Quiet, RunsDir, Verbose
@@ -89,7 +89,7 @@ def compare(
         _page(html, runs or [], runs_dir, importance_samples, console)
         return
     comparison = compare_runs(runs or [], runs_dir, importance_samples=importance_samples, warn=console.warning)
-    if not runs and comparison.shipped:
+    if not runs and comparison.pretrained:
         console.message(f"there is no run in {runs_dir} yet; these ship with nf")
     if table_format == TERMINAL_FORMAT or as_json:
         console.result(_content(comparison), for_people(comparison))
@@ -101,7 +101,7 @@ def compare(
     _say_notes(comparison, console)
     if not comparison.rankable:
         console.warning("the groups differ in images or K, so their numbers must not be ranked together")
-    missing = [row.name for row in comparison.rows if row.group is None and not row.shipped]
+    missing = [row.name for row in comparison.rows if row.group is None and not row.pretrained]
     if missing:
         wanted = "" if importance_samples is None else f" -k {importance_samples}"
         console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
@@ -117,7 +117,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
 
 def _page(path: Path, names: list[str], runs_dir: Path, importance_samples: int | None, console: Console) -> None:
     runtime.prepare()
-    from nfcli.inspection.page import PageConfig, write_page
+    from nfcli.drawing.page import PageConfig, write_page
 
     config = PageConfig(path, tuple(names), runs_dir, importance_samples)
     comparison = write_page(config, message=console.message, warn=console.warning)
@@ -133,7 +133,7 @@ def _say_notes(comparison: Comparison, console: Console) -> None:
 def _paired(names: list[str], runs_dir: Path, importance_samples: int | None, console: Console) -> None:
     if len(names) != 2:
         raise UsageError(f"--paired compares two runs, not {len(names)}", hint="for example: nf compare --paired A B")
-    from nfcli.evaluation.paired import compare_paired
+    from nfcli.runs.paired import compare_paired
 
     result = compare_paired(names[0], names[1], runs_dir, importance_samples=importance_samples)
     console.result(result, result.sentence)

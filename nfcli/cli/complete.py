@@ -9,7 +9,7 @@ import typer
 
 from nfcli.errors import NFError
 
-SHIPPED = "pretrained"
+PRETRAINED = "pretrained"
 """What stands before the colon in the name of a run that ships."""
 
 SPLITS = ("train", "val", "test")
@@ -32,10 +32,10 @@ def mend_words(around: MutableMapping[str, str]) -> None:
     if not current.isdecimal():
         return
     before, typed = _joined(words[: int(current)]), "".join(words[int(current) : int(current) + 1])
-    if typed == ":" and before[-1:] == [SHIPPED]:
+    if typed == ":" and before[-1:] == [PRETRAINED]:
         before, typed = before[:-1], ""
         around[AFTER_COLON] = "1"
-    elif before[-1:] == [f"{SHIPPED}:"]:
+    elif before[-1:] == [f"{PRETRAINED}:"]:
         before = before[:-1]
         around[AFTER_COLON] = "1"
     around["COMP_WORDS"], around["COMP_CWORD"] = "\n".join([*before, typed]), str(len(before))
@@ -45,7 +45,7 @@ def _joined(words: list[str]) -> list[str]:
     """Words with `pretrained`, `:` and what follows as one of them."""
     joined: list[str] = []
     for word in words:
-        if joined and (joined[-1] == f"{SHIPPED}:" or (word == ":" and joined[-1] == SHIPPED)):
+        if joined and (joined[-1] == f"{PRETRAINED}:" or (word == ":" and joined[-1] == PRETRAINED)):
             joined[-1] += word
         else:
             joined.append(word)
@@ -55,17 +55,17 @@ def _joined(words: list[str]) -> list[str]:
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of runs that begin with `incomplete`: in the `--runs-dir` of the command line, and those that ship."""
     from nfcli.runs.lookup import list_runs
-    from nfcli.runs.shipped import PREFIX, list_shipped
+    from nfcli.runs.pretrained import PREFIX, list_pretrained
 
     runs_dir = ctx.params["runs_dir"]
-    shipped = [run.name for run in list_shipped(runs_dir)]
+    pretrained = [run.name for run in list_pretrained(runs_dir)]
     if AFTER_COLON in os.environ:
-        names = [name.removeprefix(PREFIX) for name in shipped]
+        names = [name.removeprefix(PREFIX) for name in pretrained]
     else:
         try:
-            names = [*(run.name for run in list_runs(runs_dir)), *shipped]
+            names = [*(run.name for run in list_runs(runs_dir)), *pretrained]
         except (NFError, OSError):
-            names = shipped
+            names = pretrained
     return [name for name in names if name.startswith(incomplete)]
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nfcli import runtime
+from nfcli.backend import runtime
 from nfcli.cli.complete import complete_splits
 from nfcli.cli.console import Console
-from nfcli.cli.joining import cluster_of, joined
+from nfcli.cli.multiprocess import cluster_of, joined
 from nfcli.cli.options import (
     RUNS_DIR,
     Coordinator,

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from nfcli import runtime
+from nfcli.backend import runtime
 from nfcli.cli.complete import complete_one_of, complete_preset
 from nfcli.cli.console import Console, duration, speed
-from nfcli.cli.joining import cluster_of, joined
+from nfcli.cli.multiprocess import cluster_of, joined
 from nfcli.cli.options import (
     RUNS_DIR,
     Coordinator,
@@ -25,11 +25,11 @@ from nfcli.cli.options import (
     RunsDir,
     Verbose,
 )
+from nfcli.config import DTYPES, SCHEDULES, TrainConfig, read_settings
 from nfcli.errors import NFError, UsageError
 from nfcli.presets import PRESETS
 from nfcli.runs import RunDir
-from nfcli.runs.shipped import PREFIX, find_shipped, folder_of
-from nfcli.training.config import DTYPES, SCHEDULES, TrainConfig, read_settings
+from nfcli.runs.pretrained import PREFIX, find_pretrained, folder_of
 from nfcli.training.reporter import Reporter
 
 DEFAULTS = TrainConfig(preset="simple")
@@ -84,9 +84,14 @@ def train(
         int, typer.Option(help="Steps over which the learning rate rises.")
     ] = DEFAULTS.warmup_steps,
     weight_decay: Annotated[float, typer.Option(help="Of the networks' kernels.")] = DEFAULTS.weight_decay,
-    average_decay: Annotated[
-        float, typer.Option(help="Measure and save a moving average of the weights, such as 0.999; 0 for none.")
-    ] = DEFAULTS.average_decay,
+    ema_decay: Annotated[
+        float,
+        typer.Option(
+            "--ema-decay",
+            "--average-decay",
+            help="Measure and save an exponential moving average of the weights, such as 0.999; 0 for none.",
+        ),
+    ] = DEFAULTS.ema_decay,
     clip_norm: Annotated[float, typer.Option(help="Longest gradient that is not shortened.")] = DEFAULTS.clip_norm,
     eval_every: Annotated[int, typer.Option(help="Epochs between validations.")] = DEFAULTS.eval_every,
     train_size: Annotated[int | None, typer.Option(help="Use the first N training images; all by default.")] = None,
@@ -194,17 +199,17 @@ def _effective(context: typer.Context, file: Path | None) -> TrainConfig:
     settings = {**({} if file is None else read_settings(_config_file(file))), **given}
     if settings.get("preset") is None:
         raise UsageError("missing argument 'PRESET'", hint="nf train --help")
-    _refuse_shipped(settings["preset"], settings.get("name"))
+    _refuse_pretrained(settings["preset"], settings.get("name"))
     return TrainConfig.of_preset(**settings)
 
 
 def _config_file(named: Path) -> Path:
     """The file that --config names; `pretrained:NAME` stands for that of a run that ships."""
     name = str(named)
-    return find_shipped(name, RUNS_DIR).path / "config.json" if name.startswith(PREFIX) else named
+    return find_pretrained(name, RUNS_DIR).path / "config.json" if name.startswith(PREFIX) else named
 
 
-def _refuse_shipped(preset: str, name: str | None) -> None:
+def _refuse_pretrained(preset: str, name: str | None) -> None:
     """What ships is trained already, and a run of the user's must not share the folder of its pictures."""
     if preset.startswith(PREFIX):
         wanted = preset.removeprefix(PREFIX)
@@ -216,7 +221,7 @@ def _refuse_shipped(preset: str, name: str | None) -> None:
 
 
 def _describe(config: TrainConfig, console: Console) -> None:
-    from nfcli.training.precision import computing_in_words
+    from nfcli.training.precision import policy_in_words
     from nfcli.training.setup import prepare_job
 
     job = prepare_job(config, console.message)
@@ -232,7 +237,7 @@ def _describe(config: TrainConfig, console: Console) -> None:
     lines = [("run", job.run.path), ("parameters", f"{job.model.num_parameters:,}"), ("steps", f"{job.total_steps:,}")]
     settings = described["settings"].items()
     lines += [(key.replace("_", "-"), "all" if value is None else value) for key, value in settings]
-    lines += [("networks", computing_in_words(job.computing))]
+    lines += [("networks", policy_in_words(job.policy))]
     lines += [("data", f"{described['data']['source']}, {len(job.train):,} train, {len(job.val):,} validation")]
     lines += [("shape", f"{' x '.join(map(str, job.model.shape))} (height x width x channels)")]
     console.result(content, _columns(lines))
@@ -240,9 +245,9 @@ def _describe(config: TrainConfig, console: Console) -> None:
 
 def _train(config: TrainConfig, console: Console, *, tensorboard: bool) -> None:
     from nfcli.cli.progress import TrainingProgress
-    from nfcli.distributed import is_first, together
-    from nfcli.training.events import EventWriter
+    from nfcli.process.collectives import is_first, together
     from nfcli.training.loop import train as run_training
+    from nfcli.training.tensorboard import EventWriter
 
     with ExitStack() as stack:
         reporter: Reporter = stack.enter_context(TrainingProgress(console))
@@ -274,7 +279,7 @@ def _draw_curve(run: RunDir, console: Console) -> None:
     curve, metrics = run.figures / "learning-curve.png", run.path / "metrics.jsonl"
     if curve.exists() and curve.stat().st_mtime_ns >= metrics.stat().st_mtime_ns:
         return
-    from nfcli.inspection.learning import draw_learning_curve
+    from nfcli.drawing.learning_curve import draw_learning_curve
 
     try:
         drawn = draw_learning_curve(run)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from nfcli.data.dataset import ImageDataset
 from nfcli.data.files import shown
 from nfcli.data.idx import PREFIXES, idx_header, read_idx
-from nfcli.data.intake import Intake
 from nfcli.data.splits import Part, assemble
+from nfcli.data.store import Intake
 from nfcli.errors import DataError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nfcli.data.intake import AnyImages, select
+from nfcli.data.store import AnyImages, select
 from nfcli.errors import UsageError
 
 Images = NDArray[np.uint8]

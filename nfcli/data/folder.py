@@ -18,8 +18,8 @@ import numpy as np
 
 from nfcli.data.files import kind_of, shown, visible_entries
 from nfcli.data.images import is_image_file, read_images
-from nfcli.data.intake import Intake, select
 from nfcli.data.splits import Part
+from nfcli.data.store import Intake, select
 from nfcli.errors import DataError
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

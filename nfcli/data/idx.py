@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfcli.data.files import check_size, decoding, kind_of, read_exactly, read_rows, shown, visible_entries
-from nfcli.data.intake import AnyImages, Intake
 from nfcli.data.splits import Part
+from nfcli.data.store import AnyImages, Intake
 from nfcli.errors import DataError
 
 if TYPE_CHECKING:

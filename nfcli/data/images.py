@@ -17,7 +17,7 @@ import numpy as np
 
 from nfcli.data.dataset import Images
 from nfcli.data.files import MAX_PIXELS, check_size, decoding, kind_of, shape_text, shown
-from nfcli.data.intake import AnyImages, Intake
+from nfcli.data.store import AnyImages, Intake
 from nfcli.data.transform import Transform
 from nfcli.errors import DataError
 

@@ -19,9 +19,9 @@ from nfcli.data.files import absolute, explain, kind_of, short_name, shown
 from nfcli.data.folder import image_files, load_image_folder
 from nfcli.data.idx import is_idx_folder, load_idx_folder
 from nfcli.data.images import SUFFIXES, is_image_file, read_images
-from nfcli.data.intake import AnyImages, Intake
 from nfcli.data.npz import load_npz, load_npz_images
 from nfcli.data.splits import Part, assemble
+from nfcli.data.store import AnyImages, Intake
 from nfcli.data.tfds import PREFIX, is_prepared, load_prepared, load_tfds
 from nfcli.data.transform import Transform
 from nfcli.errors import DataError, UsageError

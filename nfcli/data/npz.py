@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from nfcli.data.dataset import SPLIT_NAMES, Labels
 from nfcli.data.files import MAX_BYTES, check_size, decoding, read_exactly, read_rows, shown
-from nfcli.data.intake import AnyImages, Intake
 from nfcli.data.splits import Part
+from nfcli.data.store import AnyImages, Intake
 from nfcli.errors import DataError
 
 KIND = "an npz file"

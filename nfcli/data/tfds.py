@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from nfcli.data.files import absolute, explain, kind_of, shape_text, shown, visible_entries
 from nfcli.data.images import decode
-from nfcli.data.intake import Intake
 from nfcli.data.splits import Part
+from nfcli.data.store import Intake
 from nfcli.data.transform import Transform
 from nfcli.errors import DataError, NFError, UsageError
 

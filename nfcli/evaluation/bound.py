@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nfcli.data.intake import AnyImages
-from nfcli.devices import batched, data_mesh, everywhere, replicated, spread
+from nfcli.backend.mesh import batched, data_mesh, replicate, replicated, shard
+from nfcli.data.store import AnyImages
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 
@@ -159,7 +159,7 @@ class BoundEvaluator:
             progress: Called with (images done, images in all).
         """
         indices = np.arange(len(images)) if indices is None else np.asarray(indices)
-        parameters = everywhere(self.mesh, parameters)
+        parameters = replicate(self.mesh, parameters)
         parts: list[StreamingLogSumExp] = []
         for start in range(0, len(images), self.batch_size):
             places = np.arange(start, min(start + self.batch_size, len(images)))
@@ -200,11 +200,11 @@ class BoundEvaluator:
         size = len(places)
         # The ragged last batch repeats its last image.
         places = places[np.minimum(np.arange(self.batch_size), size - 1)]
-        x = spread(self.mesh, self.batch_size, lambda rows: images[places[rows]])
+        x = shard(self.mesh, self.batch_size, lambda rows: images[places[rows]])
         known = None
         if labels is not None:
-            known = spread(self.mesh, self.batch_size, lambda rows: labels[places[rows]].astype(np.int32))
-        index = spread(self.mesh, self.batch_size, lambda rows: indices[places[rows]].astype(np.uint32))
+            known = shard(self.mesh, self.batch_size, lambda rows: labels[places[rows]].astype(np.int32))
+        index = shard(self.mesh, self.batch_size, lambda rows: indices[places[rows]].astype(np.uint32))
         stream_key = stream(seed, Purpose.EVALUATION)
         weights = StreamingLogSumExp(size)
         pending = self._one_draw(parameters, x, known, index, stream_key, 0)

@@ -10,19 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from nfcli.devices import device_description
-from nfcli.distributed import from_first, losses_are_errors, require_same, together
+from nfcli.backend.mesh import device_description
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import PRECISION, BoundEvaluator, PerImageBound
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.statistics import BoundSummary, summarize
 from nfcli.evaluation.timing import Timing, time_model
-from nfcli.evaluation.trained import TrainedModel, load_trained
+from nfcli.files import check_place
 from nfcli.limits import check_seed, check_whole
-from nfcli.runs import find_run, versions
-from nfcli.runs.files import check_place
+from nfcli.process.collectives import from_first, losses_are_errors, require_same, together
+from nfcli.runs import find_run
 from nfcli.runs.per_image import Table, check_output, concatenate, keep_per_image, save_table
+from nfcli.runs.restore import TrainedModel, restore
 from nfcli.runs.results import Evaluation, load_evaluations, record
+from nfcli.versions import versions
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def evaluate(
 ) -> EvalResult:
     """Measure a run; of one that ships with nf, nothing is recorded.
 
-    Where `nfcli.cluster.join` was called before, all processes measure together; the first one writes.
+    Where `nfcli.process.cluster.join` was called before, all processes measure together; the first one writes.
 
     Args:
         config: What to measure.
@@ -109,7 +110,7 @@ def evaluate(
     with together():
         check_numerics()
         run = find_run(name, config.runs_dir)
-        trained = load_trained(run, warn)
+        trained = restore(run, warn)
         dataset = trained.dataset()
         splits = {name: dataset.split(name).first(config.limit) for name in config.splits}
         most = max(map(len, splits.values()))
@@ -143,7 +144,7 @@ def evaluate(
         splits={entry.split: _summary(entry) for entry in records},
         inference_ms=timing.inference_ms,
         sampling_ms=timing.sampling_ms,
-        recorded=not run.shipped,
+        recorded=not run.pretrained,
     )
 
 
@@ -151,7 +152,7 @@ def _find(config: EvalConfig) -> str:
     """The name of the run to measure, once it is clear that its result can be written: that may be hours later."""
     run = find_run(config.run, config.runs_dir)
     load_evaluations(run)
-    if not run.shipped:
+    if not run.pretrained:
         check_place(run.path / "results.json")
     if config.save_per_image is not None:
         check_output(config.save_per_image, [run.config()["data"]["source"]])
@@ -173,7 +174,7 @@ def identity(config: EvalConfig, trained: TrainedModel, evaluator: BoundEvaluato
 def _write(
     config: EvalConfig, trained: TrainedModel, records: list[Evaluation], tables: list[Table], timing: Timing
 ) -> None:
-    if not trained.run.shipped:
+    if not trained.run.pretrained:
         for evaluation, table in zip(records, tables, strict=True):
             keep_per_image(trained.run, evaluation, table)
         record(trained.run, trained.config, records, _timing_record(timing))

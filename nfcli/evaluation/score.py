@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from nfcli.data import load_images
-from nfcli.data.intake import AnyImages, select
-from nfcli.distributed import from_first, losses_are_errors, require_same, together
+from nfcli.data.store import AnyImages, select
 from nfcli.errors import DataError, UsageError
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.evaluate import EvalConfig, identity, table_of
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.statistics import summarize
-from nfcli.evaluation.trained import TrainedModel, load_trained
+from nfcli.process.collectives import from_first, losses_are_errors, require_same, together
 from nfcli.runs import find_run
 from nfcli.runs.per_image import check_output, save_table
+from nfcli.runs.restore import TrainedModel, restore
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def score(
     with together():
         check_numerics()
         run = find_run(name, config.runs_dir)
-        trained = load_trained(run, warn)
+        trained = restore(run, warn)
         if trained.model.classes:
             raise UsageError(
                 f"run '{trained.run.name}' tells how likely an image is given its label, and --images has no labels",

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from nfcli.flows.base import Bijection
-from nfcli.flows.coupling import AffineCoupling
+from nfcli.flows.coupling import MaskedCoupling
 from nfcli.flows.dequantization import UniformDequantization, VariationalDequantization
 from nfcli.flows.flow import Flow, MultiscaleTransform
 from nfcli.flows.gaussian_noise import GaussianDequantization
-from nfcli.flows.halves import PATCHES
-from nfcli.flows.mixing import ActNorm, InvertibleConv1x1
+from nfcli.flows.glow import ActNorm, InvertibleConv1x1
+from nfcli.flows.initializers import Initializer
 from nfcli.flows.mixture import MixtureOfLogistics
-from nfcli.flows.networks import Computing
-from nfcli.flows.packed import PackedCoupling
+from nfcli.flows.networks import ComputePolicy
+from nfcli.flows.packed import PartitionedCoupling
+from nfcli.flows.partitions import PATCHES
 from nfcli.flows.prior import LearnedPrior
 from nfcli.flows.reshaping import Squeeze
-from nfcli.flows.scalar import Affine, ScalarBijection
 from nfcli.flows.spline import RationalQuadraticSpline
-from nfcli.flows.weights import Weights
-from nfcli.presets import Couplings, GaussianNoise, PackedCouplings, Preset, Shape, Split
+from nfcli.flows.transformers import Affine, ScalarBijection
+from nfcli.presets import GaussianNoise, MaskedCouplings, PartitionedCouplings, Preset, Shape, Split
 from nfcli.presets import Squeeze as SqueezeSpec
 
 
@@ -32,20 +32,20 @@ class Assembly:
         levels: Number of values of a pixel.
         alpha: Squash of the logit.
         classes: Of the labels, 0 for none.
-        computing: How networks are computed.
+        policy: How networks are computed.
     """
 
     def __init__(
-        self, preset: Preset, shape: Shape, *, levels: int, alpha: float, classes: int, computing: Computing
+        self, preset: Preset, shape: Shape, *, levels: int, alpha: float, classes: int, policy: ComputePolicy
     ) -> None:
         self.preset, self.shape = preset, shape
-        self.levels, self.alpha, self.classes, self.computing = levels, alpha, classes, computing
+        self.levels, self.alpha, self.classes, self.policy = levels, alpha, classes, policy
 
-    def flow(self, weights: Weights) -> Flow:
-        """The flow, with initial weights from `weights`, asked for in an order that never changes."""
-        return Flow(self._dequantization(weights), self._transform(weights))
+    def flow(self, initializer: Initializer) -> Flow:
+        """The flow, with initial weights from `initializer`, asked for in an order that never changes."""
+        return Flow(self._dequantization(initializer), self._transform(initializer))
 
-    def _dequantization(self, weights: Weights) -> UniformDequantization:
+    def _dequantization(self, initializer: Initializer) -> UniformDequantization:
         spec = self.preset.dequantization
         of_pixels: dict[str, Any] = {"levels": self.levels, "alpha": self.alpha}
         if spec is None:
@@ -55,48 +55,50 @@ class Assembly:
             "couplings": spec.count,
             "hidden": spec.hidden,
             "classes": self.classes,
-            "computing": self.computing,
-            "weights": weights,
+            "policy": self.policy,
+            "initializer": initializer,
         }
         if isinstance(spec, GaussianNoise):
             return GaussianDequantization(self.shape, context=spec.context, blocks=spec.blocks, **learned)
         return VariationalDequantization(self.shape, **learned)
 
-    def _transform(self, weights: Weights) -> MultiscaleTransform:
+    def _transform(self, initializer: Initializer) -> MultiscaleTransform:
         height, width, channels = self.shape
         levels: list[list[Bijection]] = [[]]
         priors: dict[int, LearnedPrior] = {}
         for layer in self.preset.layers:
-            if isinstance(layer, Couplings):
-                levels[-1] += self._masked(layer, (height, width, channels), weights)
-            elif isinstance(layer, PackedCouplings):
+            if isinstance(layer, MaskedCouplings):
+                levels[-1] += self._masked(layer, (height, width, channels), initializer)
+            elif isinstance(layer, PartitionedCouplings):
                 number = sum(len(level) for level in levels)
-                levels[-1] += self._packed(layer, (height, width, channels), number, weights)
+                levels[-1] += self._packed(layer, (height, width, channels), number, initializer)
             elif isinstance(layer, SqueezeSpec):
                 levels[-1].append(Squeeze())
                 height, width, channels = height // 2, width // 2, channels * 4
             else:
                 if layer.hidden:
-                    priors[len(levels) - 1] = self._prior(layer, channels, weights)
+                    priors[len(levels) - 1] = self._prior(layer, channels, initializer)
                 levels.append([])
                 channels -= channels // 2
         return MultiscaleTransform(levels, priors)
 
-    def _masked(self, layer: Couplings, shape: Shape, weights: Weights) -> list[Bijection]:
+    def _masked(self, layer: MaskedCouplings, shape: Shape, initializer: Initializer) -> list[Bijection]:
         return [
-            AffineCoupling(
+            MaskedCoupling(
                 shape,
                 mask=layer.mask,
                 invert=bool(index % 2),
                 hidden=layer.hidden,
                 context_channels=self.classes,
-                computing=self.computing,
-                weights=weights,
+                policy=self.policy,
+                initializer=initializer,
             )
             for index in range(layer.count)
         ]
 
-    def _packed(self, layer: PackedCouplings, shape: Shape, number: int, weights: Weights) -> list[Bijection]:
+    def _packed(
+        self, layer: PartitionedCouplings, shape: Shape, number: int, initializer: Initializer
+    ) -> list[Bijection]:
         made: list[Bijection] = []
         patches = tuple(PATCHES)
         for index in range(layer.count):
@@ -105,33 +107,33 @@ class Assembly:
             if layer.rotate:
                 made.append(InvertibleConv1x1(shape[-1], number + index))
             made.append(
-                PackedCoupling(
+                PartitionedCoupling(
                     shape,
                     mask=patches[index // 2 % 3] if layer.mask == "patch" else layer.mask,
                     invert=bool(index % 2),
-                    scalar=_scalar(layer),
+                    transformer=_scalar(layer),
                     hidden=layer.hidden,
                     blocks=layer.blocks,
                     heads=layer.heads,
                     context_channels=self.classes,
-                    computing=self.computing,
-                    weights=weights,
+                    policy=self.policy,
+                    initializer=initializer,
                 )
             )
         return made
 
-    def _prior(self, layer: Split, channels: int, weights: Weights) -> LearnedPrior:
+    def _prior(self, layer: Split, channels: int, initializer: Initializer) -> LearnedPrior:
         finished = channels // 2
         return LearnedPrior(
             finished,
             channels - finished + self.classes,
             hidden=layer.hidden,
-            computing=self.computing,
-            weights=weights,
+            policy=self.policy,
+            initializer=initializer,
         )
 
 
-def _scalar(layer: PackedCouplings) -> ScalarBijection:
-    if layer.scalar == "mixture":
+def _scalar(layer: PartitionedCouplings) -> ScalarBijection:
+    if layer.transformer == "mixture":
         return MixtureOfLogistics(layer.components)
-    return RationalQuadraticSpline(layer.components) if layer.scalar == "spline" else Affine()
+    return RationalQuadraticSpline(layer.components) if layer.transformer == "spline" else Affine()

@@ -43,7 +43,7 @@ class Bijection(nnx.Module):
         """
         raise NotImplementedError
 
-    def calibrate(self, x: Array, context: Array | None = None) -> None:
+    def data_dependent_init(self, x: Array, context: Array | None = None) -> None:
         """Set the parameters that start from data, from a first batch of what `forward` gets; most have none."""
 
 

@@ -7,9 +7,9 @@ from flax import nnx
 from jax import Array
 
 from nfcli.flows.base import Bijection, sum_per_image
+from nfcli.flows.initializers import Initializer, zeros
 from nfcli.flows.masks import MaskKind, make_mask
-from nfcli.flows.networks import PLAIN, Computing, GatedConvNet
-from nfcli.flows.weights import Weights, zeros
+from nfcli.flows.networks import PLAIN, ComputePolicy, GatedConvNet
 
 
 def limit_scale(s: Array, factor: Array) -> Array:
@@ -17,7 +17,7 @@ def limit_scale(s: Array, factor: Array) -> Array:
     return jnp.tanh(s / factor) * factor
 
 
-class AffineCoupling(Bijection):
+class MaskedCoupling(Bijection):
     """`z = (x + t) exp(s)` where the mask is 0; `s, t` computed from where it is 1.
 
     Args:
@@ -26,8 +26,8 @@ class AffineCoupling(Bijection):
         invert: Swap the halves.
         hidden: Channels of the network.
         context_channels: Channels of the context that `forward` and `inverse` get, 0 for none.
-        computing: How the network is computed.
-        weights: Source of the initial weights. The layer starts as the identity.
+        policy: How the network is computed.
+        initializer: Source of the initial weights. The layer starts as the identity.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class AffineCoupling(Bijection):
         invert: bool,
         hidden: int,
         context_channels: int = 0,
-        computing: Computing = PLAIN,
-        weights: Weights,
+        policy: ComputePolicy = PLAIN,
+        initializer: Initializer,
     ) -> None:
         channels = shape[-1]
         self.shape, self.mask, self.invert = shape, mask, invert
         self.network = GatedConvNet(
-            channels + context_channels, hidden, 2 * channels, weights=weights, computing=computing
+            channels + context_channels, hidden, 2 * channels, initializer=initializer, policy=policy
         )
         self.scaling_factor = nnx.Param(zeros(channels))
 

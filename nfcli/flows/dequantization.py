@@ -21,10 +21,10 @@ from flax import nnx
 from jax import Array
 
 from nfcli.flows.base import sum_per_image
-from nfcli.flows.coupling import AffineCoupling
+from nfcli.flows.coupling import MaskedCoupling
+from nfcli.flows.initializers import Initializer
 from nfcli.flows.labels import with_planes
-from nfcli.flows.networks import PLAIN, Computing
-from nfcli.flows.weights import Weights
+from nfcli.flows.networks import PLAIN, ComputePolicy
 from nfcli.presets import ALPHA
 
 NOISE_BITS = 23
@@ -172,8 +172,8 @@ class VariationalDequantization(UniformDequantization):
         hidden: Channels of their networks.
         levels, alpha: As for uniform noise.
         classes: Of the labels that the noise follows too, 0 for none.
-        computing: How the networks are computed.
-        weights: Source of the initial weights.
+        policy: How the networks are computed.
+        initializer: Source of the initial weights.
     """
 
     def __init__(
@@ -185,20 +185,20 @@ class VariationalDequantization(UniformDequantization):
         levels: int = 256,
         alpha: float = ALPHA,
         classes: int = 0,
-        computing: Computing = PLAIN,
-        weights: Weights,
+        policy: ComputePolicy = PLAIN,
+        initializer: Initializer,
     ) -> None:
         super().__init__(levels=levels, alpha=alpha)
         self.couplings = nnx.List(
             [
-                AffineCoupling(
+                MaskedCoupling(
                     shape,
                     mask="checkerboard",
                     invert=bool(index % 2),
                     hidden=hidden,
                     context_channels=shape[-1] + classes,
-                    computing=computing,
-                    weights=weights,
+                    policy=policy,
+                    initializer=initializer,
                 )
                 for index in range(couplings)
             ]

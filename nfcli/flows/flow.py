@@ -32,13 +32,15 @@ class MultiscaleTransform(nnx.Module):
         self.levels = nnx.List([nnx.List(list(level)) for level in levels])
         self.priors = nnx.Dict({str(level): prior for level, prior in (priors or {}).items()})
 
-    def forward(self, y: Array, labels: Array | None = None, *, calibrate: bool = False) -> tuple[Latents, Array]:
+    def forward(
+        self, y: Array, labels: Array | None = None, *, data_dependent_init: bool = False
+    ) -> tuple[Latents, Array]:
         """Data to latents.
 
         Args:
             y: (B, H, W, C).
             labels: (B, classes) weights, for layers that were made with a context of as many channels.
-            calibrate: Have layers set the parameters that start from data, each before it is used.
+            data_dependent_init: Have layers set the parameters that start from data, each before it is used.
 
         Returns:
             The latents, one array a level; and log |det dz/dy|, (B,).
@@ -53,8 +55,8 @@ class MultiscaleTransform(nnx.Module):
                     ldj = ldj + step
                 latents.append(finished)
             for layer in level:
-                if calibrate:
-                    layer.calibrate(y, label_planes(labels, y))
+                if data_dependent_init:
+                    layer.data_dependent_init(y, label_planes(labels, y))
                 y, step = layer.forward(y, label_planes(labels, y))
                 ldj = ldj + step
         return (*latents, y), ldj
@@ -91,10 +93,12 @@ class Flow(nnx.Module):
         latents, step = self.transform.forward(y, labels)
         return ldj + step + sum(standard_normal_log_prob(z) for z in latents)
 
-    def calibrate(self, x: Array, keys: Array, dtype: jnp.dtype = jnp.float32, labels: Array | None = None) -> None:
+    def data_dependent_init(
+        self, x: Array, keys: Array, dtype: jnp.dtype = jnp.float32, labels: Array | None = None
+    ) -> None:
         """Set the parameters that start from data, given a first batch; arguments as of `log_prob`."""
         y, _ = self.dequantization.dequantize(x, keys, dtype, labels)
-        self.transform.forward(y, labels, calibrate=True)
+        self.transform.forward(y, labels, data_dependent_init=True)
 
     def decode(self, latents: Latents, labels: Array | None = None) -> Array:
         """Latents to images, (B, H, W, C) uint8."""

@@ -15,13 +15,13 @@ from nfcli.flows.dequantization import (
     normal_noise,
     sigmoid_with_ldj,
 )
+from nfcli.flows.initializers import Initializer
 from nfcli.flows.labels import with_planes
-from nfcli.flows.networks import PLAIN, Computing, GatedTrunk
-from nfcli.flows.packed import PackedCoupling
+from nfcli.flows.networks import PLAIN, ComputePolicy, GatedTrunk
+from nfcli.flows.packed import PartitionedCoupling
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import Squeeze
-from nfcli.flows.scalar import Affine
-from nfcli.flows.weights import Weights
+from nfcli.flows.transformers import Affine
 from nfcli.presets import ALPHA
 
 START_STD = math.pi / math.sqrt(3)
@@ -42,8 +42,8 @@ class GaussianDequantization(UniformDequantization):
         blocks: Its gated blocks.
         levels, alpha: As for uniform noise.
         classes: Of the labels that the noise follows too, 0 for none.
-        computing: How the networks are computed.
-        weights: Source of the initial weights.
+        policy: How the networks are computed.
+        initializer: Source of the initial weights.
     """
 
     def __init__(
@@ -57,24 +57,26 @@ class GaussianDequantization(UniformDequantization):
         levels: int = 256,
         alpha: float = ALPHA,
         classes: int = 0,
-        computing: Computing = PLAIN,
-        weights: Weights,
+        policy: ComputePolicy = PLAIN,
+        initializer: Initializer,
     ) -> None:
         super().__init__(levels=levels, alpha=alpha)
         height, width, channels = shape
-        self.context = GatedTrunk(4 * channels + classes, context, blocks=blocks, computing=computing, weights=weights)
+        self.context = GatedTrunk(
+            4 * channels + classes, context, blocks=blocks, policy=policy, initializer=initializer
+        )
         self.couplings = nnx.List(
             [
-                PackedCoupling(
+                PartitionedCoupling(
                     (height // 2, width // 2, 4 * channels),
                     mask="channel",
                     invert=bool(index % 2),
-                    scalar=Affine(),
+                    transformer=Affine(),
                     hidden=hidden,
                     blocks=1,
                     context_channels=context,
-                    computing=computing,
-                    weights=weights,
+                    policy=policy,
+                    initializer=initializer,
                 )
                 for index in range(couplings)
             ]

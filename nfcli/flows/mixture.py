@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nfcli.flows.scalar import Affine
+from nfcli.flows.transformers import Affine
 
 SMALLEST_LOG_SCALE = -7.0
 """Of a logistic: a narrower one would make a density that float32 cannot invert."""

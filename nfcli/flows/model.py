@@ -17,9 +17,9 @@ from jax import Array
 from nfcli.flows.assembly import Assembly
 from nfcli.flows.dequantization import UniformDequantization
 from nfcli.flows.flow import Flow, Latents
+from nfcli.flows.initializers import Initializer
 from nfcli.flows.labels import one_hot
-from nfcli.flows.networks import PLAIN, Computing
-from nfcli.flows.weights import Weights
+from nfcli.flows.networks import PLAIN, ComputePolicy
 from nfcli.presets import ALPHA, Preset, Shape
 
 Parameters = dict[str, Any]
@@ -32,7 +32,7 @@ def build(
     levels: int = 256,
     alpha: float = ALPHA,
     classes: int = 0,
-    computing: Computing = PLAIN,
+    policy: ComputePolicy = PLAIN,
 ) -> FlowModel:
     """The model of a preset for images of one shape.
 
@@ -42,13 +42,13 @@ def build(
         levels: Number of values of a pixel, 2 to 256.
         alpha: Squash of the logit transform.
         classes: Number of classes of a class-conditional model, which gives log p(x | label); 0 for log p(x).
-        computing: How the networks inside coupling layers are computed. Dequantization, the couplings' affine maps,
+        policy: How the networks inside coupling layers are computed. Dequantization, the couplings' affine maps,
             log-determinants and the prior keep the type of the parameters.
 
     Raises:
         UsageError: The preset cannot take images of this shape.
     """
-    return FlowModel(preset, shape, levels=levels, alpha=alpha, classes=classes, computing=computing)
+    return FlowModel(preset, shape, levels=levels, alpha=alpha, classes=classes, policy=policy)
 
 
 class FlowModel:
@@ -63,40 +63,42 @@ class FlowModel:
         classes: Of the labels that it is conditioned on, 0 for none.
         latent_shapes: Shape of each level's latent, without the batch axis.
         num_parameters: Number of scalars to learn.
-        calibrates: Whether some parameters should start from data, see `calibrate`.
+        has_data_dependent_init: Whether some parameters should start from data, see `data_dependent_init`.
     """
 
     def __init__(
-        self, preset: Preset, shape: Shape, *, levels: int, alpha: float, classes: int, computing: Computing
+        self, preset: Preset, shape: Shape, *, levels: int, alpha: float, classes: int, policy: ComputePolicy
     ) -> None:
         self.preset, self.shape, self.levels, self.alpha, self.classes = preset, shape, levels, alpha, classes
         self.latent_shapes = preset.latent_shapes(shape)
         self.dimensions = math.prod(shape)
-        self._assembly = Assembly(preset, shape, levels=levels, alpha=alpha, classes=classes, computing=computing)
-        weights = Weights()
-        self._graph, self._state = nnx.split(self._assembly.flow(weights))
-        self._random_numbers = weights.drawn
+        self._assembly = Assembly(preset, shape, levels=levels, alpha=alpha, classes=classes, policy=policy)
+        initializer = Initializer()
+        self._graph, self._state = nnx.split(self._assembly.flow(initializer))
+        self._random_numbers = initializer.drawn
         self.num_parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._state))
-        self.calibrates = any(getattr(layer, "actnorm", False) for layer in preset.layers)
+        self.has_data_dependent_init = any(getattr(layer, "actnorm", False) for layer in preset.layers)
 
-    def computed(self, computing: Computing) -> FlowModel:
+    def with_policy(self, policy: ComputePolicy) -> FlowModel:
         """The same model, of the same parameters, whose networks are computed in another way."""
         return FlowModel(
-            self.preset, self.shape, levels=self.levels, alpha=self.alpha, classes=self.classes, computing=computing
+            self.preset, self.shape, levels=self.levels, alpha=self.alpha, classes=self.classes, policy=policy
         )
 
-    def decides(self) -> list[Any]:
+    def cache_key(self) -> list[Any]:
         """All that makes this model what it is, as JSON values, the way that networks are computed left out."""
         return [repr(self.preset), list(self.shape), self.levels, self.alpha, self.classes]
 
     def init(self, key: Array) -> Parameters:
         """Fresh parameters from one random key; the same key gives the same parameters."""
-        return _to_dict(nnx.split(self._assembly.flow(Weights(key, self._random_numbers)))[1])
+        return _to_dict(nnx.split(self._assembly.flow(Initializer(key, self._random_numbers)))[1])
 
-    def calibrate(self, parameters: Parameters, x: Array, keys: Array, labels: Array | None = None) -> Parameters:
+    def data_dependent_init(
+        self, parameters: Parameters, x: Array, keys: Array, labels: Array | None = None
+    ) -> Parameters:
         """Parameters whose activation normalizations start from a first batch; arguments as of `log_prob`."""
         flow = self._flow(parameters)
-        flow.calibrate(x, keys, _dtype(parameters), self._weights_of(labels))
+        flow.data_dependent_init(x, keys, _dtype(parameters), self._weights_of(labels))
         return _to_dict(nnx.split(flow)[1])
 
     def parameter_shapes(self) -> Parameters:

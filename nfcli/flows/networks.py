@@ -15,11 +15,11 @@ from flax import nnx
 from jax import Array
 
 from nfcli.flows import matrix_units, operations
-from nfcli.flows.weights import Weights, ones, zeros
+from nfcli.flows.initializers import Initializer, ones, zeros
 
 
 @dataclass(frozen=True)
-class Computing:
+class ComputePolicy:
     """How a network is computed; its parameters and what they mean stay the same.
 
     Attributes:
@@ -40,7 +40,7 @@ class Computing:
         return matrix_units if self.matrix_units else operations
 
 
-PLAIN = Computing()
+PLAIN = ComputePolicy()
 
 
 class Conv(nnx.Module):
@@ -49,47 +49,47 @@ class Conv(nnx.Module):
     Args:
         inputs, outputs: Channels.
         size: Width of the kernel.
-        weights: Source of the initial kernel; None for zeros.
-        computing: How.
+        initializer: Source of the initial kernel; None for zeros.
+        policy: How.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, size: int, *, weights: Weights | None, computing: Computing = PLAIN
+        self, inputs: int, outputs: int, size: int, *, initializer: Initializer | None, policy: ComputePolicy = PLAIN
     ) -> None:
-        self.computing = computing
+        self.policy = policy
         shape = (size, size, inputs, outputs)
-        self.kernel = nnx.Param(zeros(*shape) if weights is None else weights.lecun_normal(shape))
+        self.kernel = nnx.Param(zeros(*shape) if initializer is None else initializer.lecun_normal(shape))
         self.bias = nnx.Param(zeros(outputs))
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, inputs) to (B, H, W, outputs)."""
-        return self.computing.operations.convolve(x, self.kernel[...], self.bias[...])
+        return self.policy.operations.convolve(x, self.kernel[...], self.bias[...])
 
 
 class LayerNorm(nnx.Module):
     """Layer normalization over channels (Ba, Kiros, Hinton 2016, arXiv:1607.06450), eps 1e-6."""
 
-    def __init__(self, channels: int, *, computing: Computing = PLAIN) -> None:
-        self.computing = computing
+    def __init__(self, channels: int, *, policy: ComputePolicy = PLAIN) -> None:
+        self.policy = policy
         self.scale = nnx.Param(ones(channels))
         self.bias = nnx.Param(zeros(channels))
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, channels) to the same; moments are taken in at least float32."""
-        return self.computing.operations.layer_norm(x, self.scale[...], self.bias[...])
+        return self.policy.operations.layer_norm(x, self.scale[...], self.bias[...])
 
 
 class GatedBlock(nnx.Module):
     """`x + value * sigmoid(gate)`, the two from ConcatELU, Conv 3x3, ConcatELU, Conv 1x1."""
 
-    def __init__(self, channels: int, *, weights: Weights, computing: Computing = PLAIN) -> None:
-        self.computing = computing
-        self.conv = Conv(2 * channels, channels, 3, weights=weights, computing=computing)
-        self.gate = Conv(2 * channels, 2 * channels, 1, weights=weights, computing=computing)
+    def __init__(self, channels: int, *, initializer: Initializer, policy: ComputePolicy = PLAIN) -> None:
+        self.policy = policy
+        self.conv = Conv(2 * channels, channels, 3, initializer=initializer, policy=policy)
+        self.gate = Conv(2 * channels, 2 * channels, 1, initializer=initializer, policy=policy)
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, channels) to the same."""
-        compute = self.computing.operations
+        compute = self.policy.operations
         return compute.add_gated(x, self.conv(compute.concat_elu(x)), self.gate.kernel[...], self.gate.bias[...])
 
 
@@ -101,18 +101,24 @@ class GatedAttention(nnx.Module):
         channels: Of the input, a multiple of `heads`.
         heads: Number of attentions side by side.
         places: (H, W) of the input.
-        weights: Source of the initial weights.
-        computing: How.
+        initializer: Source of the initial weights.
+        policy: How.
     """
 
     def __init__(
-        self, channels: int, heads: int, places: tuple[int, int], *, weights: Weights, computing: Computing = PLAIN
+        self,
+        channels: int,
+        heads: int,
+        places: tuple[int, int],
+        *,
+        initializer: Initializer,
+        policy: ComputePolicy = PLAIN,
     ) -> None:
         self.heads = heads
-        self.place = nnx.Param(weights.lecun_normal((*places, channels)))
-        self.query_key_value = Conv(channels, 3 * channels, 1, weights=weights, computing=computing)
-        self.gate = Conv(channels, 2 * channels, 1, weights=weights, computing=computing)
-        self.norm = LayerNorm(channels, computing=computing)
+        self.place = nnx.Param(initializer.lecun_normal((*places, channels)))
+        self.query_key_value = Conv(channels, 3 * channels, 1, initializer=initializer, policy=policy)
+        self.gate = Conv(channels, 2 * channels, 1, initializer=initializer, policy=policy)
+        self.norm = LayerNorm(channels, policy=policy)
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, channels) to the same."""
@@ -130,10 +136,10 @@ class GatedTrunk(nnx.Module):
     Args:
         inputs: Channels of the input.
         hidden: Channels inside, and of the output.
-        weights: Source of the initial weights (LeCun normal).
+        initializer: Source of the initial weights (LeCun normal).
         blocks: Number of gated blocks.
         attention: Heads, and (H, W) of the input, of a self-attention after every gated block; None for none.
-        computing: How.
+        policy: How.
     """
 
     def __init__(
@@ -141,28 +147,28 @@ class GatedTrunk(nnx.Module):
         inputs: int,
         hidden: int,
         *,
-        weights: Weights,
+        initializer: Initializer,
         blocks: int = 3,
         attention: tuple[int, tuple[int, int]] | None = None,
-        computing: Computing = PLAIN,
+        policy: ComputePolicy = PLAIN,
     ) -> None:
-        self.computing = computing
-        self.conv_in = Conv(inputs, hidden, 3, weights=weights, computing=computing)
-        self.blocks = nnx.List([GatedBlock(hidden, weights=weights, computing=computing) for _ in range(blocks)])
-        self.norms = nnx.List([LayerNorm(hidden, computing=computing) for _ in range(blocks)])
+        self.policy = policy
+        self.conv_in = Conv(inputs, hidden, 3, initializer=initializer, policy=policy)
+        self.blocks = nnx.List([GatedBlock(hidden, initializer=initializer, policy=policy) for _ in range(blocks)])
+        self.norms = nnx.List([LayerNorm(hidden, policy=policy) for _ in range(blocks)])
         heads, places = attention or (0, (0, 0))
         attentions = [
-            GatedAttention(hidden, heads, places, weights=weights, computing=computing)
+            GatedAttention(hidden, heads, places, initializer=initializer, policy=policy)
             for _ in range(blocks if heads else 0)
         ]
         self.attention = nnx.List(attentions)
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, inputs) to (B, H, W, hidden)."""
-        return jax.checkpoint(self._compute)(x) if self.computing.remat else self._compute(x)
+        return jax.checkpoint(self._compute)(x) if self.policy.remat else self._compute(x)
 
     def _compute(self, x: Array) -> Array:
-        return self._features(x.astype(self.computing.dtype or x.dtype)).astype(x.dtype)
+        return self._features(x.astype(self.policy.dtype or x.dtype)).astype(x.dtype)
 
     def _features(self, x: Array) -> Array:
         x = self.conv_in(x)
@@ -180,7 +186,7 @@ class GatedConvNet(GatedTrunk):
         inputs: Channels of the input.
         hidden: Channels inside.
         outputs: Channels of the output.
-        weights, blocks, attention, computing: As for the trunk.
+        initializer, blocks, attention, policy: As for the trunk.
     """
 
     def __init__(
@@ -189,13 +195,13 @@ class GatedConvNet(GatedTrunk):
         hidden: int,
         outputs: int,
         *,
-        weights: Weights,
+        initializer: Initializer,
         blocks: int = 3,
         attention: tuple[int, tuple[int, int]] | None = None,
-        computing: Computing = PLAIN,
+        policy: ComputePolicy = PLAIN,
     ) -> None:
-        super().__init__(inputs, hidden, weights=weights, blocks=blocks, attention=attention, computing=computing)
-        self.conv_out = Conv(2 * hidden, outputs, 3, weights=None, computing=computing)
+        super().__init__(inputs, hidden, initializer=initializer, blocks=blocks, attention=attention, policy=policy)
+        self.conv_out = Conv(2 * hidden, outputs, 3, initializer=None, policy=policy)
 
     def _features(self, x: Array) -> Array:
-        return self.conv_out(self.computing.operations.concat_elu(super()._features(x)))
+        return self.conv_out(self.policy.operations.concat_elu(super()._features(x)))

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from nfcli.flows.base import Bijection, sum_per_image
-from nfcli.flows.networks import PLAIN, Computing, GatedConvNet
-from nfcli.flows.scalar import Affine
-from nfcli.flows.weights import Weights
+from nfcli.flows.initializers import Initializer
+from nfcli.flows.networks import PLAIN, ComputePolicy, GatedConvNet
+from nfcli.flows.transformers import Affine
 
 
 def standard_normal_log_prob(z: Array) -> Array:
@@ -29,8 +29,8 @@ class LearnedPrior(Bijection):
         context_channels: Of what goes on.
         hidden: Channels of the network.
         blocks: Its gated blocks.
-        computing: How the network is computed.
-        weights: Source of the initial weights.
+        policy: How the network is computed.
+        initializer: Source of the initial weights.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class LearnedPrior(Bijection):
         *,
         hidden: int,
         blocks: int = 1,
-        computing: Computing = PLAIN,
-        weights: Weights,
+        policy: ComputePolicy = PLAIN,
+        initializer: Initializer,
     ) -> None:
         self.network = GatedConvNet(
-            context_channels, hidden, 2 * channels, blocks=blocks, weights=weights, computing=computing
+            context_channels, hidden, 2 * channels, blocks=blocks, initializer=initializer, policy=policy
         )
 
     def forward(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:

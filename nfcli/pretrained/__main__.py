@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from nfcli import runtime
+from nfcli.backend import runtime
 from nfcli.cli.console import Console, print_error
 from nfcli.errors import NFError
 

@@ -11,14 +11,14 @@ import jax
 import numpy as np
 
 from nfcli.errors import CheckpointError, RunError, UsageError
-from nfcli.evaluation.trained import TrainedModel, load_trained
+from nfcli.files import STAGING, remove_tree, write_error
 from nfcli.pretrained.portable import check_portable
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir, find_run
 from nfcli.runs.directory import CURVES
-from nfcli.runs.files import STAGING, remove_tree, write_error
 from nfcli.runs.per_image import keep_per_image, load_per_image
+from nfcli.runs.pretrained import MOST_BYTES, pretrained_dir
+from nfcli.runs.restore import TrainedModel, restore
 from nfcli.runs.results import Evaluation, load_evaluations, load_timing, record
-from nfcli.runs.shipped import MOST_BYTES, pretrained_dir
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ def export(config: ExportConfig) -> ExportResult:
         WriteError: The folder cannot be written.
     """
     run, target = find_run(config.run, config.runs_dir), config.target or pretrained_dir()
-    if run.shipped:
+    if run.pretrained:
         raise UsageError(f"'{run.name}' ships already", hint="name a run of your own")
     final = target / run.config()["model"]["preset"]
     staged = RunDir(target / f"{STAGING}{final.name}")
     try:
         with run.lock():
             remove_tree(staged.path)
-            _write(staged, final.name, load_trained(run, _refuse_damage), config)
+            _write(staged, final.name, restore(run, _refuse_damage), config)
         check_portable(staged.path, [run.path.parent.absolute(), target.absolute(), Path.home()])
         _check_size(staged.path, final)
         remove_tree(final)
@@ -96,7 +96,7 @@ def _write(staged: RunDir, name: str, trained: TrainedModel, config: ExportConfi
     (staged.path / ".results.lock").unlink()
     staged.write_results({**(staged.results() or {}), "run": name})  # not the name of the folder it is made in
     _write_weights(staged, trained)
-    again = load_trained(staged, _refuse_damage).parameters
+    again = restore(staged, _refuse_damage).parameters
     if not jax.tree.all(jax.tree.map(np.array_equal, again, trained.parameters)):
         raise CheckpointError(f"the weights in {staged.path} are not those of run '{run.name}'")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nfcli import distributed
 from nfcli.errors import CheckpointError, one_line
+from nfcli.process import collectives
 
 
 def _checkpointer(first: int, processes: set[int]) -> Any:
@@ -22,7 +22,7 @@ def save_tree(path: Path, tree: Any) -> None:
     """Save from all processes together."""
     import orbax.checkpoint as ocp
 
-    with _checkpointer(0, set(range(distributed.count()))) as checkpointer:
+    with _checkpointer(0, set(range(collectives.count()))) as checkpointer:
         checkpointer.save(path, args=ocp.args.PyTreeSave(tree))
 
 
@@ -37,7 +37,7 @@ def load_tree(path: Path, like: Any) -> Any:
     import orbax.checkpoint as ocp
 
     arguments = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype), like)
-    me = distributed.index()
+    me = collectives.index()
     try:
         with _checkpointer(me, {me}) as checkpointer:
             tree = checkpointer.restore(path, args=ocp.args.PyTreeRestore(item=like, restore_args=arguments))

@@ -23,11 +23,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nfcli import distributed
 from nfcli.errors import CheckpointError, NFError, WriteError, one_line
+from nfcli.files import STAGING, read_json, remove_tree, write_error, write_json
+from nfcli.process import collectives
 from nfcli.runs.arrays import load_tree, save_tree
-from nfcli.runs.fields import COUNT, INDEX, NUMBER, OBJECT, POSITIVE, Check, check_fields, optional
-from nfcli.runs.files import STAGING, read_json, remove_tree, write_error, write_json
+from nfcli.runs.schema import COUNT, INDEX, NUMBER, OBJECT, POSITIVE, Check, check_fields, optional
 
 KEEP_LATEST = 2
 STEP = re.compile(r"[0-9]{8,}")
@@ -38,7 +38,7 @@ META: dict[str, Check] = {
     "best_step": optional(INDEX),
     "best_val_bpd": optional(NUMBER),
     "best_val_stderr": optional(POSITIVE),
-    "sound_step": optional(INDEX),
+    "last_finite_step": optional(INDEX),
     "seconds": POSITIVE,
     "train_seconds": POSITIVE,
     "train_images": INDEX,
@@ -55,7 +55,7 @@ class CheckpointMeta:
         best_step: Step of the best validation so far, None before the first.
         best_val_bpd: Its result, bits per dimension.
         best_val_stderr: Its standard error over images.
-        sound_step: Step of the latest checkpoint that was not within a row of skipped steps.
+        last_finite_step: Step of the latest checkpoint that was not within a row of skipped steps.
         seconds: Spent on the run so far.
         train_seconds: Of those, spent in training steps alone.
         train_images: Images trained on in that time.
@@ -66,7 +66,7 @@ class CheckpointMeta:
     best_step: int | None = None
     best_val_bpd: float | None = None
     best_val_stderr: float | None = None
-    sound_step: int | None = None
+    last_finite_step: int | None = None
     seconds: float = 0.0
     train_seconds: float = 0.0
     train_images: int = 0
@@ -124,9 +124,9 @@ class Checkpoints:
             _flush(self.folder)
             self._prune(meta)
 
-        distributed.from_first(begin)
+        collectives.from_first(begin)
         save_arrays()
-        distributed.from_first(publish)
+        collectives.from_first(publish)
 
     def latest(self) -> tuple[CheckpointMeta, Path] | None:
         """The newest checkpoint that is whole, None when there is none at all.
@@ -164,9 +164,9 @@ class Checkpoints:
             self.warn(f"{error.message}; using the latest checkpoint, of step {meta.step}, instead of the best one")
             return latest
 
-    def sound(self, meta: CheckpointMeta) -> tuple[CheckpointMeta, Path] | None:
+    def last_finite(self, meta: CheckpointMeta) -> tuple[CheckpointMeta, Path] | None:
         """The latest checkpoint to go back to when training diverged; None for the start of the run."""
-        for step in dict.fromkeys((meta.sound_step, meta.best_step)):
+        for step in dict.fromkeys((meta.last_finite_step, meta.best_step)):
             if step is not None:
                 try:
                     return self.verify(step), self.path(step)
@@ -198,6 +198,7 @@ class Checkpoints:
             if sums != manifest["files"]:
                 raise CheckpointError(f"checkpoint {path} is damaged: {_difference(sums, manifest['files'])}")
             content = read_json(path / "meta.json", kind="checkpoint file")
+            content.setdefault("last_finite_step", content.get("sound_step"))  # as earlier versions call it
             check_fields(content, META)
             return CheckpointMeta(**{name: content[name] for name in META})
         except CheckpointError:
@@ -226,7 +227,7 @@ class Checkpoints:
         }
 
     def _prune(self, meta: CheckpointMeta) -> None:
-        keep = {*self.steps()[-KEEP_LATEST:], meta.best_step, meta.sound_step}
+        keep = {*self.steps()[-KEEP_LATEST:], meta.best_step, meta.last_finite_step}
         for step in self.steps():
             if step not in keep:
                 shutil.rmtree(self.path(step), ignore_errors=True)
@@ -238,9 +239,9 @@ def _writing(staging: Path, final: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if distributed.is_loss(error):
+        if collectives.is_loss(error):
             raise
-        if distributed.is_first():
+        if collectives.is_first():
             shutil.rmtree(staging, ignore_errors=True)
         if isinstance(error, OSError):
             raise write_error(final, error) from error

@@ -11,8 +11,8 @@ from nfcli.errors import NFError, RunError
 from nfcli.presets import PRESETS, Preset
 from nfcli.runs.directory import RunDir
 from nfcli.runs.lookup import find_run, list_runs, natural, no_run
+from nfcli.runs.pretrained import list_pretrained
 from nfcli.runs.results import Evaluation, best_first, load_evaluations, load_timing
-from nfcli.runs.shipped import list_shipped
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Row:
         test_fingerprint: sha256 of all test images; None before the first measurement.
         inference_ms, sampling_ms: For a batch of 64.
         group: Rows of one number answer the same question; None before the first measurement.
-        shipped: Whether the run came with the package.
+        pretrained: Whether the run came with the package.
         published_val_bpd, published_test_bpd: Of the same preset, in print, after the full recipe elsewhere; None
             unless the run ships and was trained on the same images.
     """
@@ -59,7 +59,7 @@ class Row:
     inference_ms: float | None
     sampling_ms: float | None
     group: int | None
-    shipped: bool
+    pretrained: bool
     published_val_bpd: float | None
     published_test_bpd: float | None
 
@@ -81,9 +81,9 @@ class Comparison:
         return len(self.questions) <= 1
 
     @property
-    def shipped(self) -> bool:
+    def pretrained(self) -> bool:
         """Whether all rows are of runs that ship with the package."""
-        return all(row.shipped for row in self.rows)
+        return all(row.pretrained for row in self.rows)
 
     @property
     def has_published(self) -> bool:
@@ -135,10 +135,10 @@ def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:
     if runs:
         return runs
     # A file in the place of the runs is a mistake, and not a beginning.
-    shipped = [] if runs_dir.exists() and not runs_dir.is_dir() else list_shipped(runs_dir)
-    if not shipped:
+    pretrained = [] if runs_dir.exists() and not runs_dir.is_dir() else list_pretrained(runs_dir)
+    if not pretrained:
         raise no_run(runs_dir)
-    return shipped
+    return pretrained
 
 
 Question = tuple[str, str, int, int, bool]
@@ -201,7 +201,7 @@ class _Entry:
             inference_ms=self.timing.get("inference_ms"),
             sampling_ms=self.timing.get("sampling_ms"),
             group=questions.index(self.question) if self.question is not None else None,
-            shipped=self.run.shipped,
+            pretrained=self.run.pretrained,
             published_val_bpd=published.reference_val_bpd if published else None,
             published_test_bpd=published.reference_test_bpd if published else None,
         )
@@ -211,7 +211,7 @@ class _Entry:
         model, data = self.config["model"], self.config["data"]
         kind = (data["name"], model["levels"], model["shape"], model["smoke"], model.get("classes", 0))
         same = kind == ("mnist", 256, [28, 28, 1], False, 0)
-        return PRESETS.get(model["preset"]) if self.run.shipped and same else None
+        return PRESETS.get(model["preset"]) if self.run.pretrained and same else None
 
 
 def _entry(run: RunDir, importance_samples: int | None) -> _Entry:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nfcli.config import renamed
 from nfcli.errors import NFError, RunError
-from nfcli.runs.fields import (
+from nfcli.files import STAGING, parse_json, read_json, read_text, remove_tree, write_error, write_json, write_text
+from nfcli.runs.schema import (
     COUNT,
     FLAG,
     FRACTION,
@@ -24,7 +26,6 @@ from nfcli.runs.fields import (
     check_fields,
     optional,
 )
-from nfcli.runs.files import STAGING, parse_json, read_json, read_text, remove_tree, write_error, write_json, write_text
 
 CONFIG: dict[str, Check] = {
     "id": TEXT,
@@ -77,7 +78,7 @@ class RunDir:
         return self.path / "figures"
 
     @property
-    def shipped(self) -> bool:
+    def pretrained(self) -> bool:
         """Whether it came with the package, and so is never written to."""
         return False
 
@@ -105,7 +106,7 @@ class RunDir:
                 f"run file {path} is damaged: {error}",
                 hint="it was changed by hand, or written by another version of nf",
             ) from error
-        return content
+        return {**content, "settings": renamed(content["settings"])}
 
     def write_config(self, content: dict[str, Any]) -> None:
         """Write config.json."""

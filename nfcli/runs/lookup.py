@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nfcli.errors import RunError, UsageError
 from nfcli.runs.directory import RunDir
-from nfcli.runs.shipped import PREFIX, find_shipped, is_inside, suggestion
+from nfcli.runs.pretrained import PREFIX, find_pretrained, is_inside, suggestion
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
 
@@ -46,7 +46,7 @@ def find_run(name: str | None, runs_dir: Path) -> RunDir:
         UsageError: The name is not plain.
     """
     if name is not None and name.startswith(PREFIX):
-        return find_shipped(name, runs_dir)
+        return find_pretrained(name, runs_dir)
     if name is not None:
         run = run_named(name, runs_dir)
         if not run.exists():

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfcli.errors import RunError, UsageError
+from nfcli.files import check_place, write_bytes, write_text
 from nfcli.runs.directory import RunDir
-from nfcli.runs.files import check_place, write_bytes, write_text
 from nfcli.runs.lookup import refuse_inside_run
+from nfcli.runs.pretrained import REINSTALL
 from nfcli.runs.results import Evaluation
-from nfcli.runs.shipped import REINSTALL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +96,7 @@ def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
         return table
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {error}"
-        hint = REINSTALL if run.shipped else f"nf eval {run.name} writes it again"
+        hint = REINSTALL if run.pretrained else f"nf eval {run.name} writes it again"
         raise RunError(f"per-image file {path} {what}", hint=hint) from error
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nfcli.errors import RunError
 from nfcli.runs.directory import RunDir
-from nfcli.runs.fields import COUNT, INDEX, LIST, NUMBER, OBJECT, POSITIVE, TEXT, Check, check_fields, optional
+from nfcli.runs.schema import COUNT, INDEX, LIST, NUMBER, OBJECT, POSITIVE, TEXT, Check, check_fields, optional
 
 RESULTS: dict[str, Check] = {
     "evaluations": LIST,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from nfcli.config import TrainConfig
 from nfcli.runs.checkpoints import CheckpointMeta
-from nfcli.training.config import TrainConfig
 from nfcli.training.reporter import Progress
 
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nfcli.data.intake import AnyImages
-from nfcli.devices import batched, compiler_options, everywhere, replicated, spread
+from nfcli.backend.mesh import batched, compiler_options, replicate, replicated, shard
+from nfcli.data.store import AnyImages
 from nfcli.training.step import State, TrainStep
 
 News = tuple[Array, Array]
@@ -54,10 +54,10 @@ class OneByOne:
     def __call__(self, state: State, chosen: np.ndarray) -> tuple[State, News]:
         """One step on the images of indices `chosen`, (1, batch); the state that was given is used up."""
         mesh, size, labels = self.step.mesh, chosen.shape[1], self.labels
-        images = spread(mesh, size, lambda rows: self.images[chosen[0][rows]])
+        images = shard(mesh, size, lambda rows: self.images[chosen[0][rows]])
         if labels is None:
             return self.step(state, images)
-        return self.step(state, images, spread(mesh, size, lambda rows: labels[chosen[0][rows]]))
+        return self.step(state, images, shard(mesh, size, lambda rows: labels[chosen[0][rows]]))
 
 
 class ManyAtOnce:
@@ -70,7 +70,7 @@ class ManyAtOnce:
         # An epoch is the most that is asked for at a time.
         self.step, self.per_dispatch = step, min(per_dispatch, step.steps_per_epoch)
         resident = np.asarray(images) if labels is None else (np.asarray(images), labels.astype(np.int32))
-        self.examples = everywhere(step.mesh, resident)
+        self.examples = replicate(step.mesh, resident)
         same = replicated(step.mesh)
         self._compiled: Any = jax.jit(
             self._steps,
@@ -95,7 +95,7 @@ class ManyAtOnce:
     def _arguments(self, chosen: np.ndarray) -> tuple[Array, Array]:
         order = np.zeros((self.per_dispatch, self.step.config.batch_size), np.int32)
         order[: len(chosen), : chosen.shape[1]] = chosen
-        arguments: tuple[Array, Array] = everywhere(self.step.mesh, (order, np.int32(len(chosen))))
+        arguments: tuple[Array, Array] = replicate(self.step.mesh, (order, np.int32(len(chosen))))
         return arguments
 
     def _steps(self, state: State, examples: Any, order: Array, count: Array) -> tuple[State, News]:

@@ -13,18 +13,18 @@ import jax
 import numpy as np
 from jax import Array
 
-from nfcli.devices import ask_all
-from nfcli.distributed import from_first, is_first, losses_are_errors, require_same, together
+from nfcli.backend.mesh import all_reduce_max
+from nfcli.config import TrainConfig
 from nfcli.errors import DivergedError, Interrupted
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.statistics import summarize
-from nfcli.interruption import StopRequest
+from nfcli.process.collectives import from_first, is_first, losses_are_errors, require_same, together
+from nfcli.process.signals import StopRequest
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
 from nfcli.training.clock import Clock
-from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import make_dispatch
 from nfcli.training.order import epoch_order
-from nfcli.training.precision import computing_in_words
+from nfcli.training.precision import policy_in_words
 from nfcli.training.reporter import Reporter
 from nfcli.training.result import TrainResult
 from nfcli.training.setup import Job, check_shared, data_in_words, enter_run, note_where, prepare_job
@@ -41,8 +41,8 @@ RECOVERIES = 3
 def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     """Train until `config.epochs` are done; the same call continues an unfinished run.
 
-    Where `nfcli.cluster.join` was called before, all processes train one run together; the first one reports and
-    writes.
+    Where `nfcli.process.cluster.join` was called before, all processes train one run together; the first one reports
+    and writes.
 
     Raises:
         UsageError: The settings do not fit the data, or the run there has others.
@@ -77,7 +77,7 @@ class _Training:
         self.job, self.config, self.reporter = job, job.config, reporter
         self.stop = StopRequest(lambda: reporter.message("stopping after this step; another signal ends nf at once"))
         self.checkpoints = Checkpoints(job.run.checkpoints, reporter.warning)
-        self.step = TrainStep(job.model, self.config, job.steps_per_epoch, job.mesh, job.computing)
+        self.step = TrainStep(job.model, self.config, job.steps_per_epoch, job.mesh, job.policy)
         self.dispatch = make_dispatch(
             self.step, job.train.images, self.config.steps_per_dispatch, job.labels(job.train)
         )
@@ -140,7 +140,7 @@ class _Training:
 
     def _begin(self, found: CheckpointMeta | None) -> State:
         self.reporter.message(f"data: {data_in_words(self.job)}")
-        self.reporter.message(f"networks: {computing_in_words(self.job.computing)}")
+        self.reporter.message(f"networks: {policy_in_words(self.job.policy)}")
         self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
         self.dispatch.fetch()
         state = self.step.init()
@@ -150,7 +150,7 @@ class _Training:
             self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
             from_first(lambda: note_where(self.job, self.reporter.message))
         else:
-            state = self._calibrated(state)
+            state = self._data_dependent_init(state)
         from_first(self._forget_later)
         with together():
             self.dispatch.compile(state)
@@ -158,10 +158,12 @@ class _Training:
         self.clock.start()
         return state
 
-    def _calibrated(self, state: State) -> State:
+    def _data_dependent_init(self, state: State) -> State:
         first = epoch_order(self.config.seed, 0, len(self.job.train))[: self.config.batch_size]
         labels = self.job.labels(self.job.train)
-        return self.step.calibrated(state, self.job.train.images[first], None if labels is None else labels[first])
+        return self.step.data_dependent_init(
+            state, self.job.train.images[first], None if labels is None else labels[first]
+        )
 
     def _load(self, meta: CheckpointMeta, like: State) -> State:
         with together():
@@ -265,14 +267,14 @@ class _Training:
         self.clock.pause()
         self.meta = self.clock.stamp(self.meta)
         if in_a_row == 0:
-            self.meta = replace(self.meta, sound_step=self.meta.step)
+            self.meta = replace(self.meta, last_finite_step=self.meta.step)
         self.checkpoints.save(state, self.meta)
         self.clock.start()
 
     def _ask(self) -> Callable[[], tuple[int, ...]]:
         """Ask every process whether to leave or to save; the answer comes when the steps before this are done."""
         wishes = (lambda: self.stop.signum or 0), (lambda: self.clock.out_of_time), (lambda: self.clock.checkpoint_due)
-        return ask_all(self.job.mesh, wishes)
+        return all_reduce_max(self.job.mesh, wishes)
 
     def _is_due(self, answer: Callable[[], tuple[int, ...]]) -> bool:
         """Whether a checkpoint is due, because of the time or because all are `leaving` after it."""
@@ -284,7 +286,7 @@ class _Training:
     def _recover(self, what: str) -> State:
         """Go back to the last checkpoint whose latest step was finite, or to the start, with half the learning rate."""
         self.recoveries += 1
-        found = self._find(lambda: self.checkpoints.sound(self.meta))
+        found = self._find(lambda: self.checkpoints.last_finite(self.meta))
         if self.recoveries > RECOVERIES:
             best = "" if found is None or found.best_step is None else f"; weights of step {found.best_step} are kept"
             raise DivergedError(
@@ -294,7 +296,7 @@ class _Training:
             )
         fresh = self.step.init()
         self.meta = found or CheckpointMeta(step=0, steps_per_epoch=self.job.steps_per_epoch)
-        fresh = self._calibrated(fresh) if found is None else self._load(found, fresh)
+        fresh = self._data_dependent_init(fresh) if found is None else self._load(found, fresh)
         from_first(self._forget_later)
         self.reporter.warning(
             f"{what}; going back to step {self.meta.step} with {float(learning_rate_scale(self.recoveries)):g} of the "

@@ -5,10 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from nfcli.flows.networks import Computing
-from nfcli.probe import matrix_units_found
+from nfcli.backend.probe import matrix_units_found
+from nfcli.config import TrainConfig
+from nfcli.flows.networks import ComputePolicy
 from nfcli.runs import RunDir
-from nfcli.training.config import TrainConfig
 
 
 def network_dtype(config: TrainConfig, run: RunDir) -> str:
@@ -20,18 +20,18 @@ def network_dtype(config: TrainConfig, run: RunDir) -> str:
     return "bfloat16" if not config.smoke and _has_matrix_units() else "float32"
 
 
-def computing_in_words(computing: Computing) -> str:
+def policy_in_words(policy: ComputePolicy) -> str:
     """How the networks are computed, for a line at the start."""
-    if computing.matrix_units:
+    if policy.matrix_units:
         return "bfloat16, on the matrix units of this CPU"
-    return "float32" if computing.dtype is None else str(computing.dtype)
+    return "float32" if policy.dtype is None else str(policy.dtype)
 
 
-def computing_of(config: TrainConfig) -> Computing:
+def policy_of(config: TrainConfig) -> ComputePolicy:
     """How the networks of a configuration, whose "auto" is resolved, are computed on this machine."""
     if config.network_dtype != "bfloat16":
-        return Computing(remat=config.remat)
-    return Computing(jnp.dtype(jnp.bfloat16), matrix_units=_has_matrix_units(), remat=config.remat)
+        return ComputePolicy(remat=config.remat)
+    return ComputePolicy(jnp.dtype(jnp.bfloat16), matrix_units=_has_matrix_units(), remat=config.remat)
 
 
 def _has_matrix_units() -> bool:

@@ -13,21 +13,22 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from nfcli.backend.mesh import data_mesh, device_description
+from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
 from nfcli.data.dataset import SPLIT_NAMES
 from nfcli.data.files import shown
-from nfcli.devices import data_mesh, device_description
-from nfcli.distributed import from_first, together
 from nfcli.errors import RunError, UsageError
 from nfcli.evaluation.bound import BoundEvaluator
+from nfcli.files import remove_tree
 from nfcli.flows import FlowModel, build
-from nfcli.flows.networks import Computing
+from nfcli.flows.networks import ComputePolicy
 from nfcli.limits import LARGEST
 from nfcli.presets import get_preset
-from nfcli.runs import RunDir, run_named, versions
-from nfcli.runs.files import remove_tree
-from nfcli.training.config import TrainConfig
-from nfcli.training.precision import computing_of, network_dtype
+from nfcli.process.collectives import from_first, together
+from nfcli.runs import RunDir, run_named
+from nfcli.training.precision import network_dtype, policy_of
+from nfcli.versions import versions
 
 SEEN_SECONDS = 10
 """A network file system may show so late what another machine wrote."""
@@ -44,7 +45,7 @@ class Job:
     val: ImageSplit
     model: FlowModel
     mesh: Mesh
-    computing: Computing
+    policy: ComputePolicy
 
     @property
     def steps_per_epoch(self) -> int:
@@ -64,7 +65,7 @@ class Job:
             **settings,
             **{name: getattr(self.config, name) for name in operational},
             "devices": self.mesh.size,
-            "matrix_units": self.computing.matrix_units,
+            "matrix_units": self.policy.matrix_units,
             "images": self.dataset.fingerprint,
             "versions": versions(),
         }
@@ -105,7 +106,7 @@ class Job:
             # All that may change when a run is continued, and then changes rounding.
             "device": {
                 **device_description(self.mesh.size),
-                "matrix_units": self.computing.matrix_units,
+                "matrix_units": self.policy.matrix_units,
                 "remat": self.config.remat,
                 "accumulate": self.config.accumulate,
             },
@@ -150,11 +151,11 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
         )
     run = run_named(config.run_name(dataset.name), config.runs_dir)
     config = replace(config, network_dtype=network_dtype(config, run))
-    computing = computing_of(config)
+    policy = policy_of(config)
     # One device with all cores is faster there than a device a core.
-    devices = jax.process_count() if computing.matrix_units and config.devices is None else config.devices
+    devices = jax.process_count() if policy.matrix_units and config.devices is None else config.devices
     mesh = data_mesh(config.batch_size // config.accumulate, devices)
-    return Job(config, run, dataset, train, val, model, mesh, computing)
+    return Job(config, run, dataset, train, val, model, mesh, policy)
 
 
 def data_in_words(job: Job) -> str:

@@ -13,12 +13,12 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
-from nfcli.devices import batched, compiler_options, everywhere, replicated
+from nfcli.backend.mesh import batched, compiler_options, replicate, replicated
+from nfcli.backend.programs import KeptProgram
+from nfcli.config import TrainConfig
 from nfcli.flows import FlowModel, Parameters
-from nfcli.flows.networks import PLAIN, Computing
+from nfcli.flows.networks import PLAIN, ComputePolicy
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
-from nfcli.programs import KeptProgram
-from nfcli.training.config import TrainConfig
 
 State = dict[str, Any]
 """Everything that training needs to go on.
@@ -69,7 +69,7 @@ def _kernels(parameters: Any) -> Any:
     return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", parameters)
 
 
-def average_decay(most: float, step: Array) -> Array:
+def ema_decay(most: float, step: Array) -> Array:
     """Of the moving average at a step: short at first, so that the fresh weights are soon forgotten."""
     return jnp.minimum(most, (1 + step) / (10 + step))
 
@@ -82,13 +82,13 @@ class TrainStep:
         config: The recipe.
         steps_per_epoch: For the schedule.
         mesh: Devices that share a batch.
-        computing: How the networks are computed.
+        policy: How the networks are computed.
     """
 
     def __init__(
-        self, model: FlowModel, config: TrainConfig, steps_per_epoch: int, mesh: Mesh, computing: Computing = PLAIN
+        self, model: FlowModel, config: TrainConfig, steps_per_epoch: int, mesh: Mesh, policy: ComputePolicy = PLAIN
     ) -> None:
-        self.model, self.computing = model.computed(computing), computing
+        self.model, self.policy = model.with_policy(policy), policy
         self.config, self.mesh = config, mesh
         self.steps_per_epoch = steps_per_epoch
         self.schedule = learning_rate_schedule(config, steps_per_epoch)
@@ -101,13 +101,13 @@ class TrainStep:
             compiler_options=compiler_options(mesh),
         )
         # jaxlib cannot write a program that calls for matrix units.
-        self._kept = KeptProgram({"program": "training step", **self.decides()}, mesh, keep=not computing.matrix_units)
+        self._kept = KeptProgram({"program": "training step", **self.cache_key()}, mesh, keep=not policy.matrix_units)
 
     def init(self) -> State:
         """The state before the first step; it follows from the seed."""
         return self.start_from(self.model.init(stream(self.config.seed, Purpose.INITIALIZATION)))
 
-    def calibrated(self, state: State, images: np.ndarray, labels: np.ndarray | None = None) -> State:
+    def data_dependent_init(self, state: State, images: np.ndarray, labels: np.ndarray | None = None) -> State:
         """The same with the parameters that start from data, given the first batch, (B, H, W, C) integers.
 
         Args:
@@ -115,12 +115,12 @@ class TrainStep:
             images: (B, H, W, C) integers.
             labels: (B,) of a class-conditional model.
         """
-        if not self.model.calibrates:
+        if not self.model.has_data_dependent_init:
             return state
         key = jax.random.fold_in(stream(self.config.seed, Purpose.INITIALIZATION), 1)
         keys = indexed_keys(key, jnp.arange(len(images)))
         alone = jax.device_get(state["parameters"])
-        return self.start_from(jax.jit(self.model.calibrate)(alone, images, keys, labels))
+        return self.start_from(jax.jit(self.model.data_dependent_init)(alone, images, keys, labels))
 
     def start_from(self, parameters: Parameters) -> State:
         """The state before the first step, of these parameters."""
@@ -129,7 +129,7 @@ class TrainStep:
             {
                 "parameters": parameters,
                 # Copies: a buffer that is given away must not be another one's too.
-                **({"trained": jax.tree.map(np.array, parameters)} if self.config.average_decay else {}),
+                **({"trained": jax.tree.map(np.array, parameters)} if self.config.ema_decay else {}),
                 "optimizer": self._optimizer_start(parameters),
                 "step": np.int32(0),
                 "loss_sum": np.float32(0),
@@ -146,10 +146,10 @@ class TrainStep:
 
     def place(self, state: State) -> State:
         """Put a state on the run's devices."""
-        placed: State = everywhere(self.mesh, state)
+        placed: State = replicate(self.mesh, state)
         return placed
 
-    def decides(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         """All settings that decide what is computed, for the name of a compiled program."""
         # A cosine knows its end.
         irrelevant = {
@@ -161,8 +161,8 @@ class TrainStep:
         }
         return {
             "settings": {name: value for name, value in self.config.settings().items() if name not in irrelevant},
-            "computing": [repr(self.computing), self.config.accumulate],
-            "model": self.model.decides(),
+            "computing": [repr(self.policy), self.config.accumulate],
+            "model": self.model.cache_key(),
             "steps_per_epoch": self.steps_per_epoch,
         }
 
@@ -220,7 +220,7 @@ class TrainStep:
         """The weights after a step, and their average where there is one."""
         if "trained" not in state:
             return {"parameters": weights}
-        share = 1 - average_decay(self.config.average_decay, state["step"])
+        share = 1 - ema_decay(self.config.ema_decay, state["step"])
         average = jax.tree.map(lambda mean, new: mean + share * (new - mean), state["parameters"], weights)
         return {"parameters": average, "trained": weights}
 
@@ -234,10 +234,8 @@ class TrainStep:
             loss, vector = jax.lax.pmean((loss, vector), "data")
             return loss, as_tree(vector)
 
-        everywhere, parts = PartitionSpec(), PartitionSpec("data")
-        together = jax.shard_map(
-            of_part, mesh=self.mesh, in_specs=(everywhere, parts), out_specs=everywhere, check_vma=False
-        )
+        whole, parts = PartitionSpec(), PartitionSpec("data")
+        together = jax.shard_map(of_part, mesh=self.mesh, in_specs=(whole, parts), out_specs=whole, check_vma=False)
         return together(parameters, batch)
 
     def _accumulated(self, parameters: Any, batch: Batch) -> tuple[Array, Any]:

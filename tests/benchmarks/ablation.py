@@ -25,15 +25,15 @@ from unittest import mock
 import numpy as np
 from tabulate import tabulate
 
-from nfcli import runtime
+from nfcli.backend import runtime
 
 runtime.prepare(devices=1)
 
 import jax  # noqa: E402
 
+from nfcli.config import TrainConfig  # noqa: E402
 from nfcli.evaluation.bound import BoundEvaluator  # noqa: E402
-from nfcli.presets import PRESETS, VARIATIONAL, Couplings, PackedCouplings, Preset, Split  # noqa: E402
-from nfcli.training.config import TrainConfig  # noqa: E402
+from nfcli.presets import PRESETS, VARIATIONAL, MaskedCouplings, PartitionedCouplings, Preset, Split  # noqa: E402
 from nfcli.training.order import epoch_order  # noqa: E402
 from nfcli.training.setup import Job, prepare_job  # noqa: E402
 from nfcli.training.step import State, TrainStep  # noqa: E402
@@ -44,14 +44,16 @@ FULL = PRESETS["mixture"]
 
 
 def _packed(**changes: Any) -> Preset:
-    layers = tuple(replace(layer, **changes) if isinstance(layer, PackedCouplings) else layer for layer in FULL.layers)
+    layers = tuple(
+        replace(layer, **changes) if isinstance(layer, PartitionedCouplings) else layer for layer in FULL.layers
+    )
     return replace(FULL, layers=layers)
 
 
 def _masked() -> Preset:
     """Affine couplings as in `multiscale`, at the resolutions and widths of `mixture`."""
     layers = tuple(
-        Couplings(layer.count, "channel", layer.hidden) if isinstance(layer, PackedCouplings) else layer
+        MaskedCouplings(layer.count, "channel", layer.hidden) if isinstance(layer, PartitionedCouplings) else layer
         for layer in FULL.layers
     )
     return replace(FULL, layers=layers)
@@ -64,8 +66,8 @@ def _split(*split: Split) -> Preset:
 
 VARIANTS: dict[str, Preset] = {
     "mixture": FULL,
-    "affine for mixture": _packed(scalar="affine", components=0),
-    "spline for mixture": _packed(scalar="spline", components=8),
+    "affine for mixture": _packed(transformer="affine", components=0),
+    "spline for mixture": _packed(transformer="spline", components=8),
     "without actnorm": _packed(actnorm=False),
     "with 1x1 convolutions": _packed(rotate=True),
     "the same halves always": _packed(mask="channel"),
@@ -100,13 +102,13 @@ class _Training:
                 learning_rate_decay=1.0,
                 schedule="exponential",
                 warmup_steps=50,
-                average_decay=0.99,
+                ema_decay=0.99,
             )
             job = prepare_job(config)
-        step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
+        step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.policy)
         order = epoch_order(config.seed, 0, len(job.train))
         order = order[: len(order) // BATCH * BATCH].reshape(-1, BATCH)
-        state = step.calibrated(step.init(), job.train.images[order[0]])
+        state = step.data_dependent_init(step.init(), job.train.images[order[0]])
         step.compile(state)
         return cls(job, order, step, state)
 

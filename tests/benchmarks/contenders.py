@@ -38,27 +38,27 @@ class NF:
     """nf as it is installed."""
 
     def __init__(self, preset: str, batch: int) -> None:
-        from nfcli import runtime
+        from nfcli.backend import runtime
 
         runtime.prepare()
         import jax
 
-        from nfcli.devices import data_mesh
+        from nfcli.backend.mesh import data_mesh
+        from nfcli.backend.probe import matrix_units_found
+        from nfcli.config import TrainConfig
         from nfcli.evaluation.bound import BoundEvaluator
         from nfcli.flows import build
         from nfcli.presets import get_preset
-        from nfcli.probe import matrix_units_found
-        from nfcli.training.config import TrainConfig
-        from nfcli.training.precision import computing_of
+        from nfcli.training.precision import policy_of
         from nfcli.training.step import TrainStep
 
         self.jax = jax
         self.model = build(get_preset(preset), (28, 28, 1))
         dtype = os.environ.get("NF_BENCHMARK_DTYPE") or ("bfloat16" if matrix_units_found() else "float32")
         config = TrainConfig(preset=preset, batch_size=batch, network_dtype=dtype)
-        computing = computing_of(config)
-        mesh = data_mesh(batch, 1 if computing.matrix_units else None)
-        self.step = TrainStep(self.model, config, 390, mesh, computing)
+        policy = policy_of(config)
+        mesh = data_mesh(batch, 1 if policy.matrix_units else None)
+        self.step = TrainStep(self.model, config, 390, mesh, policy)
         self.step.fetch()
         self.state = self.step.init()
         self.step.compile(self.state)

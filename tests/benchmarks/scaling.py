@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def train(preset: str, batch: int, devices: int, steps: int, place: Sequence[str]) -> None:
     """Print images a second of each of some training steps; `place` is coordinator, processes and index, if any."""
-    from nfcli import runtime
+    from nfcli.backend import runtime
 
     runtime.prepare(devices)
     import jax
@@ -37,9 +37,9 @@ def train(preset: str, batch: int, devices: int, steps: int, place: Sequence[str
 
     if place:
         jax.distributed.initialize(place[0], int(place[1]), int(place[2]), cluster_detection_method="deactivate")
-    from nfcli.devices import data_mesh, spread
+    from nfcli.backend.mesh import data_mesh, shard
+    from nfcli.config import TrainConfig
     from nfcli.flows import build
-    from nfcli.training.config import TrainConfig
     from nfcli.training.step import TrainStep
 
     model = build(get_preset(preset), (28, 28, 1))
@@ -50,7 +50,7 @@ def train(preset: str, batch: int, devices: int, steps: int, place: Sequence[str
     speeds = []
     for _ in range(steps):
         start = time.perf_counter()
-        state, (loss, _) = step(state, spread(step.mesh, batch, lambda rows: images[rows]))
+        state, (loss, _) = step(state, shard(step.mesh, batch, lambda rows: images[rows]))
         jax.block_until_ready((state, loss))
         speeds.append(batch / (time.perf_counter() - start))
     print(json.dumps(speeds))
@@ -62,14 +62,15 @@ def kept(preset: str, size: int, depth: int, *, remat: bool) -> float:
     import jax.numpy as jnp
 
     from nfcli.flows import build
-    from nfcli.flows.networks import Computing
-    from nfcli.presets import Couplings
+    from nfcli.flows.networks import ComputePolicy
+    from nfcli.presets import MaskedCouplings
 
     known = get_preset(preset)
     layers = tuple(
-        replace(layer, count=depth * layer.count) if isinstance(layer, Couplings) else layer for layer in known.layers
+        replace(layer, count=depth * layer.count) if isinstance(layer, MaskedCouplings) else layer
+        for layer in known.layers
     )
-    model = build(replace(known, layers=layers), (size, size, 3)).computed(Computing(None, remat=remat))
+    model = build(replace(known, layers=layers), (size, size, 3)).with_policy(ComputePolicy(None, remat=remat))
     batch = 7  # no parameter has so many rows
     images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from nfcli.cli.app import run
-from nfcli.runs import shipped
+from nfcli.runs import pretrained as pretrained
 from tests.cli.program import ROOT, Done, environment, succeeds
 from tests.sharing import made_once
 
@@ -130,7 +130,7 @@ def shipment(workshop, tmp_path_factory):
 def nothing_ships(tmp_path_factory, monkeypatch):
     """Whatever really ships, here nothing does."""
     folder = tmp_path_factory.mktemp("nothing")
-    monkeypatch.setattr(shipped, "pretrained_dir", lambda: folder)
+    monkeypatch.setattr(pretrained, "pretrained_dir", lambda: folder)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nfcli.presets import PRESETS
 from nfcli.runs.comparison import Row, compare
-from nfcli.runs.shipped import list_shipped, training_in_words
+from nfcli.runs.pretrained import list_pretrained, training_in_words
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -40,7 +40,7 @@ def help_of(command: str) -> str:
 
 def table_of_weights() -> str:
     """What ships, the presets in their order."""
-    runs = sorted(list_shipped(Path()), key=lambda run: list(PRESETS).index(run.path.name))
+    runs = sorted(list_pretrained(Path()), key=lambda run: list(PRESETS).index(run.path.name))
     if not runs:
         return "None ship with this version.\n"
     rows = {row.name: row for row in compare([run.name for run in runs], Path(), importance_samples=8).rows}

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from nfcli.__main__ import main
-from nfcli.runs import shipped
+from nfcli.runs import pretrained as pretrained
 
 if __name__ == "__main__":
     folder = Path(sys.argv.pop(1))
-    shipped.pretrained_dir = lambda: folder
+    pretrained.pretrained_dir = lambda: folder
     main()

@@ -12,8 +12,8 @@ import sys
 import pytest
 from tabulate import tabulate_formats
 
+from nfcli.config import SCHEDULES
 from nfcli.data.dataset import SPLIT_NAMES
-from nfcli.training.config import SCHEDULES
 from tests.cli.make_completions import FILES, FOLDER, script
 from tests.cli.program import ROOT, environment, shipping
 from tests.cli.terminal import Terminal

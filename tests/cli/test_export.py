@@ -8,8 +8,8 @@ import pytest
 
 from nfcli.errors import RunError
 from nfcli.pretrained.portable import check_portable
-from nfcli.runs.fields import check_fields
-from nfcli.runs.shipped import TRAINING
+from nfcli.runs.pretrained import TRAINING
+from nfcli.runs.schema import check_fields
 from tests.cli.conftest import export
 from tests.cli.program import assert_refused, contents
 

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from nfcli.runs import shipped
+from nfcli.runs import pretrained as pretrained
 from tests.cli.program import assert_refused, contents, nf, succeeds
 
 COMMANDS = ("eval", "sample", "interpolate", "inspect-dequant", "compare")
@@ -17,7 +17,7 @@ COMMANDS = ("eval", "sample", "interpolate", "inspect-dequant", "compare")
 @pytest.fixture
 def ships(shipment, monkeypatch):
     """What ships, for commands within this process too."""
-    monkeypatch.setattr(shipped, "pretrained_dir", lambda: shipment.ships)
+    monkeypatch.setattr(pretrained, "pretrained_dir", lambda: shipment.ships)
     return shipment.ships
 
 
@@ -127,7 +127,7 @@ def published_here(ships, tmp_path, name="simple"):
 
 def test_published_results_stand_beside_and_are_not_ranked(shipment, tmp_path, call, monkeypatch):
     folder = published_here(shipment.ships, tmp_path)
-    monkeypatch.setattr(shipped, "pretrained_dir", lambda: folder)
+    monkeypatch.setattr(pretrained, "pretrained_dir", lambda: folder)
     told = {row["name"]: row for row in call("compare", "--json", cwd=tmp_path).json["rows"]}
     assert told["pretrained:simple"]["published_test_bpd"] == 1.078
     assert told["pretrained:multiscale"]["published_test_bpd"] is None
@@ -206,7 +206,7 @@ def test_output_among_what_ships_is_refused(shipment, empty, call):
 
 def test_damage_is_found_and_the_package_is_to_blame(shipment, empty, tmp_path, call, monkeypatch):
     folder = shutil.copytree(shipment.ships, tmp_path / "ships")
-    monkeypatch.setattr(shipped, "pretrained_dir", lambda: folder)
+    monkeypatch.setattr(pretrained, "pretrained_dir", lambda: folder)
     weights = (folder / "simple/checkpoints").rglob("d/*")
     max(weights, key=lambda path: path.stat().st_size).write_bytes(b"")
     shutil.rmtree(folder / "simple/per-image")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfcli.training.config import TrainConfig
+from nfcli.config import TrainConfig
 from nfcli.training.setup import data_in_words, prepare_job
 from tests.cli.conftest import SETTINGS, write_images
 from tests.cli.program import ESCAPE, assert_refused, contents, succeeds

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from nfcli.drawing.learning_curve import learning_curves
 from nfcli.errors import RunError
-from nfcli.inspection.learning import learning_curves
 from nfcli.runs import RunDir
 from tests.cli.conftest import SETTINGS
 from tests.cli.program import assert_refused, contents, nf, succeeds

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from nfcli.data import intake, load_dataset, load_images
+from nfcli.data import load_dataset, load_images
+from nfcli.data import store as intake
 from tests.data.image_writers import some_images, write_pngs
 
 UPRIGHT = some_images(1, channels=3)[0]

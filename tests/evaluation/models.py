@@ -5,18 +5,18 @@ from __future__ import annotations
 import jax
 
 from nfcli.flows import build
-from nfcli.presets import Couplings, GaussianNoise, PackedCouplings, Preset, Split, Squeeze
+from nfcli.presets import GaussianNoise, MaskedCouplings, PartitionedCouplings, Preset, Split, Squeeze
 from tests.flows.parameters import random_parameters
 
-ONE = Couplings(1, "checkerboard", 4)
-LEARNED = Couplings(2, "checkerboard", 4)
-PLAIN = (Couplings(2, "checkerboard", 4),)
-HALVES = Couplings(2, "channel", 4)
+ONE = MaskedCouplings(1, "checkerboard", 4)
+LEARNED = MaskedCouplings(2, "checkerboard", 4)
+PLAIN = (MaskedCouplings(2, "checkerboard", 4),)
+HALVES = MaskedCouplings(2, "channel", 4)
 MULTISCALE = (*PLAIN, Squeeze(), HALVES, Split(), HALVES)
 
-MIXTURE = PackedCouplings(1, "channel", 4, scalar="mixture", components=2, blocks=1)
+MIXTURE = PartitionedCouplings(1, "channel", 4, transformer="mixture", components=2, blocks=1)
 MIXTURES = (Squeeze(), MIXTURE, Split(hidden=4), MIXTURE)
-SPLINE = PackedCouplings(2, "checkerboard", 4, scalar="spline", components=4, blocks=1)
+SPLINE = PartitionedCouplings(2, "checkerboard", 4, transformer="spline", components=4, blocks=1)
 
 SPACES = {
     "two pixels, uniform, 4 levels": (PLAIN, None, (1, 2, 1), 4),
@@ -35,7 +35,7 @@ def small(name, *, shape=None, levels=None):
     layers, dequantization, own_shape, own_levels = SPACES[name]
     model = build(Preset("small", "", layers, dequantization, 0, 0, 0), shape or own_shape, levels=levels or own_levels)
     parameters = random_parameters(model, seed=4, gain=0.6)
-    if any(isinstance(layer, PackedCouplings) for layer in layers):
+    if any(isinstance(layer, PartitionedCouplings) for layer in layers):
         # Unlimited scales of random parameters would make weights that no number of draws averages.
         parameters = jax.tree.map(lambda leaf: 0.3 * leaf, parameters)
     return model, parameters

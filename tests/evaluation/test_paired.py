@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from nfcli.errors import RunError, UsageError
-from nfcli.evaluation.paired import bootstrap_interval, compare_paired
 from nfcli.runs import RunDir
+from nfcli.runs.paired import bootstrap_interval, compare_paired
 from nfcli.runs.per_image import keep_per_image
 from nfcli.runs.results import Evaluation, best_first, record
 

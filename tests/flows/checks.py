@@ -14,7 +14,7 @@ from nfcli.flows import dequantization as dequantization_module
 from nfcli.flows import gaussian_noise as gaussian_module
 from nfcli.flows.gaussian_noise import GaussianDequantization
 from nfcli.flows.prior import standard_normal_log_prob
-from nfcli.presets import Couplings, Preset
+from nfcli.presets import MaskedCouplings, Preset
 from tests.flows.parameters import random_parameters
 
 QUICK_COMPILATION = {"xla_backend_optimization_level": 0}
@@ -103,7 +103,7 @@ def check_one_pixel(levels, s, t, *, dtype, tolerance, noise=None, values=None, 
     difference of two values of the normal distribution's Phi. Learned noise, `n = (logit(u) + t') exp(s')` then a
     sigmoid, covers all of the bin but what the squash of the logit keeps it from.
     """
-    one = Couplings(1, "checkerboard", 2)
+    one = MaskedCouplings(1, "checkerboard", 2)
     model = build(Preset("pixel", "", (one,), noise and one, 0, 0, 0), (1, 1, 1), levels=levels)
     parameters = random_parameters(model, dtype=dtype)
     set_affine(parameters["transform"]["levels"]["0"]["0"], s, t)

@@ -9,16 +9,16 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from nfcli.flows.coupling import AffineCoupling
+from nfcli.flows.coupling import MaskedCoupling
 from nfcli.flows.flow import MultiscaleTransform
-from nfcli.flows.mixing import ActNorm, InvertibleConv1x1
+from nfcli.flows.glow import ActNorm, InvertibleConv1x1
+from nfcli.flows.initializers import Initializer
 from nfcli.flows.mixture import MixtureOfLogistics
-from nfcli.flows.packed import PackedCoupling
+from nfcli.flows.packed import PartitionedCoupling
 from nfcli.flows.prior import LearnedPrior
 from nfcli.flows.reshaping import Squeeze
-from nfcli.flows.scalar import Affine
 from nfcli.flows.spline import RationalQuadraticSpline
-from nfcli.flows.weights import Weights
+from nfcli.flows.transformers import Affine
 from tests.flows.parameters import randomized
 
 
@@ -26,7 +26,7 @@ from tests.flows.parameters import randomized
 class Case:
     """A layer, the shape (H, W, C) of its input and the channels of its context."""
 
-    factory: Callable[[Weights], Any]
+    factory: Callable[[Initializer], Any]
     shape: tuple[int, int, int]
     context: int = 0
 
@@ -45,27 +45,27 @@ class Case:
 def coupling(shape, mask, *, invert=False, context=0, hidden=4):
     """A coupling layer's entry."""
     return Case(
-        lambda weights: AffineCoupling(
-            shape, mask=mask, invert=invert, hidden=hidden, context_channels=context, weights=weights
+        lambda weights: MaskedCoupling(
+            shape, mask=mask, invert=invert, hidden=hidden, context_channels=context, initializer=weights
         ),
         shape,
         context,
     )
 
 
-def packed(shape, mask, scalar, *, invert=False, context=0, heads=0):
+def packed(shape, mask, transformer, *, invert=False, context=0, heads=0):
     """A packed coupling's entry; its network has a gated block only where attention comes after it."""
     return Case(
-        lambda weights: PackedCoupling(
+        lambda weights: PartitionedCoupling(
             shape,
             mask=mask,
             invert=invert,
-            scalar=scalar,
+            transformer=transformer,
             hidden=4,
             blocks=1 if heads else 0,
             heads=heads,
             context_channels=context,
-            weights=weights,
+            initializer=weights,
         ),
         shape,
         context,
@@ -74,14 +74,14 @@ def packed(shape, mask, scalar, *, invert=False, context=0, heads=0):
 
 def _with_learned_prior(weights):
     """Two splits, of which the first has a learned prior."""
-    prior = LearnedPrior(2, 2, hidden=4, blocks=0, weights=weights)
+    prior = LearnedPrior(2, 2, hidden=4, blocks=0, initializer=weights)
     return MultiscaleTransform([[], [ActNorm(2)], []], {0: prior})
 
 
 def _mixed(weights):
     """Coupling, squeeze, split, coupling, split: the second level's latent is split again."""
-    first = AffineCoupling((4, 2, 1), mask="checkerboard", invert=False, hidden=4, weights=weights)
-    second = AffineCoupling((2, 1, 2), mask="channel", invert=True, hidden=4, weights=weights)
+    first = MaskedCoupling((4, 2, 1), mask="checkerboard", invert=False, hidden=4, initializer=weights)
+    second = MaskedCoupling((2, 1, 2), mask="channel", invert=True, hidden=4, initializer=weights)
     return MultiscaleTransform([[first, Squeeze()], [second], []])
 
 
@@ -112,6 +112,6 @@ LAYERS = {
     "spline coupling": packed((2, 4, 1), "checkerboard", RationalQuadraticSpline(4, bound=3.0)),
     "actnorm": Case(lambda weights: ActNorm(3), (2, 3, 3)),
     "1x1 convolution": Case(lambda weights: InvertibleConv1x1(5, 0), (2, 3, 5)),
-    "learned prior": Case(lambda weights: LearnedPrior(2, 3, hidden=4, blocks=0, weights=weights), (2, 2, 2), 3),
+    "learned prior": Case(lambda weights: LearnedPrior(2, 3, hidden=4, blocks=0, initializer=weights), (2, 2, 2), 3),
     "splits with a learned prior": Case(_with_learned_prior, (2, 2, 4)),
 }

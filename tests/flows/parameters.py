@@ -8,12 +8,12 @@ import numpy as np
 from flax import nnx
 
 from nfcli.flows import FlowModel, Parameters
-from nfcli.flows.weights import Weights
+from nfcli.flows.initializers import Initializer
 
 
 def randomized(factory, seed=0, dtype=jnp.float32, *, gain=1.0):
     """The layer that `factory(weights)` gives, with random parameters; `gain` multiplies the kernels."""
-    graph, state = nnx.split(factory(Weights()))
+    graph, state = nnx.split(factory(Initializer()))
     return nnx.merge(graph, _random_leaves(state, seed, dtype, gain))
 
 

@@ -128,7 +128,7 @@ def log_prob(preset, parameters, x, u, *, levels, alpha, edge):
     z, ldj = dequantize_uniform(x, off_shared_edges(x, u, levels, edge), levels, alpha)
     log_p, level, place = log_p + ldj, 0, 0
     for layer in preset.layers:
-        if type(layer).__name__ == "Couplings":
+        if type(layer).__name__ == "MaskedCouplings":
             tree = parameters["transform"]["levels"][str(level)]
             stack = [tree[str(place + index)] for index in range(layer.count)]
             z, ldj = couplings(stack, z, layer.mask)

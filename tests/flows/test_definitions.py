@@ -10,13 +10,13 @@ from flax import nnx
 
 from nfcli.flows import build
 from nfcli.flows.coupling import limit_scale
+from nfcli.flows.initializers import Initializer
 from nfcli.flows.masks import channel_mask, checkerboard_mask, make_mask
-from nfcli.flows.networks import Computing, GatedConvNet
+from nfcli.flows.networks import ComputePolicy, GatedConvNet
 from nfcli.flows.operations import FEW_CHANNELS, concat_elu
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import Squeeze, split_channels
-from nfcli.flows.weights import Weights
-from nfcli.presets import Couplings, Preset
+from nfcli.presets import MaskedCouplings, Preset
 from tests.flows import reference
 from tests.flows.checks import QUICK_COMPILATION, check_prior
 from tests.flows.layers import LAYERS
@@ -89,7 +89,7 @@ def test_concat_elu(channels):
 def test_network(bits, tolerance):
     with jax.enable_x64(bits == 64):
         dtype = jnp.dtype(f"float{bits}")
-        network = randomized(lambda weights: GatedConvNet(3, 4, 6, weights=weights), dtype=dtype)
+        network = randomized(lambda weights: GatedConvNet(3, 4, 6, initializer=weights), dtype=dtype)
         x = 2 * np.random.default_rng(0).standard_normal((2, 5, 4, 3)).astype(dtype)
         got = jax.jit(network)(jnp.asarray(x))
         np.testing.assert_allclose(got, reference.network(arrays(network), x), rtol=tolerance, atol=tolerance)
@@ -97,7 +97,7 @@ def test_network(bits, tolerance):
 
 def test_layer_norm_eps():
     """Where channels hardly vary, the eps decides."""
-    network = randomized(lambda weights: GatedConvNet(1, 4, 2, weights=weights))
+    network = randomized(lambda weights: GatedConvNet(1, 4, 2, initializer=weights))
     x = np.array([0, 1e-3, 2e-3, 3e-3], np.float32)[None, None, None]
     want = reference.layer_norm({"scale": 1.0, "bias": 0.0}, x.astype(float), eps=1e-6)
     for norm in network.norms:
@@ -121,8 +121,8 @@ def test_coupling(name):
 
 def test_every_other_coupling_is_inverted():
     """In each stack anew, also in that of the dequantization."""
-    stacks = (Couplings(3, "checkerboard", 2), Couplings(3, "channel", 2))
-    model = build(Preset("stacks", "", stacks, Couplings(4, "checkerboard", 2), 0, 0, 0), (2, 2, 2))
+    stacks = (MaskedCouplings(3, "checkerboard", 2), MaskedCouplings(3, "channel", 2))
+    model = build(Preset("stacks", "", stacks, MaskedCouplings(4, "checkerboard", 2), 0, 0, 0), (2, 2, 2))
     flow = nnx.merge(model._graph, model._state)
     described = [(layer.mask, layer.invert) for layer in flow.transform.levels[0]]
     assert described == [(mask, invert) for mask in ("checkerboard", "channel") for invert in (False, True, False)]
@@ -131,7 +131,9 @@ def test_every_other_coupling_is_inverted():
 
 
 def test_a_fresh_flow_is_the_identity():
-    preset = Preset("fresh", "", (Couplings(2, "checkerboard", 2),), Couplings(1, "checkerboard", 2), 0, 0, 0)
+    preset = Preset(
+        "fresh", "", (MaskedCouplings(2, "checkerboard", 2),), MaskedCouplings(1, "checkerboard", 2), 0, 0, 0
+    )
     model = build(preset, (2, 2, 1))
     parameters = model.init(jax.random.key(0))
     leaves = jax.tree.leaves_with_path(parameters)
@@ -144,7 +146,7 @@ def test_a_fresh_flow_is_the_identity():
 
 
 def test_fresh_kernels_are_lecun_normal():
-    network = GatedConvNet(16, 16, 2, weights=Weights(jax.random.key(0), 100_000))
+    network = GatedConvNet(16, 16, 2, initializer=Initializer(jax.random.key(0), 100_000))
     kernels = [network.conv_in, network.blocks[1].conv, network.blocks[1].gate, network.blocks[2].gate]
     for convolution in kernels:
         kernel = np.asarray(convolution.kernel[...])
@@ -159,9 +161,9 @@ def test_prior():
 
 def test_networks_in_half_precision_change_little():
     """The bound moves by less than a thousandth of itself, parameters and outputs stay float32, and gradients flow."""
-    couplings = Couplings(2, "checkerboard", 8)
+    couplings = MaskedCouplings(2, "checkerboard", 8)
     model = build(Preset("half", "", (couplings,), couplings, 0, 0, 0), (8, 8, 1))
-    half = model.computed(Computing(dtype=jnp.dtype(jnp.bfloat16)))
+    half = model.with_policy(ComputePolicy(dtype=jnp.dtype(jnp.bfloat16)))
     generator = np.random.default_rng(0)
     fresh = model.init(jax.random.key(0))
     parameters = jax.tree.map(lambda leaf: leaf + generator.normal(0, 0.02, leaf.shape).astype(np.float32), fresh)

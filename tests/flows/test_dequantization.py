@@ -70,7 +70,7 @@ def test_a_million_draws_of_every_value():
 def test_learned_noise_moves_no_pixel(levels, gain):
     """Also when large weights push it to the edges of the bins."""
     make = functools.partial(VariationalDequantization, (16, 16, 1), couplings=4, hidden=4, levels=levels)
-    layer = randomized(lambda weights: make(weights=weights), gain=gain)
+    layer = randomized(lambda weights: make(initializer=weights), gain=gain)
     x = np.tile((np.arange(256) % levels).astype(np.uint8), 256).reshape(256, 16, 16, 1)
     keys = jax.random.split(jax.random.key(1), 256)
     compute = jax.jit(lambda x, keys: (*layer.noise(x, keys, jnp.float32), drawn_and_moved(layer, x, keys)))
@@ -133,7 +133,7 @@ def test_log_det(learned, levels):
         layer = UniformDequantization(levels=levels)
         if learned:
             make = functools.partial(VariationalDequantization, (2, 3, 1), couplings=2, hidden=4, levels=levels)
-            layer = randomized(lambda weights: make(weights=weights), dtype=jnp.float64)
+            layer = randomized(lambda weights: make(initializer=weights), dtype=jnp.float64)
         generator = np.random.default_rng(0)
         x, u = generator.integers(0, levels, (3, 2, 3, 1)), generator.uniform(size=(3, 2, 3, 1))
         check_dequantized_log_det(layer, LAYERS["split, odd"].make(), x, jnp.asarray(u), tolerance=1e-9)

@@ -9,7 +9,7 @@ import pytest
 
 from nfcli.flows import build
 from nfcli.flows.labels import label_planes, one_hot, with_planes
-from nfcli.presets import PRESETS, PackedCouplings, Preset, Split, Squeeze, get_preset
+from nfcli.presets import PRESETS, PartitionedCouplings, Preset, Split, Squeeze, get_preset
 from tests.evaluation.checks import check_total_probability
 from tests.evaluation.models import HALVES, PLAIN
 from tests.flows.checks import QUICK_COMPILATION, check_dequantized_log_det
@@ -17,7 +17,7 @@ from tests.flows.parameters import random_parameters
 
 SHAPE = (4, 4, 1)
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, *SHAPE), dtype=np.uint8)
-SPLINES = PackedCouplings(1, "checkerboard", 4, scalar="spline", components=4, blocks=0)
+SPLINES = PartitionedCouplings(1, "checkerboard", 4, transformer="spline", components=4, blocks=0)
 LEARNED_PRIOR = Preset("split", "", (SPLINES, Squeeze(), Split(hidden=4), HALVES), None, None, None, 0)
 MODELS = [*(get_preset(name, smoke=True) for name in PRESETS), LEARNED_PRIOR]
 

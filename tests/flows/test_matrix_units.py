@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nfcli.backend.programs import without_cache
 from nfcli.flows import matrix_units, operations
-from nfcli.flows.networks import Computing, GatedConvNet
-from nfcli.flows.weights import Weights
-from nfcli.programs import without_cache
+from nfcli.flows.initializers import Initializer
+from nfcli.flows.networks import ComputePolicy, GatedConvNet
 
-UNITS = Computing(jnp.dtype(jnp.bfloat16), matrix_units=True)
+UNITS = ComputePolicy(jnp.dtype(jnp.bfloat16), matrix_units=True)
 
 SHAPES = [(3, 2, 16), (3, 32, 2), (3, 32, 16), (3, 16, 16), (3, 12, 20), (1, 24, 10), (5, 3, 9)]
 
@@ -84,8 +84,8 @@ def test_layer_norm():
 @pytest.mark.parametrize("attention", [None, (2, (4, 4))], ids=["plain", "attention"])
 def test_a_network_keeps_the_types_outside_and_its_parameters(attention):
     networks = [
-        GatedConvNet(2, 16, 4, weights=Weights(jax.random.key(0), 10**5), attention=attention, computing=computing)
-        for computing in (UNITS, Computing())
+        GatedConvNet(2, 16, 4, initializer=Initializer(jax.random.key(0), 10**5), attention=attention, policy=policy)
+        for policy in (UNITS, ComputePolicy())
     ]
     for network in networks:
         network.conv_out.kernel[...] = draw(3, 3, 32, 4) / 10

@@ -12,7 +12,7 @@ import pytest
 from nfcli.evaluation.bound import StreamingLogSumExp
 from nfcli.flows import dequantization, flow
 from nfcli.flows import prior as prior_module
-from nfcli.flows.coupling import AffineCoupling
+from nfcli.flows.coupling import MaskedCoupling
 from nfcli.flows.dequantization import UniformDequantization, VariationalDequantization
 from nfcli.flows.flow import MultiscaleTransform
 from nfcli.flows.reshaping import Squeeze
@@ -42,7 +42,7 @@ def log_det_of_uniform_noise():
 def log_det_of_learned_noise():
     make = functools.partial(VariationalDequantization, (1, 2, 1), couplings=2, hidden=2, levels=8)
     with jax.enable_x64(True):
-        layer = randomized(lambda weights: make(weights=weights), dtype=jnp.float64)
+        layer = randomized(lambda weights: make(initializer=weights), dtype=jnp.float64)
     _log_det_of_noise(layer)
 
 
@@ -108,13 +108,13 @@ swap = second(lambda finished: finished[..., ::-1])
 forget_draws = result(lambda bound: bound + np.log(5))
 normal = (flow, "standard_normal_log_prob")
 MUTATIONS = [
-    ("log-det of coupling", AffineCoupling, "forward", flip),
-    ("log-det of coupling", AffineCoupling, "forward", drop),
-    ("inverse of coupling", AffineCoupling, "inverse", result(lambda x: -x)),
+    ("log-det of coupling", MaskedCoupling, "forward", flip),
+    ("log-det of coupling", MaskedCoupling, "forward", drop),
+    ("inverse of coupling", MaskedCoupling, "inverse", result(lambda x: -x)),
     ("log-det of squeeze", Squeeze, "forward", second(lambda ldj: ldj + 1e-6)),
     ("inverse of squeeze", Squeeze, "inverse", result(lambda x: x[:, ::-1])),
     ("log-det of levels", MultiscaleTransform, "forward", flip),
-    ("log-det of levels", AffineCoupling, "forward", drop),
+    ("log-det of levels", MaskedCoupling, "forward", drop),
     ("log-det of split", flow, "split_channels", second(lambda finished: 2 * finished)),
     ("inverse of split", flow, "split_channels", swap),
     ("inverse of split", flow, "merge_channels", result(lambda x: x[..., ::-1])),
@@ -132,10 +132,10 @@ MUTATIONS = [
     ("prior", prior_module, "sum_per_image", result(lambda total: total + 1e-3)),
     ("one pixel", *normal, result(lambda log_prob: log_prob + 1e-5)),
     ("one pixel", UniformDequantization, "place", flip),
-    ("one pixel", AffineCoupling, "forward", flip),
+    ("one pixel", MaskedCoupling, "forward", flip),
     ("total, uniform noise", StreamingLogSumExp, "bound", forget_draws),
     ("total, uniform noise", *normal, result(lambda log_prob: log_prob + 0.05)),
-    ("total, uniform noise", AffineCoupling, "forward", flip),
+    ("total, uniform noise", MaskedCoupling, "forward", flip),
     ("total, learned noise", VariationalDequantization, "noise", flip),
     ("total, learned noise", dequantization, "sigmoid_with_ldj", drop),
     ("streaming", StreamingLogSumExp, "bound", forget_draws),

@@ -22,7 +22,7 @@ from nfcli.flows.dequantization import (
     uniform_noise,
 )
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
-from nfcli.presets import Couplings, Preset
+from nfcli.presets import MaskedCouplings, Preset
 from tests.flows import reference
 from tests.flows.checks import set_affine
 from tests.flows.parameters import random_parameters
@@ -110,7 +110,9 @@ def test_gradients_pass_through_the_edges():
 @pytest.mark.parametrize("shift", [100.0, -100.0, 1e4, -1e4])
 def test_extreme_outputs_stay_in_the_bin(shift, limit):
     """Whatever the network says, no noise is 0 or 1, no density is NaN, no pixel moves."""
-    preset = Preset("extreme", "", (Couplings(1, "checkerboard", 2),), Couplings(2, "checkerboard", 2), 0, 0, 0)
+    preset = Preset(
+        "extreme", "", (MaskedCouplings(1, "checkerboard", 2),), MaskedCouplings(2, "checkerboard", 2), 0, 0, 0
+    )
     model = build(preset, (2, 2, 1))
     parameters = random_parameters(model)
     for sign, coupling in zip((1, -1), parameters["dequantization"]["couplings"].values(), strict=True):
@@ -132,7 +134,7 @@ def test_log_q_is_the_density_of_the_noise(learned):
     """It averages to 1 over the noise: E[exp(-log q)] is the volume of (0, 1)."""
     layer = UniformDequantization(levels=4)
     if learned:
-        model = build(Preset("noise", "", (), Couplings(4, "checkerboard", 4), 0, 0, 0), (1, 2, 1), levels=4)
+        model = build(Preset("noise", "", (), MaskedCouplings(4, "checkerboard", 4), 0, 0, 0), (1, 2, 1), levels=4)
         layer = model._flow(random_parameters(model)).dequantization
     x = jnp.tile(jnp.asarray([1, 3]).reshape(1, 1, 2, 1), (40_000, 1, 1, 1))
     _, log_q = jax.jit(functools.partial(layer.noise, dtype=jnp.float32))(
@@ -145,7 +147,7 @@ def test_log_q_is_the_density_of_the_noise(learned):
 
 def test_density_is_that_of_continuous_noise():
     """One image's average over the noise drawn in float32, and over float64 noise through the plain formulas."""
-    preset = Preset("density", "", (Couplings(2, "checkerboard", 4),), None, 0, 0, 0)
+    preset = Preset("density", "", (MaskedCouplings(2, "checkerboard", 4),), None, 0, 0, 0)
     model = build(preset, (1, 2, 1), levels=8)
     count, parameters = 60_000, random_parameters(model, seed=3)
     x = np.tile(np.array([2, 7]).reshape(1, 1, 2, 1), (count, 1, 1, 1))

@@ -10,7 +10,7 @@ import pytest
 from nfcli.errors import UsageError
 from nfcli.flows import build
 from nfcli.flows.dequantization import EDGE, uniform_noise
-from nfcli.presets import PRESETS, Couplings, Preset, Split, get_preset
+from nfcli.presets import PRESETS, MaskedCouplings, Preset, Split, get_preset
 from tests.flows import reference
 from tests.flows.checks import QUICK_COMPILATION, check_dequantized_log_det, check_inverse, check_log_det
 from tests.flows.parameters import random_parameters
@@ -140,7 +140,7 @@ def test_other_presets_take_any_size():
     assert build(get_preset("vardeq", smoke=True), (5, 3, 2)).latent_shapes == ((5, 3, 2),)
 
 
-@pytest.mark.parametrize("layer", [Split(), Couplings(2, "channel", 4)])
+@pytest.mark.parametrize("layer", [Split(), MaskedCouplings(2, "channel", 4)])
 def test_halves_need_two_channels(layer):
     preset = Preset("narrow", "", (layer,), None, 0, 0, 0)
     with pytest.raises(UsageError, match="1"):

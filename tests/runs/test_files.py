@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nfcli.errors import RunError, WriteError
-from nfcli.runs.files import read_json, write_bytes, write_json
+from nfcli.files import read_json, write_bytes, write_json
 
 
 @pytest.mark.parametrize("below", ["figure.png", "folder/figure.png"])

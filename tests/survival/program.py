@@ -4,8 +4,8 @@ import contextlib
 import os
 import sys
 
-from nfcli import runtime
 from nfcli.__main__ import main
+from nfcli.backend import runtime
 from nfcli.presets import PRESETS
 
 if __name__ == "__main__":

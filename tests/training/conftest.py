@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import pytest
 
-from nfcli.training.config import TrainConfig
+from nfcli.config import TrainConfig
 from tests.tiny import tiny_preset
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nfcli.config import TrainConfig
 from nfcli.data import load_dataset
+from nfcli.drawing.interpolation import InterpolateConfig, interpolate
+from nfcli.drawing.samples import SampleConfig, sample
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.evaluate import EvalConfig, evaluate
 from nfcli.evaluation.score import score
-from nfcli.evaluation.trained import load_trained
-from nfcli.inspection.interpolation import InterpolateConfig, interpolate
-from nfcli.inspection.sampling import SampleConfig, sample
 from nfcli.runs import find_run
-from nfcli.training.config import TrainConfig
+from nfcli.runs.restore import restore
 from nfcli.training.loop import train
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
@@ -67,7 +67,7 @@ def test_labels_decide_what_is_learned(conditional: TrainConfig, tmp_path: Path)
 def test_measuring_uses_each_image_s_label(conditional: TrainConfig) -> None:
     evaluate(EvalConfig(run="run", runs_dir=conditional.runs_dir, importance_samples=2, splits=("test",), limit=20))
     run = find_run("run", conditional.runs_dir)
-    trained = load_trained(run)
+    trained = restore(run)
     test = trained.dataset().test
     assert test.labels is not None
     evaluator = BoundEvaluator(trained.model, 20)
@@ -94,7 +94,7 @@ def test_samples_of_a_label(conditional: TrainConfig) -> None:
 
 def test_real_images_of_a_label(conditional: TrainConfig) -> None:
     settings = {"run": "run", "runs_dir": conditional.runs_dir, "real": True, "num": 4}
-    known = load_trained(find_run("run", conditional.runs_dir)).dataset().train
+    known = restore(find_run("run", conditional.runs_dir)).dataset().train
     assert known.labels is not None
     rows = np.stack([np.flatnonzero(known.labels == label)[:2] for label in (3, 7)], axis=1).ravel()
     shown = sample(SampleConfig(labels=(3, 7), **settings))  # type: ignore[arg-type]

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nfcli.config import TrainConfig
 from nfcli.errors import UsageError
 from nfcli.limits import LARGEST
-from nfcli.training.config import TrainConfig
 from nfcli.training.dispatch import ManyAtOnce, News, OneByOne, make_dispatch
 from nfcli.training.loop import train
 from nfcli.training.setup import prepare_job
@@ -47,7 +47,7 @@ def test_how_an_epoch_is_cut_changes_nothing(configure: Configure) -> None:
 
 def test_on_cpu_steps_go_one_by_one(configure: Configure) -> None:
     job = prepare_job(configure())
-    step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.computing)
+    step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.policy)
     assert isinstance(make_dispatch(step, job.train.images, None), OneByOne)
     assert isinstance(make_dispatch(step, job.train.images, 4), ManyAtOnce)
 
@@ -78,7 +78,7 @@ def test_on_cpu_a_step_begins_when_the_one_before_is_done(
 def test_images_are_those_of_the_order(configure: Configure) -> None:
     """A dispatch of steps 1 and 2 equals the two steps on these images."""
     job = prepare_job(configure(devices=2))
-    step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.computing)
+    step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.policy)
     chosen = np.random.default_rng(0).permutation(160)[:64].reshape(2, 32)
     many = ManyAtOnce(step, job.train.images, 4)
     many.compile(step.init())

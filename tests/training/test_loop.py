@@ -12,12 +12,12 @@ import jax
 import numpy as np
 import pytest
 
+from nfcli.config import TrainConfig
 from nfcli.errors import Interrupted, RunError, UsageError
 from nfcli.flows import build
 from nfcli.presets import get_preset
 from nfcli.runs import Checkpoints, RunDir
 from nfcli.training import loop
-from nfcli.training.config import TrainConfig
 from nfcli.training.loop import train
 from nfcli.training.order import epoch_order
 from nfcli.training.reporter import Progress, Reporter
@@ -46,7 +46,7 @@ class CrashAt(Reporter):
 def final_state(config: TrainConfig) -> dict[str, Any]:
     """The newest checkpoint of a run."""
     job = prepare_job(config)
-    like = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing).init()
+    like = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.policy).init()
     checkpoints = Checkpoints(job.run.checkpoints)
     found = checkpoints.latest()
     assert found is not None
@@ -216,7 +216,7 @@ def test_order_is_a_permutation_of_each_epoch() -> None:
 def test_the_schedule_is_the_recipe_s() -> None:
     job = TrainConfig(preset="simple")
     model = build(get_preset("simple", smoke=True), (4, 4, 1))
-    from nfcli.devices import data_mesh
+    from nfcli.backend.mesh import data_mesh
 
     schedule = TrainStep(model, job, 390, data_mesh(128, 1)).schedule
     assert float(schedule(0)) == pytest.approx(1e-3)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nfcli.config import TrainConfig
 from nfcli.runs import RunDir
-from nfcli.training.config import TrainConfig
 from nfcli.training.loop import train
 from nfcli.training.reporter import Reporter
 from nfcli.training.setup import prepare_job

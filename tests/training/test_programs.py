@@ -12,8 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from nfcli import programs, runtime
-from nfcli.training.config import TrainConfig
+from nfcli.backend import programs, runtime
+from nfcli.config import TrainConfig
 from nfcli.training.setup import prepare_job
 from nfcli.training.step import State, TrainStep
 
@@ -33,7 +33,7 @@ def config(configure: Callable[..., TrainConfig]) -> TrainConfig:
 
 def make_step(config: TrainConfig) -> tuple[TrainStep, np.ndarray]:
     job = prepare_job(config)
-    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
+    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.policy)
     return step, job.train.images[: config.batch_size]
 
 
@@ -84,7 +84,7 @@ def test_a_program_from_jax_s_cache_is_not_what_is_kept(folder: Path, config: Tr
         {"seed": 43},
         {"learning_rate": 2e-3},
         {"clip_norm": 2.0},
-        {"average_decay": 0.9},
+        {"ema_decay": 0.9},
         {"network_dtype": "bfloat16"},
         {"remat": True},
         {"accumulate": 2},

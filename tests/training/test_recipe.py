@@ -10,25 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nfcli.config import SMOKE, TrainConfig
 from nfcli.errors import UsageError
 from nfcli.presets import PRESETS
 from nfcli.runs import RunDir
-from nfcli.training.config import SMOKE, TrainConfig
 from nfcli.training.loop import train
 from nfcli.training.setup import prepare_job
-from nfcli.training.step import TrainStep, average_decay, learning_rate_schedule
+from nfcli.training.step import TrainStep, ema_decay, learning_rate_schedule
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
 Configure = Callable[..., TrainConfig]
-MIXTURE: dict[str, Any] = {"preset": "tiny-mixture", "average_decay": 0.9, "schedule": "cosine", "warmup_steps": 3}
+MIXTURE: dict[str, Any] = {"preset": "tiny-mixture", "ema_decay": 0.9, "schedule": "cosine", "warmup_steps": 3}
 
 
 def steps_of(config: TrainConfig, count: int) -> list[dict[str, Any]]:
     """The states after each of the first steps, on the same batch."""
     job = prepare_job(config)
-    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
+    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.policy)
     images = job.train.images[: config.batch_size]
-    state = step.calibrated(step.init(), images)
+    state = step.data_dependent_init(step.init(), images)
     states = [jax.tree.map(np.array, state)]
     for _ in range(count):
         state, _ = step(state, images)
@@ -73,7 +73,7 @@ def test_cosine_with_warm_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"schedule": "linear"}, {"warmup_steps": -1}, {"weight_decay": 1.0}, {"average_decay": -0.1}]
+    "changes", [{"schedule": "linear"}, {"warmup_steps": -1}, {"weight_decay": 1.0}, {"ema_decay": -0.1}]
 )
 def test_impossible_recipes_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(changes)).replace("_", "-")):
@@ -99,14 +99,14 @@ def test_weight_decay_is_of_kernels_alone(configure: Configure) -> None:
 
 
 def test_the_average_is_that_of_the_weights(configure: Configure) -> None:
-    states = steps_of(configure(average_decay=0.9), 3)
+    states = steps_of(configure(ema_decay=0.9), 3)
     raw = steps_of(configure(), 3)
     for plain, averaged in zip(raw, states, strict=True):
         jax.tree.map(np.testing.assert_array_equal, plain["parameters"], averaged["trained"])
     want = raw[0]["parameters"]
     for step, state in enumerate(raw[1:]):
         decay = min(0.9, (1 + step) / (10 + step))
-        assert float(average_decay(0.9, jnp.int32(step))) == pytest.approx(decay)
+        assert float(ema_decay(0.9, jnp.int32(step))) == pytest.approx(decay)
         want = jax.tree.map(lambda mean, new, d=decay: d * mean + (1 - d) * new, want, state["parameters"])
     jax.tree.map(lambda got, mean: np.testing.assert_allclose(got, mean, atol=1e-6), states[3]["parameters"], want)
 
@@ -114,8 +114,8 @@ def test_the_average_is_that_of_the_weights(configure: Configure) -> None:
 def test_activations_start_normalized_on_the_first_batch(configure: Configure) -> None:
     config = configure(**MIXTURE)
     job = prepare_job(config)
-    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
-    state = step.calibrated(step.init(), job.train.images[:32])
+    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.policy)
+    state = step.data_dependent_init(step.init(), job.train.images[:32])
     layer = state["parameters"]["transform"]["levels"]["0"]["1"]
     assert set(layer) == {"log_scale", "shift"}
     assert np.all(layer["log_scale"] != 0)
@@ -132,4 +132,4 @@ def test_a_run_with_averages_continues_bit_for_bit(configure: Configure, step: i
     train(cut)
     assert rows(cut) == rows(whole)
     assert_same_state(final_state(cut), final_state(whole))
-    assert RunDir(cut.runs_dir / "cut").config()["settings"]["average_decay"] == 0.9
+    assert RunDir(cut.runs_dir / "cut").config()["settings"]["ema_decay"] == 0.9

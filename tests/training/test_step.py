@@ -11,12 +11,12 @@ import numpy as np
 import optax
 import pytest
 
-from nfcli import programs
+from nfcli.backend import programs
+from nfcli.config import TrainConfig
 from nfcli.errors import DivergedError
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.runs import RunDir
 from nfcli.training import loop
-from nfcli.training.config import TrainConfig
 from nfcli.training.loop import train
 from nfcli.training.reporter import Reporter
 from nfcli.training.setup import prepare_job
@@ -28,7 +28,7 @@ Configure = Callable[..., TrainConfig]
 def make_step(config: TrainConfig) -> tuple[TrainStep, np.ndarray]:
     """A step and a batch for it."""
     job = prepare_job(config)
-    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
+    step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.policy)
     return step, job.train.images[: config.batch_size]
 
 
@@ -110,7 +110,7 @@ def test_saving_memory_saves_memory(changes: dict, wide: float) -> None:
     def temporary(**settings: Any) -> int:
         config = TrainConfig("simple", smoke=True, batch_size=32, train_size=64, val_size=8, devices=1, **settings)
         job = prepare_job(config)
-        step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.computing)
+        step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.policy)
         step.compile(step.init())
         assert step._kept.memory is not None
         return step._kept.memory

@@ -1,0 +1,195 @@
+"""Compiled programs, kept from one start to the next.
+
+jax's own cache knows a program by its text, so that each start has to trace and lower it again, which takes longer than
+to load what was compiled. Here a program is known by all that decides its text, the sources of this package among it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import platform
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import serialize_executable
+from jax.experimental.compilation_cache import compilation_cache
+from jax.sharding import Mesh
+from jax.stages import Compiled
+
+from nfcli.backend import private, runtime
+from nfcli.versions import versions
+
+KEPT = 24
+"""So many programs are kept, of some 10 MB each; those that were not used for longest go first."""
+
+SUFFIX = ".program"
+
+HEADER = struct.Struct("<QII")
+"""Bytes of temporary memory, number of arguments and of results, each an array; what jax serializes follows."""
+
+
+class KeptProgram:
+    """One program for the CPUs of this process, loaded if it was compiled before, else compiled and kept.
+
+    On accelerators, of several processes, and where jax's cache is switched off, nothing is kept.
+
+    `memory` is, once it is there, how many bytes it writes to while it runs.
+
+    Args:
+        cache_key: All that decides what the program does, apart from what `environment_key` knows; JSON values.
+        mesh: The devices that it runs on.
+        keep: Whether it can be kept.
+    """
+
+    def __init__(self, cache_key: Mapping[str, Any], mesh: Mesh, *, keep: bool = True) -> None:
+        self._devices = list(mesh.devices.flat)
+        self._found: Compiled | None = None
+        self._thread: threading.Thread | None = None
+        self._reserving: threading.Thread | None = None
+        self.memory: int | None = None
+        alone = self._devices[0].platform == "cpu" and jax.process_count() == 1
+        self._folder = _folder() if alone and keep else None
+        self._name = fingerprint({**cache_key, "devices": [device.id for device in self._devices]}) + SUFFIX
+        self._keep = keep
+
+    def fetch(self) -> None:
+        """Begin to load it, if it is there, while other things are done."""
+        self._thread = threading.Thread(target=self._load, name="loading a program")
+        self._thread.start()
+
+    def get(self, compile_it: Callable[[], Compiled], results: Any) -> Callable[..., Any]:
+        """The program, which takes and returns trees of arrays.
+
+        Args:
+            compile_it: Is called if it is not there.
+            results: Any tree of the structure that it returns.
+        """
+        if self._thread is None:
+            self._load()
+        else:
+            self._thread.join()
+        program = self._compile(compile_it) if self._found is None else _with_trees(self._found, results)
+        if self._reserving is not None:
+            # The program would take the same amount once more.
+            self._reserving.join()
+        return program
+
+    def _load(self) -> None:
+        if self._folder is None:
+            return
+        # Whatever is wrong with a kept program, it can be compiled again.
+        with contextlib.suppress(Exception), private.opened(self._folder) as folder:
+            content = _checked(private.read(folder, self._name))
+            memory, arguments, results = HEADER.unpack_from(content)
+            self._reserve(memory)
+            self._found = serialize_executable.deserialize_and_load(
+                content[HEADER.size :],
+                jax.tree.structure(((0,) * arguments, {})),
+                jax.tree.structure((0,) * results),
+                execution_devices=self._devices,
+            )
+
+    def _reserve(self, memory: int) -> None:
+        """Begin to take the memory that the program writes to while it runs, on each device."""
+        self.memory = memory
+        arguments = memory, len(self._devices)
+        self._reserving = threading.Thread(target=runtime.reserve, args=arguments, name="taking memory")
+        self._reserving.start()
+
+    def _compile(self, compile_it: Callable[[], Compiled]) -> Compiled:
+        if self._folder is None and self._keep:
+            return compile_it()
+        with without_cache():
+            compiled = compile_it()
+        analysis = compiled.memory_analysis()
+        memory = 0 if analysis is None else analysis.temp_size_in_bytes
+        self._reserve(memory)
+        if self._folder is None:
+            return compiled
+        # It may be that there is no place, or that jax cannot write this program: then it is compiled each time.
+        with contextlib.suppress(OSError, ValueError, NotImplementedError), private.opened(self._folder) as folder:
+            program, arguments, results = serialize_executable.serialize(compiled)
+            content = HEADER.pack(memory, arguments.num_leaves, results.num_leaves) + program
+            private.write(folder, self._name, hashlib.sha256(content).digest() + content)
+            private.forget_oldest(folder, SUFFIX, KEPT)
+        return compiled
+
+
+def fingerprint(cache_key: Mapping[str, Any]) -> str:
+    """Short name of all that decides what is compiled."""
+    text = json.dumps({**cache_key, "surroundings": environment_key()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def environment_key() -> dict[str, Any]:
+    """What decides every program: sources, versions, settings of jax and XLA, and the processor."""
+    irrelevant = {
+        "jax_compilation_cache_dir",
+        "jax_persistent_cache_min_compile_time_secs",
+        "jax_num_cpu_devices",
+        "jax_numpy_rank_promotion",
+    }
+    return {
+        "sources": _sources(),
+        "versions": versions(),
+        "flags": os.environ.get("XLA_FLAGS"),
+        "settings": {name: str(value) for name, value in jax.config.values.items() if name not in irrelevant},
+        "processor": [platform.machine(), _processor_features()],
+    }
+
+
+@functools.cache
+def _sources() -> str:
+    package, digest = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _processor_features() -> str:
+    """A home may be shared by machines whose processors differ."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        return "".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
+    return platform.processor()
+
+
+def _folder() -> Path | None:
+    enabled = jax.config.values["jax_enable_compilation_cache"] and jax.config.values["jax_compilation_cache_dir"]
+    # Not the one that jax uses, which a user may have put where others write: a program is code.
+    return runtime.compilation_cache() if enabled else None
+
+
+def _checked(content: bytes) -> bytes:
+    """What was written, if it is whole: damaged machine code must not be run."""
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise ValueError("this program is damaged")
+    return content[32:]
+
+
+def _with_trees(program: Compiled, results: Any) -> Callable[..., Any]:
+    """Trees are not kept, so that a loaded program takes and returns their leaves."""
+    tree = jax.tree.structure(results)
+    return lambda *arguments: jax.tree.unflatten(tree, program(*jax.tree.leaves(arguments)))
+
+
+@contextlib.contextmanager
+def without_cache() -> Iterator[None]:
+    """Compile anew: what came out of jax's cache cannot be written again (functions are missing in jaxlib 0.10.2)."""
+    enabled = jax.config.values["jax_enable_compilation_cache"]
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", enabled)
+        compilation_cache.reset_cache()

@@ -1,0 +1,152 @@
+"""Settings that must be made before jax is imported.
+
+`prepare()` is called once by the command line (and by anything else that wants the same speed and the same numbers). It
+only adds to what the user set, and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+from pathlib import Path
+
+from nfcli.backend import private
+
+YNNPACK_OFF = "--xla_cpu_experimental_ynn_fusion_type="
+"""Fusing with YNNPACK on CPU returns wrong sums in jaxlib 0.10.2 (jax issue 39103), and is slow."""
+
+MOST_CPU_DEVICES = 16
+
+IMAGES_PER_DEVICE = 16
+"""On CPU a device with fewer images of a batch costs more than it brings."""
+
+MADV_POPULATE_WRITE = 23
+"""Of Linux 5.14 and later; Python's `mmap` does not name it."""
+
+PIECE = 32 * 2**20
+"""Bytes of memory that are taken at a time: no other thread gets any meanwhile."""
+
+FOR_SMALL_ARRAYS, BESIDE_LARGE_ONES = 128 * 2**20, 192 * 2**20
+"""Bytes that small arrays can have while a program runs, and that stay free beside each block of its own memory.
+
+malloc takes the smallest free piece that will do, so that the first of them must be the smaller one.
+"""
+
+MALLOPT = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_TOP_PAD": (-2, 64 * 2**20)}
+"""Numbers and values of glibc's `mallopt` that keep freed memory in the process; one arena, for others always map."""
+
+
+_memory = {"kept": False}
+
+
+def prepare(devices: int | None = None) -> None:
+    """Set XLA's flags, the number of CPU devices, the compilation cache and malloc, before jax is imported.
+
+    Args:
+        devices: Number of devices that the CPU is shown as, None for one a core.
+    """
+    if "jax" in sys.modules:
+        return
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_experimental_ynn_fusion_type" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {YNNPACK_OFF}".strip()
+    if "xla_force_host_platform_device_count" not in flags:
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(_shown_devices(devices)))
+    cache = compilation_cache()
+    if cache is not None:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    _memory["kept"] = keep_memory()
+
+
+def keep_memory() -> bool:
+    """Have glibc keep the memory that is freed, instead of mapping gigabytes anew at every training step.
+
+    A program of XLA asks for its temporary memory each time that it runs. Left alone where `MALLOC_` variables or
+    `GLIBC_TUNABLES` say what the user wants, and with `NF_KEEP_MEMORY=0`.
+
+    Returns:
+        Whether it does.
+    """
+    chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if chosen or os.environ.get("NF_KEEP_MEMORY") == "0" or not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return False
+    return [mallopt(number, value) for number, value in MALLOPT.values()] == [1] * len(MALLOPT)
+
+
+def reserve(size: int, count: int) -> bool:
+    """Take `count` blocks of `size` bytes from the system now, and leave them to later allocations of that size.
+
+    Where `prepare` had freed memory kept. Otherwise the system hands out each page when it is first written, one after
+    the other, which makes the first step of a training a second longer; and small arrays take a part of memory that was
+    freed, so that the next step's does not fit there and takes as much again. Other threads can work while this waits.
+
+    Returns:
+        Whether that was done.
+    """
+    if size < PIECE or not _memory["kept"]:
+        return False
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    blocks, done = [], True
+    # Only what will be used is written to: the rest costs addresses and no memory.
+    for used, beside in ((0, FOR_SMALL_ARRAYS), *[(size, BESIDE_LARGE_ONES)] * count):
+        # A fence stays, so that blocks do not become one. It is large because a small one would lie somewhere else.
+        block, fence = libc.malloc(used + beside), libc.malloc(PIECE)
+        blocks += [block] if block else []
+        if not block or not fence:
+            done = False
+            break
+        first = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = (block + used) // mmap.PAGESIZE * mmap.PAGESIZE
+        for start in range(first, end, PIECE):
+            done = done and libc.madvise(start, min(PIECE, end - start), MADV_POPULATE_WRITE) == 0
+    for block in blocks:
+        libc.free(block)
+    return done
+
+
+def _shown_devices(devices: int | None) -> int:
+    cores = available_cores()
+    # A CPU can be shown as more devices than it has cores, which helps nobody but tests; thousands would hang it.
+    return cores if devices is None else max(1, min(devices, max(cores, MOST_CPU_DEVICES)))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cache_root() -> Path:
+    """The folder of what can be made again: `NF_CACHE_DIR`, or `nf` in the user's cache folder."""
+    chosen = os.environ.get("NF_CACHE_DIR")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nf"
+
+
+def compilation_cache() -> Path | None:
+    """The private folder of compiled programs, made if needed; None where it cannot be made or is not private."""
+    from importlib.metadata import version
+
+    # Links are followed here, and never again.
+    folder = Path(os.path.realpath(cache_root() / f"compiled-jaxlib-{version('jaxlib')}"))
+    try:
+        with private.opened(folder):
+            return folder
+    except OSError:
+        return None
+
+
+def device_count_for(batch_size: int, available: int, *, platform: str) -> int:
+    """How many devices share a batch: the most that divide it, and on CPU leave each enough to do."""
+    most = available if platform != "cpu" else min(available, max(1, batch_size // IMAGES_PER_DEVICE))
+    return max(count for count in range(1, max(1, most) + 1) if batch_size % count == 0)

@@ -1,0 +1,108 @@
+"""`write_page(config)`: runs side by side on one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from nfcli import __version__
+from nfcli.drawing.page_curves import curves_section
+from nfcli.drawing.page_pictures import ONE_RUN, SEVERAL_RUNS, Say, figure, noise_of, samples_of
+from nfcli.drawing.page_tables import options, results_section, section, settings_section
+from nfcli.errors import UsageError
+from nfcli.files import check_place, write_text
+from nfcli.runs import RunDir, find_run
+from nfcli.runs.comparison import Comparison, Row, compare
+from nfcli.runs.pretrained import training_in_words
+
+
+@dataclass(frozen=True)
+class PageConfig:
+    """What the page shows.
+
+    Attributes:
+        output: The HTML file.
+        runs: Names; none for all.
+        runs_dir: Where runs live.
+        importance_samples: Only measurements with this K; None for each run's best one.
+    """
+
+    output: Path
+    runs: tuple[str, ...] = ()
+    runs_dir: Path = Path("runs")
+    importance_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.output.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"{self.output} is no name of a page", hint="give a file that ends in .html")
+
+
+def write_page(config: PageConfig, *, message: Say = lambda _: None, warn: Say = lambda _: None) -> Comparison:
+    """Write the page: results with errors, learning curves, samples, dequantization, settings that differ.
+
+    Pictures that a run does not have yet are drawn into its figures first. Those there are used if they were drawn with
+    the same weights and options; others are the user's own, and are drawn anew for the page alone.
+
+    Returns:
+        What it compares.
+
+    Raises:
+        RunError: There is no run, or a named one is missing or damaged.
+        WriteError: The page cannot be written.
+    """
+    check_place(config.output)
+    comparison = compare(list(config.runs), config.runs_dir, importance_samples=config.importance_samples, warn=warn)
+    runs = {row.name: find_run(row.name, config.runs_dir) for row in comparison.rows}
+    layout = SEVERAL_RUNS if len(runs) > 1 else ONE_RUN
+    cards = [_card(row, runs[row.name], config.runs_dir, layout, message, warn) for row in comparison.rows]
+    sections = [
+        results_section(comparison),
+        curves_section(runs, warn),
+        section("Runs" if len(runs) > 1 else "Run", _div("runs several" if len(runs) > 1 else "runs", cards)),
+        settings_section({name: run.config() for name, run in runs.items()}),
+    ]
+    names = ", ".join(escape(name) for name in runs)
+    page = Template(files("nfcli.drawing").joinpath("page.html").read_text(encoding="utf-8")).substitute(
+        title=f"Comparison of {len(runs)} runs" if len(runs) != 1 else f"Run {names}",
+        about=f"{names}. Made by nf {__version__}." if len(runs) != 1 else f"Made by nf {__version__}.",
+        body="\n".join(sections),
+    )
+    write_text(config.output, page)
+    return comparison
+
+
+def _div(name: str, content: Iterable[str]) -> str:
+    return "\n".join([f'<div class="{name}">', *content, "</div>"])
+
+
+def _card(row: Row, run: RunDir, runs_dir: Path, layout: str, message: Say, warn: Say) -> str:
+    config = run.config()
+    data = config["data"]
+    facts: dict[str, str | list[str]] = {
+        "data": f"{data['name']}, {data['train_images']:,} images to train, fingerprint {data['fingerprint'][:12]}",
+        "settings": options(config["settings"]),
+        "measured": "not yet"
+        if row.images is None
+        else f"weights of step {row.checkpoint_step:,}, {row.images:,} test images, K = {row.importance_samples}",
+        "device": f"{config['device'].get('count', '?')} x {config['device'].get('kind', '?')}",
+        **({"training": training_in_words(config)} if run.pretrained else {}),
+        "versions": ", ".join(f"{name} {version}" for name, version in config["versions"].items()),
+    }
+    listing = "".join(f"<dt>{escape(name)}</dt><dd>{_words(text)}</dd>" for name, text in facts.items())
+    pictures = [
+        figure(picture, layout, message, warn) for picture in (samples_of(run, runs_dir), noise_of(run, runs_dir))
+    ]
+    return "\n".join(
+        [f'<article class="run"><h3>{escape(row.name)}</h3>', f"<dl>{listing}</dl>", *pictures, "</article>"]
+    )
+
+
+def _words(fact: str | list[str]) -> str:
+    """A fact as HTML; the parts of a list are not broken across lines."""
+    if isinstance(fact, str):
+        return escape(fact)
+    return " ".join(f'<span class="whole">{escape(part)}</span>' for part in fact)

@@ -1,1 +1,0 @@
-"""Looking at what a model learned: samples, interpolations, dequantization. Each call writes a PNG and a JSON."""

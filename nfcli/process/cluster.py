@@ -1,0 +1,184 @@
+"""How the processes of one run find each other, and end when one of them is lost.
+
+`jax.distributed` connects them. Its coordination service, in process 0, notices a process that is silent for too long.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from nfcli.errors import LostError, NFError, UsageError
+from nfcli.limits import check_whole
+from nfcli.process import signals
+from nfcli.process.collectives import client, lost
+
+LOST_SECONDS = 60
+"""A process that is silent for so long is lost; `NF_LOST_SECONDS` changes it."""
+
+JOIN_SECONDS = 300
+"""So long all processes wait for the last one; `NF_JOIN_SECONDS` changes it."""
+
+MOST_PROCESSES = 2**16
+
+LEAVE_SECONDS = 10
+"""A process that failed waits so long for others that failed with it."""
+
+GRACE_SECONDS = 2
+"""A main thread that notices a loss by itself has so long to say so."""
+
+_ending = threading.Lock()
+"""Held by whoever has begun to end this process, and tells why."""
+
+_kept: list[Any] = []
+"""What C++ points to."""
+
+_abandoned = False
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How the processes of one run find each other.
+
+    Attributes:
+        coordinator: HOST:PORT where process 0 listens; None for all of them as jax detects them, in jobs of Slurm, Open
+            MPI, Kubernetes and on TPU.
+        num_processes: How many there are.
+        process_id: Which one this is, from 0.
+    """
+
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+    def __post_init__(self) -> None:
+        place, processes, me = self.coordinator, self.num_processes, self.process_id
+        if place is None and processes is None and me is None:
+            return
+        if place is None or processes is None or me is None:
+            raise UsageError(
+                "--coordinator, --num-processes and --process-id go together",
+                hint="for example --coordinator 10.0.0.1:5555 --num-processes 2 --process-id 0",
+            )
+        host, _, port = place.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise UsageError(f"--coordinator {place} is no HOST:PORT", hint="for example 10.0.0.1:5555")
+        check_whole("num_processes", processes, 1, MOST_PROCESSES)
+        check_whole("process_id", me, 0, processes - 1)
+
+
+def join(cluster: Cluster, on_loss: Callable[[LostError], None]) -> None:
+    """Find the other processes; comes before anything else of jax.
+
+    Args:
+        cluster: Where they are.
+        on_loss: Called in a thread of its own when another process is gone and the main thread does not notice. Must
+            end this process: its main thread may wait for the other one for ever.
+
+    Raises:
+        UsageError: jax detects no cluster.
+        NFError: The others do not come.
+    """
+    global _abandoned
+    import jax
+
+    # It would take SIGTERM for itself.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        with _listening(on_loss):
+            jax.distributed.initialize(
+                cluster.coordinator,
+                cluster.num_processes,
+                cluster.process_id,
+                cluster_detection_method=None if cluster.coordinator is None else "deactivate",
+                initialization_timeout=_seconds("NF_JOIN_SECONDS", JOIN_SECONDS),
+                heartbeat_timeout_seconds=_seconds("NF_LOST_SECONDS", LOST_SECONDS),
+                coordinator_bind_address=_bind_address(cluster.coordinator),
+            )
+    except ValueError as error:
+        raise UsageError(
+            f"--distributed finds no other processes here: {str(error).rstrip('.')}",
+            hint="outside of Slurm, Open MPI, Kubernetes and TPU use --coordinator, --num-processes and --process-id",
+        ) from error
+    except RuntimeError as error:
+        _abandoned = True
+        waited = _seconds("NF_JOIN_SECONDS", JOIN_SECONDS)
+        raise NFError(
+            f"the {cluster.num_processes or 'other'} processes of this run did not find each other in {waited} s",
+            hint="start all of them within that time (NF_JOIN_SECONDS); each must reach the coordinator's address",
+        ) from error
+
+
+@contextmanager
+def _listening(on_loss: Callable[[LostError], None]) -> Iterator[None]:
+    """Have the client that is made inside tell of a loss, instead of ending the process with a stack of C++.
+
+    jaxlib 0.10 calls back with a status for which Python has no type: C++ then terminates, and that is heard too.
+    """
+    library: Any = import_module("jax._src.lib")._jax
+    make = library.get_distributed_runtime_client
+
+    def tell(*_: object) -> None:
+        time.sleep(GRACE_SECONDS)
+        if not _ending.acquire(timeout=2 * LEAVE_SECONDS):
+            signals.leave(1)
+        on_loss(lost("it shows no sign of life"))
+
+    _on_terminate(tell)
+    library.get_distributed_runtime_client = functools.partial(make, missed_heartbeat_callback=tell)
+    try:
+        yield
+    finally:
+        library.get_distributed_runtime_client = make
+
+
+def _on_terminate(function: Callable[[], None]) -> None:
+    """Call this when C++ would abort because of an exception that nobody catches, where its library can be found."""
+    name = {"linux": "libstdc++.so.6", "darwin": "libc++.1.dylib"}.get(sys.platform)
+    with suppress(OSError, AttributeError):
+        callback = ctypes.CFUNCTYPE(None)(function)
+        ctypes.CDLL(name)["_ZSt13set_terminatePFvvE"](callback)
+        _kept.append(callback)
+
+
+def leave(error: BaseException | None = None) -> None:
+    """Leave with the others; without them, if they do not end as this process does."""
+    global _abandoned
+    import jax
+
+    _ending.acquire()
+    try:
+        if isinstance(error, LostError):
+            raise error
+        if error is not None:
+            client().wait_at_barrier("nf-leave", 1000 * LEAVE_SECONDS)
+        jax.distributed.shutdown()
+    except Exception:
+        _abandoned = True
+
+
+def has_abandoned() -> bool:
+    """Whether others were left behind; the ordinary end of the interpreter would wait for them."""
+    return _abandoned
+
+
+def _seconds(variable: str, default: int) -> int:
+    text = os.environ.get(variable, "") or str(default)
+    if not text.isdecimal() or len(text) > 6 or int(text) < 1:
+        raise UsageError(f"{variable}={text} is not possible", hint="it must be a whole number of seconds, 1 to 999999")
+    return int(text)
+
+
+def _bind_address(coordinator: str | None) -> str | None:
+    """Where process 0 listens: on loopback alone if that is where the others look for it, else wherever jax does."""
+    local = coordinator is not None and coordinator.rpartition(":")[0] in ("127.0.0.1", "localhost")
+    return coordinator if local else None

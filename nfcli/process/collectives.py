@@ -1,0 +1,172 @@
+"""How the processes of one run decide as one.
+
+Arrays travel by JAX's own collectives. The few words besides, such as an error that all must hear of, travel by the
+coordination service of `jax.distributed`. With one process everything here is immediate. See `nfcli.process.cluster`
+for how processes find and lose each other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from nfcli import errors
+from nfcli.errors import LostError, NFError, UsageError, one_line
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 7 * 24 * 3600
+"""Others may load or compile for long, and that they live is seen otherwise."""
+
+OF_THIS_PROCESS = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED", "OUT_OF_RANGE")
+"""What XLA calls errors that have nothing to do with other processes."""
+
+READ_MS = 60_000
+"""To read what all have written already."""
+
+_exchanges = itertools.count()
+
+
+def count() -> int:
+    """Processes of this run; 1 without `join`."""
+    jax = sys.modules.get("jax")
+    return int(jax.process_count()) if jax is not None and jax.distributed.is_initialized() else 1
+
+
+def index() -> int:
+    """Which of them this is."""
+    jax = sys.modules.get("jax")
+    return int(jax.process_index()) if jax is not None and jax.distributed.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that reports and writes."""
+    return index() == 0
+
+
+def exchange(text: str) -> list[str]:
+    """What every process says, in their order; waits for all of them."""
+    if count() == 1:
+        return [text]
+    service, number = client(), next(_exchanges)
+    service.key_value_set(f"nf/{number}/{index()}", text)
+    service.wait_at_barrier("nf", 1000 * PATIENCE_SECONDS)
+    said = [service.blocking_key_value_get(f"nf/{number}/{process}", READ_MS) for process in range(count())]
+    # All have come to this exchange, so all have read the one before.
+    service.key_value_delete(f"nf/{number - 1}/{index()}")
+    return said
+
+
+def from_first(function: Callable[[], T]) -> T:
+    """Call a function in the first process only; what it returns, or raises, comes out in all of them.
+
+    Args:
+        function: Returns something that JSON can hold.
+    """
+    if count() == 1:
+        return function()
+    value, mine = None, None
+    if is_first():
+        try:
+            value = function()
+        except Exception as error:
+            mine = error
+    told = json.loads(exchange(json.dumps([value, _described(mine)]))[0])
+    _raise(told[1], 0, mine)
+    result: T = told[0]
+    return result
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What goes wrong inside, in any process, is raised in all of them. Nothing inside may wait for other processes."""
+    if count() == 1:
+        yield
+        return
+    mine = None
+    try:
+        yield
+    except Exception as error:
+        mine = error
+    for process, told in enumerate(exchange(json.dumps(_described(mine)))):
+        _raise(json.loads(told), process, mine)
+
+
+def require_same(content: dict[str, Any]) -> None:
+    """See that every process comes with the same.
+
+    Raises:
+        UsageError: One of them does not.
+    """
+    first, *others = (json.loads(said) for said in exchange(json.dumps(content)))
+    for process, other in enumerate(others, 1):
+        for name, value in first.items():
+            if other.get(name) != value:
+                raise UsageError(
+                    f"process {process} was started with another {name}: {other.get(name)}, not {value}",
+                    hint="all processes need the same command, versions and images; only --process-id differs",
+                )
+
+
+def _described(error: Exception | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    if isinstance(error, NFError):
+        return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+    return {"kind": "NFError", "message": f"{type(error).__name__}: {one_line(error)}", "hint": None}
+
+
+def _raise(described: dict[str, Any] | None, process: int, mine: Exception | None) -> None:
+    """Raise the error of some process; `mine` is this one's."""
+    if described is None:
+        return
+    if mine is not None and process == index():
+        raise mine
+    message = described["message"] if process == 0 else f"process {process}: {described['message']}"
+    raise getattr(errors, described["kind"], NFError)(message, hint=described["hint"]) from mine
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether an error says that another process is gone, and not that something is wrong with this one."""
+    if count() == 1:
+        return False
+    from jax.errors import JaxRuntimeError
+
+    if isinstance(error, JaxRuntimeError):
+        return not str(error).startswith(OF_THIS_PROCESS)
+    return isinstance(error, ValueError) and "Gloo" in str(error)
+
+
+def lost(how: str) -> LostError:
+    """The error for a process that is gone.
+
+    Args:
+        how: It was noticed.
+    """
+    return LostError(
+        f"lost contact with another process of this run: {how}",
+        hint="see what that one says, and start all of them again: training continues from its last checkpoint",
+    )
+
+
+@contextmanager
+def losses_are_errors() -> Iterator[None]:
+    """Whatever a collective or the coordination service says of a process that is gone becomes a LostError."""
+    try:
+        yield
+    except Exception as error:
+        if is_loss(error):
+            raise lost(one_line(error).partition(". ")[0]) from error
+        raise
+
+
+def client() -> Any:
+    """What speaks to the coordination service."""
+    # Orbax, too, takes it from there: there is no public name for it.
+    from jax._src.distributed import global_state
+
+    return global_state.client

@@ -1,0 +1,168 @@
+"""`compare_paired(a, b)`: do the measured images decide between two runs? Needs numpy alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nfcli.errors import RunError, UsageError
+from nfcli.runs import RunDir, find_run
+from nfcli.runs.per_image import load_per_image
+from nfcli.runs.results import Evaluation, best_first, load_evaluations
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+CHUNK = 100
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """What `nf compare --paired --json` prints.
+
+    Attributes:
+        first, second: Names of the runs.
+        images: Test images that both were measured on.
+        importance_samples: K of both.
+        difference_bpd: Mean over images of the first's bits per dimension minus the second's.
+        difference_stderr: Standard error of that mean.
+        interval_low, interval_high: Bootstrap confidence interval of it, by percentiles.
+        confidence: Of the interval.
+        resamples: Of the bootstrap.
+        better_images: Share of images that the first gives fewer bits.
+        decided: Whether the interval leaves 0 out.
+        sentence: The same in words.
+    """
+
+    first: str
+    second: str
+    images: int
+    importance_samples: int
+    difference_bpd: float
+    difference_stderr: float
+    interval_low: float
+    interval_high: float
+    confidence: float
+    resamples: int
+    better_images: float
+    decided: bool
+    sentence: str
+
+
+def compare_paired(
+    first: str, second: str, runs_dir: Path, *, importance_samples: int | None = None, seed: int = 0
+) -> PairedComparison:
+    """Compare two runs image by image (Efron, Tibshirani 1993: the bootstrap over images).
+
+    Args:
+        first, second: Names of runs whose test images were measured.
+        runs_dir: Where runs live.
+        importance_samples: Use measurements with this K; None for any, those of most images first.
+        seed: Of the resampling.
+
+    Raises:
+        RunError: A run, its measurement or its per-image numbers are missing or damaged.
+        UsageError: The two were measured on different images or with different K.
+    """
+    runs = [find_run(name, runs_dir) for name in (first, second)]
+    tests = _matching(*(_tests_of(run, importance_samples) for run in runs))
+    _check_comparable(runs, tests)
+    bpds = [load_per_image(run, evaluation)["bpd"] for run, evaluation in zip(runs, tests, strict=True)]
+    difference = bpds[0] - bpds[1]
+    low, high = bootstrap_interval(difference, seed=seed)
+    mean = float(difference.mean())
+    decided = not low <= 0 <= high
+    return PairedComparison(
+        first=runs[0].name,
+        second=runs[1].name,
+        images=len(difference),
+        importance_samples=tests[0].importance_samples,
+        difference_bpd=mean,
+        difference_stderr=float(difference.std(ddof=1) / np.sqrt(len(difference))),
+        interval_low=low,
+        interval_high=high,
+        confidence=CONFIDENCE,
+        resamples=RESAMPLES,
+        better_images=float(np.mean(difference < 0)),
+        decided=decided,
+        sentence=_sentence(runs[0].name, runs[1].name, mean, low, high, len(difference)),
+    )
+
+
+def bootstrap_interval(values: np.ndarray, *, seed: int) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of (N,) values."""
+    generator = np.random.default_rng(seed)
+    means = np.concatenate(
+        [
+            values[generator.integers(0, len(values), (CHUNK, len(values)), dtype=np.int32)].mean(axis=1)
+            for _ in range(RESAMPLES // CHUNK)
+        ]
+    )
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _matching(first: list[Evaluation], second: list[Evaluation]) -> list[Evaluation]:
+    """The best measurements of the same images and K, or else the best ones."""
+
+    def question(entry: Evaluation) -> tuple[str, int, int]:
+        return entry.split_fingerprint, entry.images, entry.importance_samples
+
+    pairs = ([mine, theirs] for mine in first for theirs in second if question(mine) == question(theirs))
+    return next(pairs, [first[0], second[0]])
+
+
+def _tests_of(run: RunDir, importance_samples: int | None) -> list[Evaluation]:
+    tests = [
+        entry
+        for entry in load_evaluations(run)
+        if entry.split == "test" and importance_samples in (None, entry.importance_samples)
+    ]
+    if tests:
+        return best_first(tests)
+    wanted = "" if importance_samples is None else f" with K = {importance_samples}"
+    hint = "leave -k out" if run.pretrained else f"nf eval {run.name}"
+    raise RunError(f"run '{run.name}' has no measurement of its test images{wanted}", hint=hint)
+
+
+def _check_comparable(runs: list[RunDir], tests: list[Evaluation]) -> None:
+    first, second = tests
+    for what, mine, theirs in (
+        ("other test images", first.split_fingerprint[:8], second.split_fingerprint[:8]),
+        ("another number of images", first.images, second.images),
+        ("another K", first.importance_samples, second.importance_samples),
+        ("another question", *(_asks(run) for run in runs)),
+    ):
+        if mine != theirs:
+            raise UsageError(
+                f"'{runs[0].name}' and '{runs[1].name}' were measured on {what}: {mine} and {theirs}",
+                hint=_how_to_match(runs, tests),
+            )
+    if first.images < 2:
+        raise UsageError("a single image tells nothing of the spread", hint="measure more of them with nf eval")
+
+
+def _how_to_match(runs: list[RunDir], tests: list[Evaluation]) -> str:
+    for (pretrained, mine), test in zip((runs, runs[::-1]), tests, strict=True):
+        if pretrained.pretrained and not mine.pretrained:
+            return f"as {pretrained.name} was measured: nf eval {mine.name} --split test -k {test.importance_samples}"
+    return "measure both with the same nf eval options"
+
+
+def _asks(run: RunDir) -> str:
+    return "images given their labels" if run.config()["model"].get("classes", 0) else "images alone"
+
+
+def _sentence(first: str, second: str, mean: float, low: float, high: float, images: int) -> str:
+    if not low <= 0 <= high:
+        better, worse = (first, second) if mean < 0 else (second, first)
+        small, large = sorted((abs(low), abs(high)))
+        return (
+            f"The {images:,} test images decide for {better}: it needs {abs(mean):.4f} bits per dimension less than "
+            f"{worse} (95 % interval {small:.4f} to {large:.4f})."
+        )
+    return (
+        f"The {images:,} test images do not decide between {first} and {second}: the difference of {mean:+.4f} bits "
+        f"per dimension has a 95 % interval of {low:+.4f} to {high:+.4f}, which contains 0."
+    )

@@ -1,0 +1,111 @@
+"""A trained model from its run directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nfcli.data import ImageDataset, Transform, load_dataset
+from nfcli.errors import CheckpointError, DataError, NFError, RunError, UsageError
+from nfcli.flows import FlowModel, Parameters, build
+from nfcli.presets import get_preset
+from nfcli.runs import CheckpointMeta, Checkpoints, RunDir
+from nfcli.runs.pretrained import REINSTALL
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model with the weights that did best on validation.
+
+    Attributes:
+        run: Where it comes from.
+        config: The run's config.json.
+        model: What was trained.
+        parameters: The weights.
+        checkpoint: Where training stood when they were saved.
+    """
+
+    run: RunDir
+    config: dict[str, Any]
+    model: FlowModel
+    parameters: Parameters
+    checkpoint: CheckpointMeta
+
+    @property
+    def transform(self) -> Transform:
+        """What was done to the images that it was trained on.
+
+        Raises:
+            RunError: config.json says something impossible.
+        """
+        settings = self.config["settings"]
+        try:
+            return Transform.parse(settings.get("crop"), settings.get("resize"), self.model.levels)
+        except (TypeError, AttributeError, UsageError) as error:
+            raise RunError(f"run '{self.run.name}' has an impossible transform in its config.json: {error}") from error
+
+    def dataset(self) -> ImageDataset:
+        """The images that the run was trained on.
+
+        Raises:
+            DataError: They cannot be read, or are not the same any more.
+        """
+        # `source` is the same place from any working directory; what the user typed may be found where the whole
+        # project was moved. The fingerprint decides whether these are the images.
+        source, typed = self.config["data"]["source"], self.config["settings"]["dataset"]
+        if not os.path.lexists(source) and os.path.lexists(typed):
+            source = typed
+        try:
+            dataset = load_dataset(source, self.transform)
+        except UsageError as error:
+            raise RunError(f"run '{self.run.name}' was trained on '{source}': {error.message}") from error
+        if dataset.fingerprint != self.config["data"]["fingerprint"]:
+            raise DataError(
+                f"{dataset.source} holds other images than run '{self.run.name}' was trained on",
+                hint="bring the old images back, or train a new run on these",
+            )
+        return dataset
+
+
+def restore(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> TrainedModel:
+    """Load the best checkpoint of a run.
+
+    Raises:
+        RunError: config.json is missing or damaged.
+        CheckpointError: There is no whole checkpoint.
+    """
+    config = run.config()
+    described = config["model"]
+    try:
+        preset = get_preset(described["preset"], smoke=described["smoke"])
+        height, width, channels = described["shape"]
+        numbers = {"levels": described["levels"], "alpha": described["alpha"], "classes": described.get("classes", 0)}
+        model = build(preset, (height, width, channels), **numbers)
+        if model.num_parameters != described["parameters"]:
+            raise ValueError(f"it says {described['parameters']} parameters, the preset has {model.num_parameters}")
+    except (TypeError, ValueError, OverflowError, MemoryError, NFError) as error:
+        raise RunError(
+            f"run file {run.path / 'config.json'} does not describe a model: {error}",
+            hint="it was changed by hand, or written by another version of nf",
+        ) from error
+    try:
+        meta, parameters = _load_best(Checkpoints(run.checkpoints, warn), model)
+    except CheckpointError as error:
+        if run.pretrained:
+            raise CheckpointError(error.message, hint=REINSTALL) from error
+        raise
+    return TrainedModel(run, config, model, parameters, meta)
+
+
+def _load_best(checkpoints: Checkpoints, model: FlowModel) -> tuple[CheckpointMeta, Parameters]:
+    """The best checkpoint; again when training replaced it between finding and reading it."""
+    while True:
+        before = checkpoints.steps()
+        try:
+            meta, path = checkpoints.best()
+            return meta, checkpoints.load_parameters(path, model.parameter_shapes())
+        except CheckpointError:
+            if checkpoints.steps() == before:
+                raise

@@ -1,0 +1,102 @@
+"""The search for matrix units says no wherever they cannot be used, and cannot take the process down."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nfcli.backend import probe
+
+
+@pytest.fixture(autouse=True)
+def _a_cache_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("NF_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("NF_MATRIX_UNITS", "1")
+
+
+def answers() -> list[str]:
+    folder = Path(os.environ["NF_CACHE_DIR"])
+    return [path.read_text() for path in folder.rglob("*.matrix-units")]
+
+
+def test_the_user_can_switch_them_off(monkeypatch):
+    monkeypatch.setenv("NF_MATRIX_UNITS", "0")
+    monkeypatch.setattr(probe, "_try_them", lambda: pytest.fail("tried"))
+    assert not probe.matrix_units_found()
+
+
+def test_a_processor_without_them_is_not_tried(monkeypatch):
+    monkeypatch.setattr(probe, "_instructions", lambda: {"avx2", "fma"})
+    monkeypatch.setattr(probe, "_try_them", lambda: pytest.fail("tried"))
+    assert not probe.matrix_units_found()
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_the_answer_is_remembered_for_this_processor(monkeypatch, answer):
+    tries = []
+    monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
+    monkeypatch.setattr(probe, "_try_them", lambda: tries.append(1) or answer)
+    assert [probe.matrix_units_found() for _ in range(2)] == [answer] * 2
+    assert len(tries) == 1
+    assert answers() == ["yes" if answer else "no"]
+    monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16", "another"})
+    assert probe.matrix_units_found() is answer
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert probe.matrix_units_found() is answer
+    assert len(tries) == 3
+
+
+@pytest.mark.parametrize("program", ["import os; os.kill(os.getpid(), 9)", "import time; time.sleep(60)"])
+def test_an_attempt_that_something_else_ended_is_not_remembered(monkeypatch, tmp_path, program):
+    monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
+    monkeypatch.setattr(probe, "PATIENCE", 0.5)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{program}'\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert not probe.matrix_units_found()
+    assert answers() == []
+
+
+def test_an_answer_that_cannot_be_kept_costs_nothing_else(monkeypatch):
+    monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
+    monkeypatch.setattr(probe, "_try_them", lambda: True)
+    kept = probe._kept()
+    assert kept is not None
+    kept.mkdir()
+    assert probe.matrix_units_found()
+    kept.rmdir()
+    kept.write_text("perhaps")
+    assert probe.matrix_units_found()
+    assert answers() == ["yes"]
+
+
+def test_a_program_that_dies_is_a_no(monkeypatch):
+    # oneDNN ends the process if it has no bfloat16 for a processor.
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setattr(probe, "_instructions", lambda: {"avx512_bf16"})
+    assert not probe.matrix_units_found()
+    assert answers() == ["no"]
+
+
+def test_an_xla_that_does_not_know_the_calls_is_a_no():
+    code = (
+        "import sys; from nfcli.backend import probe, runtime; runtime.prepare(1); "
+        "from nfcli.flows import matrix_units; matrix_units.CONVOLUTION = '__gone'; sys.exit(probe.main())"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "__gone" in done.stderr
+
+
+def test_the_working_directory_is_not_searched_for_modules(tmp_path, monkeypatch):
+    (tmp_path / "nfcli").mkdir()
+    (tmp_path / "nfcli" / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    (tmp_path / "random.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    probe._try_them()
+    assert not (tmp_path / "ran").exists()

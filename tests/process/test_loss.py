@@ -1,0 +1,61 @@
+"""A process that dies, hangs or is told to stop: the other one ends too, says why, and the run goes on later."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from nfcli.runs import Checkpoints
+from tests.process.pairs import LONG, Pair, run_pair, settings
+from tests.survival.processes import assert_same_run, rows
+
+
+def assert_told(process):
+    """Ended with one error and one hint, and nothing of a stack."""
+    assert process.process.returncode == 1, process.lines
+    ends = [line for line in process.lines if line.startswith(("error: ", "hint: "))]
+    assert [line.split(": ")[0] for line in ends] == ["error", "hint"], process.lines
+    assert "lost contact with another process" in ends[0]
+    assert "start all of them again" in ends[1]
+    assert not [line for line in process.lines if "Traceback" in line or "Fatal" in line], process.lines
+
+
+@pytest.mark.parametrize(("victim", "signum"), [(0, signal.SIGKILL), (1, signal.SIGSTOP)])
+def test_a_process_that_dies_or_freezes_ends_the_other(digits, tmp_path, victim, signum):
+    pair = Pair(*settings(digits, tmp_path, epochs=100_000), NF_LOST_SECONDS="5")
+    lost, other = (pair.first, pair.second) if victim == 0 else (pair.second, pair.first)
+    pair.trains()
+    lost.send(signum)
+    start = time.monotonic()
+    other.finish(LONG)
+    assert time.monotonic() - start < 30
+    lost.send(signal.SIGKILL)
+    pair.finish()
+    assert_told(other)
+
+
+def test_a_killed_run_continues_with_the_same_commands(together, digits, tmp_path):
+    arguments = settings(digits, tmp_path, **{"checkpoint-minutes": 1e-6})
+    pair = Pair(*arguments, NF_LOST_SECONDS="5")
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    pair.wait_until(lambda: len(checkpoints.steps()) >= 2)
+    pair.second.send(signal.SIGKILL)
+    assert pair.finish() == (1, -signal.SIGKILL)
+    assert_told(pair.first)
+    again = run_pair(*arguments)
+    assert [line for line in again.first.lines if line.startswith("continuing run 'run' after step ")]
+    assert_same_run(together.path, tmp_path / "run")
+
+
+def test_a_signal_to_one_stops_both_after_saving(digits, tmp_path):
+    pair = Pair(*settings(digits, tmp_path, epochs=100_000))
+    pair.trains()
+    pair.second.send(signal.SIGTERM)
+    assert pair.finish() == (143, 143)
+    (stopped,) = [line for line in pair.first.lines if line.startswith("error: stopped after step ")]
+    assert pair.second.lines == pair.first.lines[-2:] == [stopped, "hint: the same command continues the run"]
+    step = int(stopped.split("step ")[1].split()[0])
+    assert max(Checkpoints(tmp_path / "run" / "checkpoints").steps()) == step
+    assert [row["step"] for row in rows(tmp_path / "run")] == list(range(1, step + 1))

@@ -1,0 +1,85 @@
+"""What is wrong with one process is said by both, before anything is written."""
+
+from __future__ import annotations
+
+import pytest
+
+from nfcli.errors import UsageError
+from nfcli.process import cluster
+from nfcli.runs import RunDir
+from tests.cli.program import assert_refused, nf
+from tests.process.pairs import Pair, free_port, settings
+
+HERE = ("--coordinator", "127.0.0.1:9", "--num-processes", 2, "--process-id")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--coordinator", "127.0.0.1:9"),
+        ("--num-processes", 2),
+        ("--distributed", "--process-id", 0),
+        (*HERE, 2),
+        (*HERE, -1),
+        ("--coordinator", "127.0.0.1", "--num-processes", 2, "--process-id", 0),
+        ("--coordinator", "host:port", "--num-processes", 2, "--process-id", 0),
+        ("--coordinator", "127.0.0.1:9", "--num-processes", 0, "--process-id", 0),
+        ("--distributed",),  # there is no cluster here
+    ],
+)
+def test_options_that_make_no_cluster_are_refused(words, tmp_path):
+    assert_refused(nf("train", "simple", *words, cwd=tmp_path), 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "99999999999999999999"])
+def test_seconds_that_cannot_be_are_refused(text, monkeypatch):
+    monkeypatch.setenv("NF_LOST_SECONDS", text)
+    with pytest.raises(UsageError, match=f"^NF_LOST_SECONDS={text} is not possible"):
+        cluster._seconds("NF_LOST_SECONDS", cluster.LOST_SECONDS)
+
+
+def test_a_process_that_nobody_joins_gives_up(tmp_path):
+    place = ("--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", 2, "--process-id")
+    for process in (0, 1):
+        done = nf("train", "simple", *place, process, cwd=tmp_path, NF_JOIN_SECONDS="2")
+        assert done.code == 1
+        assert [line.split(": ")[0] for line in done.err.splitlines()[-2:]] == ["error", "hint"]
+        assert "did not find each other in 2 s" in done.err
+        assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def both_refuse(pair, codes, error):
+    assert pair.finish() == codes, (pair.first.lines, pair.second.lines)
+    for process in (pair.first, pair.second):
+        (line,) = [line for line in process.lines if line.startswith("error: ")]
+        assert error in line
+        assert not [line for line in process.lines if "Traceback" in line]
+
+
+def test_other_settings_in_one_process_are_refused_by_both(digits, tmp_path):
+    pair = Pair(*settings(digits, tmp_path / "runs"), last=("--seed", 1))
+    both_refuse(pair, (2, 2), "process 1 was started with another seed: 1, not 42")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_images_that_one_process_does_not_find_end_both(digits, tmp_path):
+    pair = Pair(*settings(digits, tmp_path / "runs"), last=("--dataset", tmp_path / "none.npz"))
+    both_refuse(pair, (3, 3), "none.npz does not exist")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_is_being_trained_is_refused_by_both(digits, tmp_path):
+    with RunDir(tmp_path / "run").lock():
+        both_refuse(Pair(*settings(digits, tmp_path)), (3, 3), "run 'run' is being trained by another process")
+
+
+def test_runs_that_the_processes_do_not_share_are_refused(digits, tmp_path):
+    pair = Pair(*settings(digits, tmp_path / "here"), last=("--runs-dir", tmp_path / "there"))
+    both_refuse(pair, (2, 2), "is not the folder that the first process writes")
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(digits, tmp_path):
+    pair = Pair(*settings(digits, tmp_path / "runs"), "--batch-size", 31)
+    both_refuse(pair, (2, 2), "a batch of 31 cannot be divided over 2 processes")
