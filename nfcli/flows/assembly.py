@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nfcli.flows.base import Bijection
-from nfcli.flows.coupling import MaskedCoupling
+from nfcli.flows.coupling import MaskedCoupling, PartitionedCoupling
 from nfcli.flows.dequantization import UniformDequantization, VariationalDequantization
 from nfcli.flows.flow import Flow, MultiscaleTransform
 from nfcli.flows.gaussian_noise import GaussianDequantization
@@ -13,7 +13,6 @@ from nfcli.flows.glow import ActNorm, InvertibleConv1x1
 from nfcli.flows.initializers import Initializer
 from nfcli.flows.mixture import MixtureOfLogistics
 from nfcli.flows.networks import ComputePolicy
-from nfcli.flows.packed import PartitionedCoupling
 from nfcli.flows.partitions import PATCHES
 from nfcli.flows.prior import LearnedPrior
 from nfcli.flows.reshaping import Squeeze
@@ -71,7 +70,7 @@ class Assembly:
                 levels[-1] += self._masked(layer, (height, width, channels), initializer)
             elif isinstance(layer, PartitionedCouplings):
                 number = sum(len(level) for level in levels)
-                levels[-1] += self._packed(layer, (height, width, channels), number, initializer)
+                levels[-1] += self._partitioned(layer, (height, width, channels), number, initializer)
             elif isinstance(layer, SqueezeSpec):
                 levels[-1].append(Squeeze())
                 height, width, channels = height // 2, width // 2, channels * 4
@@ -96,7 +95,7 @@ class Assembly:
             for index in range(layer.count)
         ]
 
-    def _packed(
+    def _partitioned(
         self, layer: PartitionedCouplings, shape: Shape, number: int, initializer: Initializer
     ) -> list[Bijection]:
         made: list[Bijection] = []

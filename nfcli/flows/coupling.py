@@ -1,6 +1,13 @@
-"""The affine coupling layer of RealNVP (Dinh, Sohl-Dickstein, Bengio 2017, arXiv:1605.08803), with a limited scale."""
+"""Coupling layers: one part of an image passes through and tells a network how to transform the other part.
+
+`MaskedCoupling` is the affine one of RealNVP (Dinh, Sohl-Dickstein, Bengio 2017, arXiv:1605.08803), whose network sees
+the image with zeros in it. `PartitionedCoupling` takes the parts out first (Kingma, Dhariwal 2018, arXiv:1807.03039; Ho
+et al. 2019, arXiv:1902.00275) and transforms each value by any bijection of `nfcli.flows.transformers`.
+"""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -10,6 +17,10 @@ from nfcli.flows.base import Bijection, sum_per_image
 from nfcli.flows.initializers import Initializer, zeros
 from nfcli.flows.masks import MaskKind, make_mask
 from nfcli.flows.networks import PLAIN, ComputePolicy, GatedConvNet
+from nfcli.flows.partitions import PartitionKind, partition, partition_shapes, unpartition
+from nfcli.flows.transformers import ScalarBijection
+
+Part = TypeVar("Part")
 
 
 def limit_scale(s: Array, factor: Array) -> Array:
@@ -62,3 +73,68 @@ class MaskedCoupling(Bijection):
         s, t = jnp.split(self.network(conditioning), 2, axis=-1)
         factor = jnp.exp(self.scaling_factor[...])[None, None, None, :]
         return limit_scale(s, factor) * (1 - mask), t * (1 - mask)
+
+
+class PartitionedCoupling(Bijection):
+    """One half goes through a scalar bijection whose parameters a network computes from the other half.
+
+    Args:
+        shape: (H, W, C) of what is transformed.
+        mask: How the halves lie: "checkerboard", "channel", or "rows", "columns" or "diagonals" of squeezed patches.
+        invert: Swap the halves.
+        transformer: What happens to each value.
+        hidden: Channels of the network.
+        blocks: Its gated blocks.
+        heads: Of its self-attention, 0 for none.
+        context_channels: Channels of the context that `forward` and `inverse` get, 0 for none.
+        policy: How the network is computed.
+        initializer: Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        mask: PartitionKind,
+        invert: bool,
+        transformer: ScalarBijection,
+        hidden: int,
+        blocks: int = 3,
+        heads: int = 0,
+        context_channels: int = 0,
+        policy: ComputePolicy = PLAIN,
+        initializer: Initializer,
+    ) -> None:
+        self.mask, self.invert, self.transformer = mask, invert, transformer
+        seen, changed = self._order(*partition_shapes(shape, mask))
+        self.pairs_of_context = 2 if mask == "checkerboard" else 1
+        self.network = GatedConvNet(
+            seen[-1] + self.pairs_of_context * context_channels,
+            hidden,
+            transformer.count * changed[-1],
+            blocks=blocks,
+            attention=(heads, seen[:2]) if heads else None,
+            initializer=initializer,
+            policy=policy,
+        )
+
+    def forward(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+        seen, changed = self._order(*partition(x, self.mask))
+        z, log_slope = self.transformer.forward(changed, self._parameters(seen, changed, context))
+        return unpartition(*self._order(seen, z), self.mask), sum_per_image(log_slope)
+
+    def inverse(self, z: Array, context: Array | None = None) -> Array:
+        seen, changed = self._order(*partition(z, self.mask))
+        x = self.transformer.inverse(changed, self._parameters(seen, changed, context))
+        return unpartition(*self._order(seen, x), self.mask)
+
+    def _order(self, first: Part, second: Part) -> tuple[Part, Part]:
+        return (second, first) if self.invert else (first, second)
+
+    def _parameters(self, seen: Array, changed: Array, context: Array | None) -> Array:
+        """(count, B, H, W, C) of the half that is changed."""
+        if context is not None:
+            parts = partition(context, self.mask) if self.mask == "checkerboard" else (context,)
+            seen = jnp.concatenate([seen, *parts], axis=-1)
+        raw = self.network(seen)
+        return raw.reshape(*changed.shape[:-1], self.transformer.count, changed.shape[-1]).transpose(3, 0, 1, 2, 4)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from nfcli.flows.coupling import PartitionedCoupling
 from nfcli.flows.dequantization import (
     UniformDequantization,
     as_context,
@@ -18,7 +19,6 @@ from nfcli.flows.dequantization import (
 from nfcli.flows.initializers import Initializer
 from nfcli.flows.labels import with_planes
 from nfcli.flows.networks import PLAIN, ComputePolicy, GatedTrunk
-from nfcli.flows.packed import PartitionedCoupling
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import Squeeze
 from nfcli.flows.transformers import Affine

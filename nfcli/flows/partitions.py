@@ -1,4 +1,4 @@
-"""The two halves of a packed coupling, each as an array of its own.
+"""The two parts of an image that a partitioned coupling tells apart, each as an array of its own.
 
 A masked coupling lets its network look at zeros, and throws half of its answer away. Here the halves are taken apart
 first, so that the network sees and answers only what counts: half the work (Kingma, Dhariwal 2018, arXiv:1807.03039,

@@ -43,7 +43,7 @@ BATCH = 64
 FULL = PRESETS["mixture"]
 
 
-def _packed(**changes: Any) -> Preset:
+def _partitioned(**changes: Any) -> Preset:
     layers = tuple(
         replace(layer, **changes) if isinstance(layer, PartitionedCouplings) else layer for layer in FULL.layers
     )
@@ -66,13 +66,13 @@ def _split(*split: Split) -> Preset:
 
 VARIANTS: dict[str, Preset] = {
     "mixture": FULL,
-    "affine for mixture": _packed(transformer="affine", components=0),
-    "spline for mixture": _packed(transformer="spline", components=8),
-    "without actnorm": _packed(actnorm=False),
-    "with 1x1 convolutions": _packed(rotate=True),
-    "the same halves always": _packed(mask="channel"),
-    "3 logistics for 6": _packed(components=3),
-    "with attention": _packed(heads=4),
+    "affine for mixture": _partitioned(transformer="affine", components=0),
+    "spline for mixture": _partitioned(transformer="spline", components=8),
+    "without actnorm": _partitioned(actnorm=False),
+    "with 1x1 convolutions": _partitioned(rotate=True),
+    "the same halves always": _partitioned(mask="channel"),
+    "3 logistics for 6": _partitioned(components=3),
+    "with attention": _partitioned(heads=4),
     "without the split": _split(),
     "a split without a learned prior": _split(Split()),
     "masked affine couplings": _masked(),

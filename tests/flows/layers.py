@@ -9,12 +9,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from nfcli.flows.coupling import MaskedCoupling
+from nfcli.flows.coupling import MaskedCoupling, PartitionedCoupling
 from nfcli.flows.flow import MultiscaleTransform
 from nfcli.flows.glow import ActNorm, InvertibleConv1x1
 from nfcli.flows.initializers import Initializer
 from nfcli.flows.mixture import MixtureOfLogistics
-from nfcli.flows.packed import PartitionedCoupling
 from nfcli.flows.prior import LearnedPrior
 from nfcli.flows.reshaping import Squeeze
 from nfcli.flows.spline import RationalQuadraticSpline
@@ -53,8 +52,8 @@ def coupling(shape, mask, *, invert=False, context=0, hidden=4):
     )
 
 
-def packed(shape, mask, transformer, *, invert=False, context=0, heads=0):
-    """A packed coupling's entry; its network has a gated block only where attention comes after it."""
+def partitioned(shape, mask, transformer, *, invert=False, context=0, heads=0):
+    """A partitioned coupling's entry; its network has a gated block only where attention comes after it."""
     return Case(
         lambda weights: PartitionedCoupling(
             shape,
@@ -97,19 +96,19 @@ LAYERS = {
     "split": Case(lambda weights: MultiscaleTransform([[], []]), (2, 2, 4)),
     "split, odd": Case(lambda weights: MultiscaleTransform([[], [], []]), (1, 2, 5)),
     "coupling, squeeze, splits": Case(_mixed, (4, 2, 1)),
-    "packed affine coupling, channels": packed((2, 3, 4), "channel", Affine()),
-    "packed affine coupling, channels, inverted, odd": packed((2, 2, 3), "channel", Affine(), invert=True),
-    "packed affine coupling, checkerboard": packed((3, 4, 2), "checkerboard", Affine()),
-    "packed affine coupling, checkerboard, context": packed(
+    "partitioned affine coupling, channels": partitioned((2, 3, 4), "channel", Affine()),
+    "partitioned affine coupling, channels, inverted, odd": partitioned((2, 2, 3), "channel", Affine(), invert=True),
+    "partitioned affine coupling, checkerboard": partitioned((3, 4, 2), "checkerboard", Affine()),
+    "partitioned affine coupling, checkerboard, context": partitioned(
         (2, 4, 1), "checkerboard", Affine(), invert=True, context=2
     ),
-    "packed affine coupling, rows": packed((2, 3, 4), "rows", Affine(), invert=True),
-    "packed affine coupling, columns, context": packed((1, 2, 8), "columns", Affine(), context=2),
-    "packed affine coupling, diagonals": packed((2, 1, 12), "diagonals", Affine()),
-    "mixture coupling": packed((2, 2, 4), "channel", MixtureOfLogistics(3)),
-    "mixture coupling, one logistic, context": packed((2, 2, 3), "channel", MixtureOfLogistics(1), context=1),
-    "mixture coupling with attention": packed((2, 2, 4), "channel", MixtureOfLogistics(2), invert=True, heads=2),
-    "spline coupling": packed((2, 4, 1), "checkerboard", RationalQuadraticSpline(4, bound=3.0)),
+    "partitioned affine coupling, rows": partitioned((2, 3, 4), "rows", Affine(), invert=True),
+    "partitioned affine coupling, columns, context": partitioned((1, 2, 8), "columns", Affine(), context=2),
+    "partitioned affine coupling, diagonals": partitioned((2, 1, 12), "diagonals", Affine()),
+    "mixture coupling": partitioned((2, 2, 4), "channel", MixtureOfLogistics(3)),
+    "mixture coupling, one logistic, context": partitioned((2, 2, 3), "channel", MixtureOfLogistics(1), context=1),
+    "mixture coupling with attention": partitioned((2, 2, 4), "channel", MixtureOfLogistics(2), invert=True, heads=2),
+    "spline coupling": partitioned((2, 4, 1), "checkerboard", RationalQuadraticSpline(4, bound=3.0)),
     "actnorm": Case(lambda weights: ActNorm(3), (2, 3, 3)),
     "1x1 convolution": Case(lambda weights: InvertibleConv1x1(5, 0), (2, 3, 5)),
     "learned prior": Case(lambda weights: LearnedPrior(2, 3, hidden=4, blocks=0, initializer=weights), (2, 2, 2), 3),

@@ -22,7 +22,7 @@ from tests.flows.checks import QUICK_COMPILATION, check_prior
 from tests.flows.layers import LAYERS
 from tests.flows.parameters import randomized
 
-OTHERS = ("squeeze", "packed", "mixture", "spline")
+OTHERS = ("squeeze", "partitioned", "mixture", "spline")
 """Words in the names of layers that are not affine couplings with a mask, or not those alone."""
 
 

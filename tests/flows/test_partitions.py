@@ -1,4 +1,4 @@
-"""Packed halves, and what goes into and out of the networks of packed couplings."""
+"""The parts of images, and what goes into and out of the networks of partitioned couplings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from nfcli.flows.assembly import Assembly
+from nfcli.flows.coupling import PartitionedCoupling
 from nfcli.flows.initializers import Initializer
 from nfcli.flows.masks import make_mask
 from nfcli.flows.networks import PLAIN, GatedAttention
-from nfcli.flows.packed import PartitionedCoupling
 from nfcli.flows.partitions import partition, partition_shapes, unpartition
 from nfcli.flows.reshaping import Squeeze as SqueezeLayer
 from nfcli.flows.transformers import Affine
@@ -76,7 +76,7 @@ def test_no_checkerboard_of_odd_width():
         partition_shapes((2, 3, 1), "checkerboard")
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith(("packed", "mixture", "spline"))])
+@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith(("partitioned", "mixture", "spline"))])
 def test_one_half_passes_and_the_other_depends_on_it(name):
     case = LAYERS[name]
     layer, inputs = case.make(), case.inputs(1)
