@@ -62,6 +62,16 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise write_error(path, error) from error
 
 
+def flush(*paths: Path) -> None:
+    """Have the disk keep files, or what is in folders, before more is done."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def check_place(path: Path) -> None:
     """Find out whether a file could be written here, before the work whose result it will hold.
 

@@ -26,8 +26,8 @@ from nfcli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from nfcli.evaluation.evaluate import EvalResult
-    from nfcli.evaluation.score import ScoreResult
+    from nfcli.evaluation.config import EvalResult, Measured, ScoredImage
+    from nfcli.runs.results import Summary
 
 
 def evaluate(
@@ -75,9 +75,8 @@ def evaluate(
     cluster = cluster_of(distributed, coordinator, num_processes, process_id)
     runtime.prepare(devices)
     from nfcli.cli.progress import CountProgress
-    from nfcli.evaluation.evaluate import EvalConfig
+    from nfcli.evaluation.config import EvalConfig, EvalResult
     from nfcli.evaluation.evaluate import evaluate as run_evaluation
-    from nfcli.evaluation.score import score
 
     config = EvalConfig(
         run=run,
@@ -89,63 +88,57 @@ def evaluate(
         seed=seed,
         devices=devices,
         save_per_image=save_per_image,
+        images=images,
     )
     with joined(cluster, console), CountProgress(console) as progress:
-        if images is not None:
-            scored = score(config, images, progress=progress, warn=console.warning, message=console.message)
-        else:
-            measured = run_evaluation(config, progress=progress, warn=console.warning)
-    if images is not None:
-        console.message(_provenance(scored.run, scored))
-        if scored.transform is not None:
-            console.message(f"images as in training: {scored.transform}")
-        console.result(scored, _scores(scored))
+        result = run_evaluation(config, progress=progress, warn=console.warning, message=console.message)
+    if isinstance(result, EvalResult):
+        _print_measured(result, console)
     else:
-        console.message(_provenance(measured.path if measured.recorded else measured.run, measured))
-        console.result(measured, _table(measured))
-        if measured.recorded:
-            console.detail(f"written to {measured.path}/results.json")
-        else:
-            console.message(f"nothing was recorded: the results that ship with {measured.run} stay as they are")
+        console.message(_provenance(result.run, result))
+        if result.transform is not None:
+            console.message(f"images as in training: {result.transform}")
+        rows = [[image.name, *_bounds(image)] for image in result.images]
+        console.result(result, _table(["image", *_titles(result)], rows))
 
 
-def _provenance(place: str, result: EvalResult | ScoreResult) -> str:
+def _print_measured(result: EvalResult, console: Console) -> None:
+    console.message(_provenance(result.path if result.recorded else result.run, result))
+    header = ["split", "images", *_titles(result)]
+    header.insert(3, "std error")
+    rows = []
+    for name, split in result.splits.items():
+        bpd, *others = _bounds(split)
+        rows.append([name, f"{split.images:,}", bpd, _number(split.bpd_stderr, 4), *others])
+    timing = f"inference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
+    console.result(result, f"{_table(header, rows)}\n{timing}")
+    if result.recorded:
+        console.detail(f"written to {result.path}/results.json")
+    else:
+        console.message(f"nothing was recorded: the results that ship with {result.run} stay as they are")
+
+
+def _provenance(place: str, result: Measured) -> str:
     return (
         f"{place}: preset {result.preset}, weights of step {result.checkpoint_step:,}, "
         f"K = {result.importance_samples}, seed {result.seed}"
     )
 
 
-def _scores(result: ScoreResult) -> str:
+def _titles(result: Measured) -> list[str]:
+    return [f"bpd (K={result.importance_samples})", "bpd (K=1)", "eff. samples"]
+
+
+def _bounds(result: Summary | ScoredImage) -> list[str]:
+    """The cells below `_titles`."""
+    return [_number(result.bpd, 4), _number(result.elbo_bpd, 4), _number(result.effective_sample_size, 2)]
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
     from tabulate import tabulate
 
-    header = ["image", f"bpd (K={result.importance_samples})", "bpd (K=1)", "eff. samples"]
-    rows = [
-        [image.name, _number(image.bpd, 4), _number(image.elbo_bpd, 4), _number(image.effective_sample_size, 2)]
-        for image in result.images
-    ]
-    return str(tabulate(rows, header, disable_numparse=True, colalign=("left", "right", "right", "right")))
-
-
-def _table(result: EvalResult) -> str:
-    from tabulate import tabulate
-
-    header = ["split", "images", f"bpd (K={result.importance_samples})", "std error", "bpd (K=1)", "eff. samples"]
-    rows = [
-        [
-            name,
-            f"{summary.images:,}",
-            _number(summary.bpd, 4),
-            _number(summary.bpd_stderr, 4),
-            _number(summary.elbo_bpd, 4),
-            _number(summary.effective_sample_size, 2),
-        ]
-        for name, summary in result.splits.items()
-    ]
-    alignment = ("left", *["right"] * 5)
-    table = tabulate(rows, header, disable_numparse=True, colalign=alignment)
-    timing = f"inference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
-    return f"{table}\n{timing}"
+    alignment = ("left", *["right"] * (len(header) - 1))
+    return str(tabulate(rows, header, disable_numparse=True, colalign=alignment))
 
 
 def _number(value: float | None, digits: int) -> str:

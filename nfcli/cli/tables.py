@@ -102,7 +102,7 @@ def _ranked(rows: list[Row]) -> str:
     alignment = ["left", "left", *["right"] * 6]
     body = [line for row, *cells in zip(rows, *columns, strict=True) for line in (cells, *_published(row))]
     header = list(HEADER)
-    if all(row.pretrained for row in rows):
+    if all(row.shipped for row in rows):
         # The name says the preset, and 80 columns have no room for it twice.
         for line in (alignment, header, *body):
             del line[HEADER.index("preset")]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nfcli.errors import RunError, UsageError
 from nfcli.runs import RunDir, find_run
 from nfcli.runs.per_image import load_per_image
-from nfcli.runs.results import Evaluation, best_first, load_evaluations
+from nfcli.runs.results import Evaluation, best_first, load_results
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -72,7 +73,6 @@ def compare_paired(
     difference = bpds[0] - bpds[1]
     low, high = bootstrap_interval(difference, seed=seed)
     mean = float(difference.mean())
-    decided = not low <= 0 <= high
     return PairedComparison(
         first=runs[0].name,
         second=runs[1].name,
@@ -85,20 +85,16 @@ def compare_paired(
         confidence=CONFIDENCE,
         resamples=RESAMPLES,
         better_images=float(np.mean(difference < 0)),
-        decided=decided,
+        decided=not low <= 0 <= high,
         sentence=_sentence(runs[0].name, runs[1].name, mean, low, high, len(difference)),
     )
 
 
 def bootstrap_interval(values: np.ndarray, *, seed: int) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of (N,) values."""
-    generator = np.random.default_rng(seed)
-    means = np.concatenate(
-        [
-            values[generator.integers(0, len(values), (CHUNK, len(values)), dtype=np.int32)].mean(axis=1)
-            for _ in range(RESAMPLES // CHUNK)
-        ]
-    )
+    generator, size = np.random.default_rng(seed), (CHUNK, len(values))
+    draws = (generator.integers(0, len(values), size, dtype=np.int32) for _ in range(RESAMPLES // CHUNK))
+    means = np.concatenate([values[rows].mean(axis=1) for rows in draws])
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
@@ -114,32 +110,29 @@ def _matching(first: list[Evaluation], second: list[Evaluation]) -> list[Evaluat
 
 
 def _tests_of(run: RunDir, importance_samples: int | None) -> list[Evaluation]:
-    tests = [
-        entry
-        for entry in load_evaluations(run)
-        if entry.split == "test" and importance_samples in (None, entry.importance_samples)
-    ]
-    if tests:
-        return best_first(tests)
-    wanted = "" if importance_samples is None else f" with K = {importance_samples}"
-    hint = "leave -k out" if run.pretrained else f"nf eval {run.name}"
-    raise RunError(f"run '{run.name}' has no measurement of its test images{wanted}", hint=hint)
+    tests = best_first(load_results(run).evaluations, "test", importance_samples)
+    if not tests:
+        wanted = "" if importance_samples is None else f" with K = {importance_samples}"
+        hint = "leave -k out" if run.pretrained else f"nf eval {run.name}"
+        raise RunError(f"run '{run.name}' has no measurement of its test images{wanted}", hint=hint)
+    return tests
 
 
 def _check_comparable(runs: list[RunDir], tests: list[Evaluation]) -> None:
-    first, second = tests
-    for what, mine, theirs in (
-        ("other test images", first.split_fingerprint[:8], second.split_fingerprint[:8]),
-        ("another number of images", first.images, second.images),
-        ("another K", first.importance_samples, second.importance_samples),
-        ("another question", *(_asks(run) for run in runs)),
-    ):
+    conditional = [bool(run.config()["model"]["classes"]) for run in runs]
+    asked: dict[str, list[Any]] = {
+        "other test images": [test.split_fingerprint[:8] for test in tests],
+        "another number of images": [test.images for test in tests],
+        "another K": [test.importance_samples for test in tests],
+        "another question": ["images given their labels" if given else "images alone" for given in conditional],
+    }
+    for what, (mine, theirs) in asked.items():
         if mine != theirs:
             raise UsageError(
                 f"'{runs[0].name}' and '{runs[1].name}' were measured on {what}: {mine} and {theirs}",
                 hint=_how_to_match(runs, tests),
             )
-    if first.images < 2:
+    if tests[0].images < 2:
         raise UsageError("a single image tells nothing of the spread", hint="measure more of them with nf eval")
 
 
@@ -148,10 +141,6 @@ def _how_to_match(runs: list[RunDir], tests: list[Evaluation]) -> str:
         if pretrained.pretrained and not mine.pretrained:
             return f"as {pretrained.name} was measured: nf eval {mine.name} --split test -k {test.importance_samples}"
     return "measure both with the same nf eval options"
-
-
-def _asks(run: RunDir) -> str:
-    return "images given their labels" if run.config()["model"].get("classes", 0) else "images alone"
 
 
 def _sentence(first: str, second: str, mean: float, low: float, high: float, images: int) -> str:

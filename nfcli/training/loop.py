@@ -17,7 +17,6 @@ from nfcli.backend.mesh import all_reduce_max
 from nfcli.config import TrainConfig
 from nfcli.errors import DivergedError, Interrupted
 from nfcli.evaluation.numerics import check_numerics
-from nfcli.evaluation.statistics import summarize
 from nfcli.process.collectives import from_first, is_first, losses_are_errors, require_same, together
 from nfcli.process.signals import StopRequest
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
@@ -251,7 +250,7 @@ class _Training:
             labels=self.job.labels(self.job.val),
             progress=leave_if_asked,
         )
-        result = summarize(bound)
+        result = bound.summary()
         if result.bpd is None and self.meta.step >= self.job.total_steps:
             raise _Diverged("the last validation bound is not finite")
         if result.bpd is None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from nfcli.cli.tables import formats
 from nfcli.evaluation.bound import BoundEvaluator
-from nfcli.evaluation.evaluate import EvalConfig, evaluate
-from nfcli.evaluation.score import score
+from nfcli.evaluation.config import EvalConfig
+from nfcli.evaluation.evaluate import evaluate
 from tests.cli.program import assert_refused, succeeds
 
 KEYS = {"run", "preset", "dataset", "importance_samples", "checkpoint_step", "splits", "inference_ms", "sampling_ms"}
@@ -211,8 +212,9 @@ def test_few_images_are_not_padded_to_a_whole_batch(limit, asked, batch_size, ow
     config = EvalConfig("simple", home / "runs", splits=("test",), limit=limit, batch_size=asked, devices=1)
     if own:
         np.savez(home / "mine.npz", images=measured_images(home)[:limit])
+        config = replace(config, images=home / "mine.npz")
     with pytest.raises(_Made, match=f"^{batch_size}$"):
-        score(config, home / "mine.npz") if own else evaluate(config)
+        evaluate(config)
 
 
 def test_saved_images_never_replace_what_is_measured(home, call):

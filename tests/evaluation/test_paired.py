@@ -134,9 +134,9 @@ def test_the_weights_that_were_measured_last_count(bpd: np.ndarray) -> None:
     old = replace(evaluation_of(bpd), checkpoint_step=5)
     half, whole, quick = (evaluation_of(bpd[:count]) for count in (100, 200, 8))
     again = replace(half, seed=43)
-    assert best_first([old, half, whole, again, quick]) == [whole, again, half, quick]
-    assert best_first([whole, old]) == [old]
-    assert best_first([]) == []
+    assert best_first([old, half, whole, again, quick], "test") == [whole, again, half, quick]
+    assert best_first([whole, old], "test") == [old]
+    assert best_first([], "test") == []
 
 
 def test_a_run_that_was_not_measured(tmp_path: Path, bpd: np.ndarray) -> None:

@@ -15,8 +15,8 @@ from nfcli.drawing.interpolation import InterpolateConfig, interpolate
 from nfcli.drawing.samples import SampleConfig, sample
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import BoundEvaluator
-from nfcli.evaluation.evaluate import EvalConfig, evaluate
-from nfcli.evaluation.score import score
+from nfcli.evaluation.config import EvalConfig
+from nfcli.evaluation.evaluate import evaluate
 from nfcli.runs import find_run
 from nfcli.runs.restore import restore
 from nfcli.training.loop import train
@@ -113,7 +113,7 @@ def test_interpolation_ends_in_the_images(conditional: TrainConfig) -> None:
 
 def test_images_without_labels_are_not_scored(conditional: TrainConfig, digits: Path) -> None:
     with pytest.raises(UsageError, match="given its label"):
-        score(EvalConfig(run="run", runs_dir=conditional.runs_dir), digits)
+        evaluate(EvalConfig(run="run", runs_dir=conditional.runs_dir, images=digits))
 
 
 def test_labels_that_cannot_be_learned_are_refused(configure: Configure, digits: Path, tmp_path: Path) -> None:

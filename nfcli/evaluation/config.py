@@ -1,0 +1,98 @@
+"""What `nf eval` is told, and what it tells. No jax here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfcli.data.dataset import SPLIT_NAMES
+from nfcli.errors import UsageError
+from nfcli.limits import check_seed, check_whole
+from nfcli.runs.results import Summary
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What to measure.
+
+    Attributes:
+        run: Name of the run; None for the one trained last.
+        runs_dir: Where runs live.
+        importance_samples: Noise draws an image, K.
+        splits: Of "train", "val", "test".
+        limit: Use the first N images of each split; None for all.
+        batch_size: Images at a time, at most; it does not change the result.
+        seed: Of the noise.
+        devices: How many devices share a batch; None for automatic.
+        save_per_image: Also write each image's numbers to this .npz or .csv file.
+        images: A PNG or JPEG file, a folder of them, or an npz, to be scored instead of the splits.
+    """
+
+    run: str | None = None
+    runs_dir: Path = Path("runs")
+    importance_samples: int = 8
+    splits: tuple[str, ...] = ("val", "test")
+    limit: int | None = None
+    batch_size: int = 128
+    seed: int = 42
+    devices: int | None = None
+    save_per_image: Path | None = None
+    images: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("importance_samples", "limit", "batch_size", "devices"):
+            check_whole(name, getattr(self, name))
+        check_seed(self.seed)
+        if not self.splits or len(set(self.splits)) != len(self.splits):
+            raise UsageError("--split names no split, or one twice", hint="splits: train, val, test")
+        for split in self.splits:
+            if split not in SPLIT_NAMES:
+                raise UsageError(f"unknown split '{split}'", hint="splits: train, val, test")
+        if self.save_per_image is not None and self.save_per_image.suffix not in (".npz", ".csv"):
+            raise UsageError(
+                f"--save-per-image {self.save_per_image} is neither .npz nor .csv", hint="name one of these"
+            )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, with what."""
+
+    run: str
+    preset: str
+    importance_samples: int
+    checkpoint_step: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class EvalResult(Measured):
+    """What `nf eval --json` prints; `recorded` tells whether results.json has it, as it has not of runs that ship."""
+
+    path: str
+    dataset: str
+    splits: dict[str, Summary]
+    inference_ms: float
+    sampling_ms: float
+    recorded: bool
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """One image; bits per dimension are None when its bound is not finite."""
+
+    name: str
+    bpd: float | None
+    elbo_bpd: float | None
+    effective_sample_size: float | None
+
+
+@dataclass(frozen=True)
+class ScoreResult(Measured):
+    """What `nf eval --images --json` prints; `transform` is what was done to the images, as in training."""
+
+    source: str
+    transform: str | None
+    bpd: float | None
+    bpd_stderr: float | None
+    images: tuple[ScoredImage, ...]
