@@ -24,7 +24,8 @@ class PairedComparison:
 
     Attributes:
         first, second: Names of the runs.
-        images: Test images that both were measured on.
+        images: Test images that both were measured on: the first so many of the split.
+        first_images, second_images: How many each was measured on.
         importance_samples: K of both.
         difference_bpd: Mean over images of the first's bits per dimension minus the second's.
         difference_stderr: Standard error of that mean.
@@ -39,6 +40,8 @@ class PairedComparison:
     first: str
     second: str
     images: int
+    first_images: int
+    second_images: int
     importance_samples: int
     difference_bpd: float
     difference_stderr: float
@@ -56,6 +59,8 @@ def compare_paired(
 ) -> PairedComparison:
     """Compare two runs image by image (Efron, Tibshirani 1993: the bootstrap over images).
 
+    A measurement is of the first images of its split, so that of two, those of the smaller one are in both.
+
     Args:
         first, second: Names of runs whose test images were measured.
         runs_dir: Where runs live.
@@ -70,23 +75,26 @@ def compare_paired(
     tests = _matching(*(_tests_of(run, importance_samples) for run in runs))
     _check_comparable(runs, tests)
     bpds = [load_per_image(run, evaluation)["bpd"] for run, evaluation in zip(runs, tests, strict=True)]
-    difference = bpds[0] - bpds[1]
+    common = min(map(len, bpds))
+    difference = bpds[0][:common] - bpds[1][:common]
     low, high = bootstrap_interval(difference, seed=seed)
     mean = float(difference.mean())
     return PairedComparison(
         first=runs[0].name,
         second=runs[1].name,
-        images=len(difference),
+        images=common,
+        first_images=tests[0].images,
+        second_images=tests[1].images,
         importance_samples=tests[0].importance_samples,
         difference_bpd=mean,
-        difference_stderr=float(difference.std(ddof=1) / np.sqrt(len(difference))),
+        difference_stderr=float(difference.std(ddof=1) / np.sqrt(common)),
         interval_low=low,
         interval_high=high,
         confidence=CONFIDENCE,
         resamples=RESAMPLES,
         better_images=float(np.mean(difference < 0)),
         decided=not low <= 0 <= high,
-        sentence=_sentence(runs[0].name, runs[1].name, mean, low, high, len(difference)),
+        sentence=_sentence(runs[0].name, runs[1].name, mean, low, high, _images_in_words(tests)),
     )
 
 
@@ -100,13 +108,15 @@ def bootstrap_interval(values: np.ndarray, *, seed: int) -> tuple[float, float]:
 
 
 def _matching(first: list[Evaluation], second: list[Evaluation]) -> list[Evaluation]:
-    """The best measurements of the same images and K, or else the best ones."""
+    """The measurements of the same split and K that have most images in common, or else the best ones."""
 
-    def question(entry: Evaluation) -> tuple[str, int, int]:
-        return entry.split_fingerprint, entry.images, entry.importance_samples
+    def question(entry: Evaluation) -> tuple[str, int]:
+        return entry.split_fingerprint, entry.importance_samples
 
-    pairs = ([mine, theirs] for mine in first for theirs in second if question(mine) == question(theirs))
-    return next(pairs, [first[0], second[0]])
+    pairs = [[mine, theirs] for mine in first for theirs in second if question(mine) == question(theirs)]
+    sizes = [sorted(entry.images for entry in pair) for pair in pairs]
+    best = max(range(len(pairs)), key=lambda index: (sizes[index][0], -sizes[index][1]), default=None)
+    return [first[0], second[0]] if best is None else pairs[best]
 
 
 def _tests_of(run: RunDir, importance_samples: int | None) -> list[Evaluation]:
@@ -122,7 +132,6 @@ def _check_comparable(runs: list[RunDir], tests: list[Evaluation]) -> None:
     conditional = [bool(run.config()["model"]["classes"]) for run in runs]
     asked: dict[str, list[Any]] = {
         "other test images": [test.split_fingerprint[:8] for test in tests],
-        "another number of images": [test.images for test in tests],
         "another K": [test.importance_samples for test in tests],
         "another question": ["images given their labels" if given else "images alone" for given in conditional],
     }
@@ -132,7 +141,7 @@ def _check_comparable(runs: list[RunDir], tests: list[Evaluation]) -> None:
                 f"'{runs[0].name}' and '{runs[1].name}' were measured on {what}: {mine} and {theirs}",
                 hint=_how_to_match(runs, tests),
             )
-    if tests[0].images < 2:
+    if min(test.images for test in tests) < 2:
         raise UsageError("a single image tells nothing of the spread", hint="measure more of them with nf eval")
 
 
@@ -143,15 +152,20 @@ def _how_to_match(runs: list[RunDir], tests: list[Evaluation]) -> str:
     return "measure both with the same nf eval options"
 
 
-def _sentence(first: str, second: str, mean: float, low: float, high: float, images: int) -> str:
+def _images_in_words(tests: list[Evaluation]) -> str:
+    few, many = sorted(test.images for test in tests)
+    return f"{few:,} test images" if few == many else f"{few:,} test images in common (of {many:,} of one run)"
+
+
+def _sentence(first: str, second: str, mean: float, low: float, high: float, images: str) -> str:
     if not low <= 0 <= high:
         better, worse = (first, second) if mean < 0 else (second, first)
         small, large = sorted((abs(low), abs(high)))
         return (
-            f"The {images:,} test images decide for {better}: it needs {abs(mean):.4f} bits per dimension less than "
+            f"The {images} decide for {better}: it needs {abs(mean):.4f} bits per dimension less than "
             f"{worse} (95 % interval {small:.4f} to {large:.4f})."
         )
     return (
-        f"The {images:,} test images do not decide between {first} and {second}: the difference of {mean:+.4f} bits "
+        f"The {images} do not decide between {first} and {second}: the difference of {mean:+.4f} bits "
         f"per dimension has a 95 % interval of {low:+.4f} to {high:+.4f}, which contains 0."
     )
