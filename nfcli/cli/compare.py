@@ -17,6 +17,7 @@ from nfcli.errors import UsageError
 from nfcli.limits import check_whole
 from nfcli.runs.comparison import Comparison
 from nfcli.runs.comparison import compare as compare_runs
+from nfcli.runs.seeds import group_seeds
 
 
 def compare(
@@ -40,6 +41,12 @@ def compare(
         bool,
         typer.Option(
             "--paired", help="Compare two runs image by image, and say whether the images decide between them."
+        ),
+    ] = False,
+    by_seed: Annotated[
+        bool,
+        typer.Option(
+            "--group-seeds", help="One row for runs that differ in the seed alone: mean and spread over the seeds."
         ),
     ] = False,
     table_format: Annotated[
@@ -73,6 +80,8 @@ def compare(
 
         nf compare simple multiscale --format github
 
+        nf compare --group-seeds
+
         nf compare --paired pretrained:mixture mixture
 
         nf compare --html results.html
@@ -82,8 +91,9 @@ def compare(
     check_whole("importance_samples", importance_samples)
     if table_format not in formats():
         raise UsageError(f"unknown --format '{table_format}'", hint="formats: " + ", ".join(formats()))
-    if paired and html is not None:
-        raise UsageError("--paired and --html exclude each other", hint="give one of them")
+    chosen = [name for name, given in (("--paired", paired), ("--group-seeds", by_seed), ("--html", html)) if given]
+    if len(chosen) > 1:
+        raise UsageError(f"{chosen[0]} and {chosen[1]} exclude each other", hint="give one of them")
     if paired:
         _paired(names, runs_dir, importance_samples, console)
     elif html is not None:
@@ -98,8 +108,8 @@ def compare(
         comparison = compare_runs(names, runs_dir, importance_samples=importance_samples, warn=console.warning)
         if not names and comparison.pretrained:
             console.message(f"there is no run in {runs_dir} yet; these ship with nf")
-        _print(comparison, table_format, console)
         missing = [row.name for row in comparison.rows if row.group is None and not row.shipped]
+        _print(group_seeds(comparison, runs_dir) if by_seed else comparison, table_format, console)
         if missing:
             wanted = "" if importance_samples is None else f" -k {importance_samples}"
             console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")

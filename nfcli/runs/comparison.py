@@ -70,6 +70,11 @@ class Row:
             return None
         return self.dataset, self.test_fingerprint, self.images, self.importance_samples, self.conditional
 
+    @property
+    def rank(self) -> tuple[bool, float, bool, float]:
+        """What to sort rows by: group after group, the best first."""
+        return self.group is None, self.group or 0, self.test_bpd is None, self.test_bpd or 0
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -133,7 +138,7 @@ def compare(
         replace(row, group=None if row.question is None else questions.index(row.question))
         for row, _ in sorted(found, key=lambda entry: natural(entry[0].name))
     ]
-    rows.sort(key=lambda row: (row.group is None, row.group or 0, row.test_bpd is None, row.test_bpd or 0))
+    rows.sort(key=lambda row: row.rank)
     return Comparison(tuple(rows), in_words, tuple(note for _, note in found if note is not None))
 
 
