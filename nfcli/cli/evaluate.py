@@ -39,6 +39,14 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="Use the first N images of each split; all by default.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images at a time, at most; the result does not depend on it.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 42,
+    classify: Annotated[
+        bool,
+        typer.Option(
+            "--classify",
+            help="Ask a class-conditional run for the labels too: bpd of p(x) summed over labels, accuracy and "
+            "calibration; takes as many times longer as there are labels.",
+        ),
+    ] = False,
     images: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Score these images instead: a PNG or JPEG file, a folder of them, an .npz."),
@@ -69,6 +77,8 @@ def evaluate(
 
         nf eval multiscale --split test --limit 1000 --json
 
+        nf eval mixture-conditional --split test --classify
+
         nf eval multiscale --images scans/ --save-per-image scans.csv
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -88,6 +98,7 @@ def evaluate(
         seed=seed,
         devices=devices,
         save_per_image=save_per_image,
+        classify=classify,
         images=images,
     )
     with joined(cluster, console), CountProgress(console) as progress:
@@ -111,11 +122,32 @@ def _print_measured(result: EvalResult, console: Console) -> None:
         bpd, *others = _bounds(split)
         rows.append([name, f"{split.images:,}", bpd, _number(split.bpd_stderr, 4), *others])
     timing = f"inference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
-    console.result(result, f"{_table(header, rows)}\n{timing}")
+    tables = [_table(header, rows), *([_classified(result)] if result.classification else [])]
+    console.result(result, "\n\n".join(tables) + f"\n{timing}")
     if result.recorded:
         console.detail(f"written to {result.path}/results.json")
     else:
         console.message(f"nothing was recorded: the results that ship with {result.run} stay as they are")
+
+
+def _classified(result: EvalResult) -> str:
+    header = ["split", "bpd of p(x)", "std error", "accuracy", "bits of label", "calibration"]
+    rows = [
+        [
+            name,
+            _number(said.bpd, 4),
+            _number(said.bpd_stderr, 4),
+            f"{said.accuracy:.2%}",
+            _number(said.label_bits, 4),
+            _number(said.calibration_error, 4),
+        ]
+        for name, said in result.classification.items()
+    ]
+    said = next(iter(result.classification.values()))
+    return (
+        f"{_table(header, rows)}\np(x): summed over labels, p(label): {said.label_prior};\n"
+        f"calibration: expected calibration error, {said.calibration_bins} bins of equal width"
+    )
 
 
 def _provenance(place: str, result: Measured) -> str:

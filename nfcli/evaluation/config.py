@@ -8,7 +8,7 @@ from pathlib import Path
 from nfcli.data.dataset import SPLIT_NAMES
 from nfcli.errors import UsageError
 from nfcli.limits import check_seed, check_whole
-from nfcli.runs.results import Summary
+from nfcli.runs.results import Classification, Summary
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class EvalConfig:
         seed: Of the noise.
         devices: How many devices share a batch; None for automatic.
         save_per_image: Also write each image's numbers to this .npz or .csv file.
+        classify: Also ask a class-conditional run for the labels; takes as many times longer as there are labels.
         images: A PNG or JPEG file, a folder of them, or an npz, to be scored instead of the splits.
     """
 
@@ -37,6 +38,7 @@ class EvalConfig:
     seed: int = 42
     devices: int | None = None
     save_per_image: Path | None = None
+    classify: bool = False
     images: Path | None = None
 
     def __post_init__(self) -> None:
@@ -67,11 +69,16 @@ class Measured:
 
 @dataclass(frozen=True)
 class EvalResult(Measured):
-    """What `nf eval --json` prints; `recorded` tells whether results.json has it, as it has not of runs that ship."""
+    """What `nf eval --json` prints.
+
+    `classification` is empty unless asked for; `recorded` tells whether results.json has the result, as it has not of
+    runs that ship.
+    """
 
     path: str
     dataset: str
     splits: dict[str, Summary]
+    classification: dict[str, Classification]
     inference_ms: float
     sampling_ms: float
     recorded: bool

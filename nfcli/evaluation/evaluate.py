@@ -15,6 +15,7 @@ from nfcli.data.store import AnyImages, select
 from nfcli.errors import DataError, UsageError
 from nfcli.evaluation.bound import PRECISION, BoundEvaluator, PerImageBound, finite
 from nfcli.evaluation.config import EvalConfig, EvalResult, ScoredImage, ScoreResult
+from nfcli.evaluation.labels import Posterior, given_label, label_shares, posterior
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.timing import time_model
 from nfcli.files import check_place
@@ -69,25 +70,44 @@ def evaluate(
             splits = {"images": ImageSplit("images", images)}
         most = max(map(len, splits.values()))
         evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=most)
+        shares = label_shares(trained, dataset) if config.classify else None
     require_same(_identity(config, trained, evaluator.mesh.size, names))
-    bounds = {
-        name: evaluator(
-            trained.parameters,
-            split.images,
-            samples=config.importance_samples,
-            seed=config.seed,
-            labels=split.labels if trained.model.classes else None,
-            progress=None if progress is None else functools.partial(progress, name),
-        )
+    measured = {
+        name: _measure(config, trained, evaluator, split, shares, progress and functools.partial(progress, name))
         for name, split in splits.items()
     }
-    tables = [table_of(name, bound, splits[name].labels) for name, bound in bounds.items()]
+    tables = [table_of(name, *measured[name], split.labels) for name, split in splits.items()]
     if dataset is None:
-        return _scored(config, trained, bounds["images"], {"name": np.array(names), **tables[0]})
-    for name, bound in bounds.items():
+        return _scored(config, trained, measured["images"][0], {"name": np.array(names), **tables[0]})
+    for name, (bound, _) in measured.items():
         if bound.summary().bpd is None:
             warn(f"some image of {name} has no finite bound, so there is no mean")
-    return _recorded(config, trained, dataset, evaluator.mesh.size, bounds, tables)
+    return _recorded(config, trained, dataset, evaluator.mesh.size, measured, tables)
+
+
+def _measure(
+    config: EvalConfig,
+    trained: TrainedModel,
+    evaluator: BoundEvaluator,
+    split: ImageSplit,
+    shares: np.ndarray | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[PerImageBound, Posterior | None]:
+    """The bound of each image, given its label where the model knows labels; and what it says of them if asked."""
+    measure = functools.partial(
+        evaluator, trained.parameters, split.images, samples=config.importance_samples, seed=config.seed
+    )
+    if shares is None:
+        return measure(labels=split.labels if trained.model.classes else None, progress=progress), None
+    bounds, count = [], len(split)
+    for label in range(len(shares)):
+
+        def told(now: int, _: int, before: int = label * count) -> None:
+            if progress is not None:
+                progress(before + now, len(shares) * count)
+
+        bounds.append(measure(labels=np.full(count, label), progress=told))
+    return given_label(bounds, split.labels), posterior(bounds, shares, split.labels)
 
 
 def _find(config: EvalConfig) -> str:
@@ -130,13 +150,14 @@ def _identity(config: EvalConfig, trained: TrainedModel, devices: int, names: li
     return {**run, **settings, **here}
 
 
-def table_of(split: str, bound: PerImageBound, labels: np.ndarray | None) -> Table:
-    """A bound as columns; `labels` are those of the images from index 0 on, if known."""
+def table_of(split: str, bound: PerImageBound, said: Posterior | None, labels: np.ndarray | None) -> Table:
+    """A bound, and what is said of labels, as columns; `labels` are those of the images from index 0 on, if known."""
     return {
         "split": np.full(len(bound.index), split),
         "index": bound.index,
         "label": np.full(len(bound.index), -1) if labels is None else labels[bound.index],
         **{name: getattr(bound, name) for name in ("log_prob", "elbo", "bpd", "effective_sample_size")},
+        **(said.columns() if said else {}),
     }
 
 
@@ -174,10 +195,12 @@ def _recorded(
     trained: TrainedModel,
     dataset: ImageDataset,
     devices: int,
-    bounds: dict[str, PerImageBound],
+    measured: dict[str, tuple[PerImageBound, Posterior | None]],
     tables: list[Table],
 ) -> EvalResult:
-    run, summaries = trained.run, {name: bound.summary() for name, bound in bounds.items()}
+    run, summaries = trained.run, {name: bound.summary() for name, (bound, _) in measured.items()}
+    labels = {name: table["label"] for name, table in zip(measured, tables, strict=True)}
+    classification = {name: said.summary(labels[name]) for name, (_, said) in measured.items() if said}
     evaluations = [
         Evaluation(
             **asdict(summary),
@@ -189,6 +212,7 @@ def _recorded(
             precision=f"float32, matrix products {PRECISION}",
             versions=versions(),
             device=device_description(devices),
+            classification=asdict(classification[name]) if classification else None,
         )
         for name, summary in summaries.items()
     ]
@@ -208,6 +232,7 @@ def _recorded(
         path=str(run.path),
         dataset=dataset.name,
         splits=summaries,
+        classification=classification,
         inference_ms=timing["inference_ms"],
         sampling_ms=timing["sampling_ms"],
         recorded=not run.pretrained,

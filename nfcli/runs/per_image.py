@@ -48,7 +48,7 @@ def save_table(path: Path, table: Table) -> None:
         WriteError: The file cannot be written.
     """
     if path.suffix == ".npz":
-        write_bytes(path, _npz(table))
+        write_bytes(path, npz_bytes(table))
         return
     cells: dict[str, list[Any]] = {column: values.tolist() for column, values in table.items()}
     if "label" in cells:
@@ -73,7 +73,7 @@ def keep_per_image(run: RunDir, evaluation: Evaluation, table: Table) -> None:
     Raises:
         WriteError: The file cannot be written.
     """
-    write_bytes(per_image_path(run, evaluation), _npz(table))
+    write_bytes(per_image_path(run, evaluation), npz_bytes(table))
 
 
 def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
@@ -109,7 +109,8 @@ def per_image_path(run: RunDir, evaluation: Evaluation) -> Path:
     return run.path / "per-image" / name
 
 
-def _npz(table: Table) -> bytes:
+def npz_bytes(table: Table) -> bytes:
+    """The columns as an npz file."""
     import numpy as np
 
     columns: dict[str, Any] = table

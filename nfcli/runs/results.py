@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from nfcli.errors import RunError
@@ -34,6 +34,28 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Classification:
+    """What a class-conditional model says of the labels of a split, see `nfcli.evaluation.labels`.
+
+    Attributes:
+        bpd, bpd_stderr: Bits per dimension of p(x), summed over labels, and their standard error over images.
+        accuracy: Share of images whose own label is the most probable one.
+        label_bits: Mean of -log2 p(label | x).
+        calibration_error: Expected calibration error of the most probable label.
+        calibration_bins: Of it, of equal width.
+        label_prior: What p(label) was, in words.
+    """
+
+    bpd: Number | None
+    bpd_stderr: Positive | None
+    accuracy: Positive
+    label_bits: Positive | None
+    calibration_error: Positive | None
+    calibration_bins: Count
+    label_prior: Text
+
+
+@dataclass(frozen=True)
 class Evaluation(Summary):
     """One split, measured once.
 
@@ -44,6 +66,7 @@ class Evaluation(Summary):
         seed: Of the noise.
         checkpoint_step: Which weights; chosen on validation.
         precision, versions, device: What computed it.
+        classification: A `Classification`; None where none was asked for.
     """
 
     split: Text
@@ -54,6 +77,7 @@ class Evaluation(Summary):
     precision: Text
     versions: Object
     device: Object
+    classification: Object | None = None
 
     @property
     def question(self) -> tuple[str | int, ...]:
@@ -82,6 +106,9 @@ def load_results(run: RunDir) -> Results:
         check_fields(results, RESULTS)
         for number, entry in enumerate(results["evaluations"]):
             check_fields({f"evaluations[{number}]": entry}, {f"evaluations[{number}]": Object})
+            entry.setdefault("classification", None)  # as in files of the time before there was one
+            if entry["classification"] is not None:
+                parse(Classification, entry["classification"])
         return Results([parse(Evaluation, entry) for entry in results["evaluations"]], results["timing"])
     except ValueError as error:
         raise RunError(
@@ -90,26 +117,33 @@ def load_results(run: RunDir) -> Results:
 
 
 def record(run: RunDir, config: dict[str, Any], evaluations: list[Evaluation], timing: dict[str, Any]) -> None:
-    """Add measurements to results.json; the newest come last.
+    """Add measurements to results.json; the newest come last, and without a classification keep that of the same
+    measurement before.
 
     Raises:
         RunError: The results.json there is damaged, or the run was replaced since `config` was read.
         WriteError: It cannot be written.
     """
-    asked = {evaluation.question for evaluation in evaluations}
+    asked = {evaluation.question: evaluation for evaluation in evaluations}
     with run.results_lock():
         if run.config()["id"] != config["id"]:
             raise RunError(
                 f"run '{run.name}' was replaced by another one while it was measured",
                 hint="the measurement was not written; repeat it",
             )
-        kept = [evaluation for evaluation in load_results(run).evaluations if evaluation.question not in asked]
+        kept = []
+        for known in load_results(run).evaluations:
+            again = asked.get(known.question)
+            if again is None:
+                kept.append(known)
+            elif again.classification is None:
+                asked[known.question] = replace(again, classification=known.classification)
         content = {
             "run": run.name,
             "preset": config["model"]["preset"],
             "dataset": config["data"]["name"],
             "parameters": config["model"]["parameters"],
-            "evaluations": [asdict(evaluation) for evaluation in (*kept, *evaluations)],
+            "evaluations": [asdict(evaluation) for evaluation in (*kept, *asked.values())],
             "timing": timing,
         }
         write_json(run.path / "results.json", content)

@@ -59,7 +59,7 @@ WANT = {
 }
 
 
-TABLE = concatenate([table_of(name, bound, LABELS[name]) for name, bound in BOUNDS.items()])
+TABLE = concatenate([table_of(name, bound, None, LABELS[name]) for name, bound in BOUNDS.items()])
 
 
 def test_npz_round_trip(tmp_path):
