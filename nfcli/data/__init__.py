@@ -1,13 +1,13 @@
 """Where images come from: the bundled MNIST, TFDS, IDX folders, folders of PNG or JPEG files, npz files.
 
     load                               the entry: what a user types -> ImageDataset
-    bundled, tfds, idx, folder, npz    one module a form; tfds_prepare downloads
+    idx, tfds, folder, npz             one module a form; MNIST is in idx, and tfds_prepare downloads
     images                             PNG and JPEG decoding
     transform                          crop, resize, levels
-    intake                             transformed, and kept in memory or in a mapped file
+    store                              transformed, and kept in memory or in a mapped file
     splits                             who is train, validation and test
     dataset                            what everything becomes: uint8 arrays in three splits
-    files                              paths, limits, and decoders' errors in words
+    reading                            paths, limits, and decoders' errors in words
 
 Importing it takes numpy alone; Pillow and TFDS are imported when there is something for them to read.
 """

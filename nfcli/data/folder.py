@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nfcli.data.files import kind_of, shown, visible_entries
 from nfcli.data.images import is_image_file, read_images
+from nfcli.data.reading import kind_of, shown, visible_entries
 from nfcli.data.splits import Part
 from nfcli.data.store import Intake, select
 from nfcli.errors import DataError

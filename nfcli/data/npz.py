@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from nfcli.data.dataset import SPLIT_NAMES, Labels
-from nfcli.data.files import MAX_BYTES, check_size, decoding, read_exactly, read_rows, shown
+from nfcli.data.reading import MAX_BYTES, check_size, decoding, read_exactly, read_rows, shown
 from nfcli.data.splits import Part
 from nfcli.data.store import AnyImages, Intake
 from nfcli.errors import DataError
@@ -51,6 +50,12 @@ class _Member(NamedTuple):
     archive: zipfile.ZipFile
     info: zipfile.ZipInfo
     path: str
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    columns_first: bool
+    dtype: np.dtype[Any]
 
 
 def load_npz(path: Path, intake: Intake) -> dict[str, Part]:
@@ -137,20 +142,19 @@ def _check_total(path: Path, members: list[_Member]) -> None:
 
 
 def _take_images(member: _Member, path: Path, intake: Intake) -> AnyImages:
-    with _opened(member) as stream:
-        shape, columns_first, dtype = _read_header(stream, member.path)
-        _check_array(member.path, shape, dtype, dimensions=(3, 4))
+    with _opened(member, "(N, H, W) or (N, H, W, C)", dimensions=(3, 4)) as (stream, header):
+        shape = header.shape
         if len(shape) == 4 and shape[-1] not in (1, 3):
             raise DataError(
                 f"{shown(member.path)} has {shape[-1]} channels: its shape is {shape}",
                 hint="channels come last, and there may be 1 or 3 of them",
             )
         size = (*shape[1:], 1)[:3]
-        if dtype == np.uint8 and not columns_first:
+        if header.dtype == np.uint8 and not header.columns_first:
             check_size(member.path, shape)
             rows = read_rows(stream, shape[0], math.prod(size), member.path)
             return intake.take(member.path, shape[0], (block.reshape(-1, *size) for block in rows), [path])
-        array = _read_whole(stream, member.path, shape, columns_first, dtype)
+        array = _read_whole(stream, member.path, header)
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 255:
         raise DataError(f"{shown(member.path)} has values from {low} to {high}", hint="pixels must be 0 to 255")
@@ -159,52 +163,42 @@ def _take_images(member: _Member, path: Path, intake: Intake) -> AnyImages:
 
 
 def _read_labels(member: _Member) -> Labels:
-    with _opened(member) as stream:
-        shape, columns_first, dtype = _read_header(stream, member.path)
-        _check_array(member.path, shape, dtype, dimensions=(1,))
-        return _read_whole(stream, member.path, shape, columns_first, dtype).astype(np.int64)
+    with _opened(member, "(N,)", dimensions=(1,)) as (stream, header):
+        return _read_whole(stream, member.path, header).astype(np.int64)
 
 
 @contextmanager
-def _opened(member: _Member) -> Iterator[BinaryIO]:
+def _opened(member: _Member, wanted: str, dimensions: tuple[int, ...]) -> Iterator[tuple[BinaryIO, _Header]]:
+    """The bytes of an array of integers, behind its header."""
     archive, info, path = member
     if info.compress_type not in METHODS:
         raise DataError(f"{shown(path)} is compressed in a way that numpy does not use", hint="save it with numpy")
-    with decoding(path, "a numpy array"), archive.open(info) as opened:
-        yield cast("BinaryIO", opened)
+    with decoding(path, "a numpy array"), archive.open(info) as stream:
+        header = _read_header(cast("BinaryIO", stream), path)
+        if header.dtype.kind not in "iu":
+            what = "Python objects" if header.dtype.hasobject else f"values of type {header.dtype}"
+            raise DataError(f"{shown(path)} holds {what}, not integers", hint=_advice(header.dtype))
+        if len(header.shape) not in dimensions:
+            raise DataError(f"{shown(path)} has the shape {header.shape}", hint=f"expected {wanted}")
+        yield cast("BinaryIO", stream), header
 
 
-def _check_array(path: str, shape: tuple[int, ...], dtype: np.dtype[Any], dimensions: tuple[int, ...]) -> None:
-    if dtype.kind not in "iu":
-        raise DataError(f"{shown(path)} holds {_describe(dtype)}, not integers", hint=_advice(dtype))
-    if len(shape) not in dimensions:
-        wanted = "(N,)" if dimensions == (1,) else "(N, H, W) or (N, H, W, C)"
-        raise DataError(f"{shown(path)} has the shape {shape}", hint=f"expected {wanted}")
-
-
-def _read_whole(
-    stream: BinaryIO, path: str, shape: tuple[int, ...], columns_first: bool, dtype: np.dtype[Any]
-) -> NDArray[np.integer[Any]]:
+def _read_whole(stream: BinaryIO, path: str, header: _Header) -> NDArray[np.integer[Any]]:
+    shape, columns_first, dtype = header
     check_size(path, shape, dtype.itemsize, in_memory=True)
     array = read_exactly(stream, math.prod(shape) * dtype.itemsize, path).view(dtype)
     return array.reshape(shape[::-1]).T if columns_first else array.reshape(shape)
 
 
-def _read_header(stream: BinaryIO, path: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    header_stream = io.BytesIO(stream.read(MAX_HEADER))
-    version = npy.read_magic(header_stream)
+def _read_header(stream: BinaryIO, path: str) -> _Header:
+    start = io.BytesIO(stream.read(MAX_HEADER))
+    version = npy.read_magic(start)
     if version not in HEADER_READERS:
         number = ".".join(str(part) for part in version)
         raise DataError(f"{shown(path)} is no plain array (npy version {number})", hint="save an array of integers")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote, and reads them
-        header: tuple[tuple[int, ...], bool, np.dtype[Any]] = HEADER_READERS[version](header_stream)
-    stream.seek(header_stream.tell())
+    header = _Header(*HEADER_READERS[version](start))
+    stream.seek(start.tell())
     return header
-
-
-def _describe(dtype: np.dtype[Any]) -> str:
-    return "Python objects" if dtype.hasobject else f"values of type {dtype}"
 
 
 def _advice(dtype: np.dtype[Any]) -> str:

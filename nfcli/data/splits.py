@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfcli.data.dataset import SPLIT_NAMES, ImageDataset, ImageSplit, Labels
-from nfcli.data.files import shape_text, shown
+from nfcli.data.reading import shape_text, shown
 from nfcli.data.store import AnyImages, select
 from nfcli.data.transform import LEVELS
 from nfcli.errors import DataError
