@@ -5,8 +5,7 @@
     images                             PNG and JPEG decoding
     transform                          crop, resize, levels
     store                              transformed, and kept in memory or in a mapped file
-    splits                             who is train, validation and test
-    dataset                            what everything becomes: uint8 arrays in three splits
+    dataset                            what everything becomes: uint8 arrays in three splits, and who is in which
     reading                            paths, limits, and decoders' errors in words
 
 Importing it takes numpy alone; Pillow and TFDS are imported when there is something for them to read.

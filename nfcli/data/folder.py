@@ -12,13 +12,12 @@ files, files of other types, and sub-folders without images are skipped.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from nfcli.data.dataset import Part
 from nfcli.data.images import is_image_file, read_images
 from nfcli.data.reading import kind_of, shown, visible_entries
-from nfcli.data.splits import Part
 from nfcli.data.store import Intake, select
 from nfcli.errors import DataError
 
@@ -30,9 +29,8 @@ DIGITS = 18
 """Longest label that is read as a number: it fits into 64 bits."""
 
 
-class _Listing(NamedTuple):
-    files: list[Path]
-    labels: list[str] | None
+Listing = tuple[list[Path], list[str] | None]
+"""Files of images, and the label of each where sub-folders are labels."""
 
 
 def load_image_folder(folder: Path, intake: Intake) -> dict[str, Part]:
@@ -45,8 +43,8 @@ def load_image_folder(folder: Path, intake: Intake) -> dict[str, Part]:
         DataError: There are no images, their places are ambiguous, a file is damaged, or they are over the limits.
     """
     listings = _list_splits(folder)
-    numbers = _number({label for listing in listings.values() for label in listing.labels or []})
-    images = read_images([file for listing in listings.values() for file in listing.files], intake)
+    numbers = _number({label for _, labels in listings.values() for label in labels or []})
+    images = read_images([file for files, _ in listings.values() for file in files], intake)
     parts, start = {}, 0
     for name, (files, labels) in listings.items():
         numbered = None if labels is None else np.array([numbers[label] for label in labels], np.int64)
@@ -60,8 +58,8 @@ def image_files(folder: Path) -> list[Path]:
     return [entry for entry in visible_entries(folder) if is_image_file(entry)]
 
 
-def _list_splits(folder: Path) -> dict[str, _Listing]:
-    listings: dict[str, _Listing] = {}
+def _list_splits(folder: Path) -> dict[str, Listing]:
+    listings: dict[str, Listing] = {}
     for name, split in SPLIT_FOLDERS.items():
         if kind_of(folder / name) != "folder":
             continue
@@ -71,7 +69,7 @@ def _list_splits(folder: Path) -> dict[str, _Listing]:
     return listings or {"all": _list(folder)}
 
 
-def _list(folder: Path) -> _Listing:
+def _list(folder: Path) -> Listing:
     direct = image_files(folder)
     folders = [entry for entry in visible_entries(folder) if kind_of(entry) == "folder"]
     labelled = {sub.name: files for sub in folders if (files := image_files(sub))}
@@ -79,11 +77,11 @@ def _list(folder: Path) -> _Listing:
         where = f"{shown(folder)} has images of its own and in the sub-folder {shown(next(iter(labelled)))}"
         raise DataError(where, hint=FORMS)
     if direct:
-        return _Listing(direct, None)
+        return direct, None
     if not labelled:
         raise DataError(f"{shown(folder)} holds no PNG or JPEG images", hint=FORMS)
-    pairs = [(file, label) for label, files in labelled.items() for file in files]
-    return _Listing([file for file, _ in pairs], [label for _, label in pairs])
+    listed = [file for files in labelled.values() for file in files]
+    return listed, [file.parent.name for file in listed]
 
 
 def _number(labels: set[str]) -> dict[str, int]:

@@ -18,8 +18,8 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from nfcli.data.dataset import Part
 from nfcli.data.reading import check_size, decoding, kind_of, read_exactly, read_rows, shown, visible_entries
-from nfcli.data.splits import Part
 from nfcli.data.store import AnyImages, Intake
 from nfcli.errors import DataError
 

@@ -2,7 +2,7 @@
 
 Accepted are `mnist`, `tfds:NAME`, a folder that TFDS prepared, a folder of IDX files, a folder of PNG or JPEG files
 and an npz file; see `tfds`, `idx`, `folder` and `npz` for each, `transform` for what is done to the images, and
-`splits` for how train, validation and test come about.
+`dataset` for how train, validation and test come about.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
-from nfcli.data.dataset import ImageDataset
+from nfcli.data.dataset import ImageDataset, Part, assemble
 from nfcli.data.folder import image_files, load_image_folder
 from nfcli.data.idx import is_idx_folder, load_idx_folder, load_mnist
 from nfcli.data.images import SUFFIXES, is_image_file, read_images
-from nfcli.data.npz import load_npz, load_npz_images
+from nfcli.data.npz import load_npz
 from nfcli.data.reading import absolute, explain, kind_of, short_name, shown
-from nfcli.data.splits import Part, assemble
 from nfcli.data.store import AnyImages, Intake
 from nfcli.data.tfds import PREFIX, is_prepared, load_prepared, load_tfds
 from nfcli.data.transform import Transform
@@ -116,7 +115,7 @@ def load_images(
             raise DataError(f"{shown(target)} holds no PNG or JPEG images", hint="sub-folders are not searched")
         return read_images(files, intake), [file.name for file in files]
     if kind == "file" and target.suffix.lower() == ".npz":
-        images = load_npz_images(target, intake)
+        images = load_npz(target, intake, splits=False)["all"].images
         return images, [f"{target.name}[{index}]" for index in range(len(images))]
     if kind == "file" and is_image_file(target):
         return read_images([target], intake), [target.name]

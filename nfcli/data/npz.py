@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -23,9 +23,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from nfcli.data.dataset import SPLIT_NAMES, Labels
+from nfcli.data.dataset import SPLIT_NAMES, Labels, Part
 from nfcli.data.reading import MAX_BYTES, check_size, decoding, read_exactly, read_rows, shown
-from nfcli.data.splits import Part
 from nfcli.data.store import AnyImages, Intake
 from nfcli.errors import DataError
 
@@ -58,8 +57,8 @@ class _Header(NamedTuple):
     dtype: np.dtype[Any]
 
 
-def load_npz(path: Path, intake: Intake) -> dict[str, Part]:
-    """Read a dataset.
+def load_npz(path: Path, intake: Intake, *, splits: bool = True) -> dict[str, Part]:
+    """Read a dataset, or, without `splits`, one array of images alone: the key `images`, or the file's only array.
 
     Returns:
         The parts "train", "test" and perhaps "val"; or "all".
@@ -69,37 +68,17 @@ def load_npz(path: Path, intake: Intake) -> dict[str, Part]:
     """
     with decoding(path, KIND), zipfile.ZipFile(path) as archive:
         members = _members(archive, path)
-        images = {part: key for part, keys in IMAGE_KEYS.items() if (key := _pick(path, members, keys))}
-        labels = {part: key for part, keys in LABEL_KEYS.items() if (key := _pick(path, members, keys))}
+        images = _pick(path, members, IMAGE_KEYS if splits else {"all": ("images",)})
+        labels = _pick(path, members, LABEL_KEYS if splits else {})
         if "all" in images and len(images) > 1:
             raise DataError(f"{shown(path)} has both 'images' and splits", hint="keep one form")
-        images = images or {"all": _only_key(path, members, hint="name them 'images', or 'train' and 'test'")}
-        labels = {part: key for part, key in labels.items() if part in images}
-        _check_total(path, [members[key] for key in (*images.values(), *labels.values())])
+        images = images or {"all": _only(path, members, "name them 'images'" + ", or 'train' and 'test'" * splits)}
+        labels = {part: member for part, member in labels.items() if part in images}
+        _check_total(path, [*images.values(), *labels.values()])
         return {
-            part: Part(
-                _take_images(members[key], path, intake),
-                _read_labels(members[labels[part]]) if part in labels else None,
-            )
-            for part, key in images.items()
+            part: Part(_take_images(member, path, intake), _read_labels(labels[part]) if part in labels else None)
+            for part, member in images.items()
         }
-
-
-def load_npz_images(path: Path, intake: Intake) -> AnyImages:
-    """Read one array of images: the key `images`, or the file's only array.
-
-    Returns:
-        (N, H, W, C) uint8.
-
-    Raises:
-        DataError: As for `load_npz`.
-    """
-    with decoding(path, KIND), zipfile.ZipFile(path) as archive:
-        members = _members(archive, path)
-        key = "images" if "images" in members else _only_key(path, members, hint="name them 'images'")
-        member = members[key]
-        _check_total(path, [member])
-        return _take_images(member, path, intake)
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, _Member]:
@@ -108,22 +87,24 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, _Member]:
     return {key: _Member(archive, info, f"{path}[{key}]") for key, info in keys}
 
 
-def _pick(path: Path, members: dict[str, _Member], keys: tuple[str, ...]) -> str | None:
-    found = [key for key in keys if key in members]
-    if len(found) > 1:
-        raise DataError(f"{shown(path)} has both '{found[0]}' and '{found[1]}'", hint="keep one of them")
-    return found[0] if found else None
+def _pick(path: Path, members: dict[str, _Member], keys: Mapping[str, Sequence[str]]) -> dict[str, _Member]:
+    """The array of each part that has one, under one of its keys."""
+    picked: dict[str, _Member] = {}
+    for part, wanted in keys.items():
+        found = [key for key in wanted if key in members]
+        if len(found) > 1:
+            raise DataError(f"{shown(path)} has both '{found[0]}' and '{found[1]}'", hint="keep one of them")
+        if found:
+            picked[part] = members[found[0]]
+    return picked
 
 
-def _only_key(path: Path, members: dict[str, _Member], hint: str) -> str:
-    keys = [key for key in members if key not in LABEL_KEYS["all"]]
-    if len(keys) != 1:
+def _only(path: Path, members: dict[str, _Member], hint: str) -> _Member:
+    images = [member for key, member in members.items() if key not in LABEL_KEYS["all"]]
+    if len(images) != 1:
         listing = ", ".join(shown(key) for key in list(members)[:10]) or "no arrays at all"
-        raise DataError(
-            f"{shown(path)} does not say which of its arrays are images: it holds {listing}",
-            hint=hint,
-        )
-    return keys[0]
+        raise DataError(f"{shown(path)} does not say which of its arrays are images: it holds {listing}", hint=hint)
+    return images[0]
 
 
 def _check_total(path: Path, members: list[_Member]) -> None:

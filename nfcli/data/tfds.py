@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nfcli.data.dataset import Part
 from nfcli.data.images import decode
-from nfcli.data.reading import absolute, explain, kind_of, shape_text, shown, visible_entries
-from nfcli.data.splits import Part
+from nfcli.data.reading import absolute, decoding, kind_of, shape_text, shown, visible_entries
 from nfcli.data.store import Intake
 from nfcli.data.tfds_prepare import ARRAY_RECORD, prepare
 from nfcli.data.transform import Transform
-from nfcli.errors import DataError, NFError, UsageError
+from nfcli.errors import DataError, UsageError
 
 PREFIX = "tfds:"
 INFO = "dataset_info.json"
@@ -194,7 +194,7 @@ def _quietly(what: str) -> Iterator[Any]:
         raise DataError(f"reading {what} takes TensorFlow Datasets", hint="pip install tensorflow-datasets")
     absl = logging.getLogger("absl")
     level = absl.level
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), decoding(what, "a TFDS data set"):
         try:
             import tensorflow_datasets as tfds
 
@@ -202,9 +202,5 @@ def _quietly(what: str) -> Iterator[Any]:
             if not sys.stderr.isatty():
                 tfds.disable_progress_bar()
             yield tfds
-        except NFError:
-            raise
-        except Exception as error:  # of TFDS, or of what it calls
-            raise explain(what, "a TFDS data set", error) from error
         finally:
             absl.setLevel(level)

@@ -103,25 +103,25 @@ def _require_answer(name: str, addresses: list[str]) -> None:
     """
     if not addresses:
         return
-    trouble: list[str] = ["no answer"]
-    asking = threading.Thread(target=_ask, args=(addresses[0], trouble), daemon=True)
+    trouble = ["no answer"]
+
+    def ask() -> None:
+        import requests
+
+        try:
+            # Any answer will do; whether the file is there, TFDS finds out soon enough.
+            requests.head(addresses[0], timeout=ANSWER_SECONDS, allow_redirects=False)
+        except Exception as error:  # of requests, of what it calls, or of the resolver
+            trouble[0] = type(error).__name__
+        else:
+            trouble.clear()
+
+    asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(ANSWER_SECONDS)
     if trouble:
         host = urlsplit(addresses[0]).hostname
         raise DataError(f"cannot download {name}: {host} cannot be reached ({trouble[0]})", hint=WAYS_OUT)
-
-
-def _ask(address: str, trouble: list[str]) -> None:
-    import requests
-
-    try:
-        # Any answer will do; whether the file is there, TFDS finds out soon enough.
-        requests.head(address, timeout=ANSWER_SECONDS, allow_redirects=False)
-    except Exception as error:  # of requests, of what it calls, or of the resolver
-        trouble[0] = type(error).__name__
-    else:
-        trouble.clear()
 
 
 def _without_tensorflow(tfds: Any, official: Any) -> Any:

@@ -173,18 +173,14 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
 def data_in_words(job: Job) -> str:
     """What the data turned out to be, in lines that fit a terminal."""
     dataset, config = job.dataset, job.config
-    where = "the bundled MNIST" if dataset.source == "mnist" else shown(_shortest(dataset.source))
+    path, here = Path(dataset.source), Path.cwd()
+    short = path.relative_to(here) if path.is_relative_to(here) else path
+    where = "the bundled MNIST" if dataset.source == "mnist" else shown(short)
     counts = ", ".join(f"{len(dataset.split(name)):,} {name}" for name in SPLIT_NAMES)
     size = "x".join(map(str, dataset.shape))
     lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", f"{counts} images of {size}, {dataset.levels} levels"]
     done = str(Transform.parse(config.crop, config.resize, config.levels))
     return "\n      ".join([*lines, *([f"after {done}"] if done else [])])
-
-
-def _shortest(path: str) -> str:
-    """A path as seen from the working directory, if it is below."""
-    here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def network_dtype(config: TrainConfig, run: RunDir) -> str:

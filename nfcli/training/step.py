@@ -98,7 +98,7 @@ class TrainStep:
                 **({"trained": jax.tree.map(np.array, parameters)} if self.config.ema_decay else {}),
                 "optimizer": jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), optimizer),
                 "loss_sum": np.float32(0),
-                **dict.fromkeys(counters, np.int32(0)),
+                **{name: np.int32(0) for name in counters},
             }
         )
 
