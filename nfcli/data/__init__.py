@@ -12,7 +12,7 @@ Importing it takes numpy alone; Pillow and TFDS are imported when there is somet
 """
 
 from nfcli.data.dataset import ImageDataset, ImageSplit
-from nfcli.data.load import load_dataset, load_images
+from nfcli.data.load import LoadedImages, load_dataset, load_images
 from nfcli.data.transform import Transform
 
-__all__ = ["ImageDataset", "ImageSplit", "Transform", "load_dataset", "load_images"]
+__all__ = ["ImageDataset", "ImageSplit", "LoadedImages", "Transform", "load_dataset", "load_images"]

@@ -190,7 +190,7 @@ def assemble(name: str, source: str, parts: Mapping[str, Part], *, levels: int =
     Raises:
         DataError: Parts are missing, too small to split, differ in image size, or have labels of another length.
     """
-    _check_parts(source, parts)
+    check_parts(source, parts)
     if "all" in parts:
         splits = _divide(source, parts["all"], SPLIT_NAMES, 7)
     elif "val" in parts:
@@ -201,7 +201,8 @@ def assemble(name: str, source: str, parts: Mapping[str, Part], *, levels: int =
     return ImageDataset(name, source, levels, train, val, test)
 
 
-def _check_parts(source: str, parts: Mapping[str, Part]) -> None:
+def check_parts(source: str, parts: Mapping[str, Part]) -> None:
+    """See that parts make a dataset, as `assemble` says."""
     missing = [] if "all" in parts else [name for name in ("train", "test") if name not in parts]
     if missing:
         raise DataError(

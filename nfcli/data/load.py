@@ -11,9 +11,10 @@ import os
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
 
-from nfcli.data.dataset import ImageDataset, Part, assemble
-from nfcli.data.folder import image_files, load_image_folder
+from nfcli.data.dataset import ImageDataset, Labels, Part, assemble, check_parts
+from nfcli.data.folder import load_flat_folder, load_image_folder
 from nfcli.data.idx import is_idx_folder, load_idx_folder, load_mnist
 from nfcli.data.images import SUFFIXES, is_image_file, read_images
 from nfcli.data.npz import load_npz
@@ -84,42 +85,63 @@ def _load_path(spec: str, intake: Intake) -> tuple[str, Path, dict[str, Part]]:
     raise UsageError(f"unknown dataset '{shown(spec)}'", hint=hint)
 
 
+class LoadedImages(NamedTuple):
+    """Images without splits.
+
+    Attributes:
+        images: (N, H, W, C) uint8.
+        names: N of them: the file's, `LABEL/file` in a sub-folder, or `file.npz[index]` counted from 0.
+        labels: (N,) int64, None where the source has none or they were not wanted.
+    """
+
+    images: AnyImages
+    names: list[str]
+    labels: Labels | None
+
+
 def load_images(
     path: str | os.PathLike[str],
     transform: Transform | None = None,
     *,
+    classes: int | None = None,
     message: Callable[[str], None] = lambda _: None,
-) -> tuple[AnyImages, list[str]]:
-    """Load images without splits, for scoring.
+) -> LoadedImages:
+    """Load images without splits, for scoring, with their labels where the source has them.
 
     Args:
-        path: A PNG or JPEG file, a folder of them, or an npz file with the key `images` or only one array.
+        path: A PNG or JPEG file; a folder of them, or of one sub-folder a label, in order of name; or an npz file with
+            the key `images` or only one array, and perhaps `labels` or `y`.
         transform: What is done to every image.
+        classes: Of the model that is to be told the labels, which must then be among them; 0 looks at no labels, None
+            takes them as they are.
         message: Called with a sentence of images that were converted.
-
-    Returns:
-        (N, H, W, C) uint8 and a name for each: its file's, or `file.npz[index]` counted from 0. Folders are in order of
-        name.
 
     Raises:
         UsageError: The path is empty.
-        DataError: A file is missing, damaged, not understood or over the limits.
+        DataError: A file is missing, damaged, not understood or over the limits, or has labels that the model lacks.
     """
     if not os.fspath(path):  # an unset shell variable must not mean the working directory
         raise UsageError("the path of the images is empty", hint="give an image, a folder of images or an npz file")
     target, intake = absolute(os.fspath(path)), Intake(transform, message)
     kind = kind_of(target)
     if kind == "folder":
-        files = image_files(target)
-        if not files:
-            raise DataError(f"{shown(target)} holds no PNG or JPEG images", hint="sub-folders are not searched")
-        return read_images(files, intake), [file.name for file in files]
-    if kind == "file" and target.suffix.lower() == ".npz":
-        images = load_npz(target, intake, splits=False)["all"].images
-        return images, [f"{target.name}[{index}]" for index in range(len(images))]
-    if kind == "file" and is_image_file(target):
-        return read_images([target], intake), [target.name]
-    raise _unreadable(target, f"give a file ending in {', '.join(SUFFIXES)} or .npz, or a folder of images")
+        part, names = load_flat_folder(target, intake, classes)
+    elif kind == "file" and target.suffix.lower() == ".npz":
+        part = load_npz(target, intake, splits=False, labelled=classes != 0)["all"]
+        names = [f"{target.name}[{index}]" for index in range(len(part.images))]
+    elif kind == "file" and is_image_file(target):
+        part, names = Part(read_images([target], intake), None), [target.name]
+    else:
+        raise _unreadable(target, f"give a file ending in {', '.join(SUFFIXES)} or .npz, or a folder of images")
+    check_parts(str(target), {"all": part})
+    if part.labels is not None and classes:
+        strange = part.labels[(part.labels < 0) | (part.labels >= classes)]
+        if len(strange):
+            raise DataError(
+                f"label {strange[0]} of {shown(target)} is none of the {classes} that the model knows",
+                hint=f"labels go from 0 to {classes - 1}",
+            )
+    return LoadedImages(part.images, names, part.labels)
 
 
 def _unreadable(path: Path, forms: str) -> DataError:

@@ -57,8 +57,14 @@ class _Header(NamedTuple):
     dtype: np.dtype[Any]
 
 
-def load_npz(path: Path, intake: Intake, *, splits: bool = True) -> dict[str, Part]:
-    """Read a dataset, or, without `splits`, one array of images alone: the key `images`, or the file's only array.
+def load_npz(path: Path, intake: Intake, *, splits: bool = True, labelled: bool = True) -> dict[str, Part]:
+    """Read a dataset.
+
+    Args:
+        path: The file.
+        intake: Takes the images.
+        splits: Without them one array of images counts, `images` or the only one that is no labels.
+        labelled: Whether labels are looked at.
 
     Returns:
         The parts "train", "test" and perhaps "val"; or "all".
@@ -69,7 +75,7 @@ def load_npz(path: Path, intake: Intake, *, splits: bool = True) -> dict[str, Pa
     with decoding(path, KIND), zipfile.ZipFile(path) as archive:
         members = _members(archive, path)
         images = _pick(path, members, IMAGE_KEYS if splits else {"all": ("images",)})
-        labels = _pick(path, members, LABEL_KEYS if splits else {})
+        labels = _pick(path, members, LABEL_KEYS if labelled else {})
         if "all" in images and len(images) > 1:
             raise DataError(f"{shown(path)} has both 'images' and splits", hint="keep one form")
         images = images or {"all": _only(path, members, "name them 'images'" + ", or 'train' and 'test'" * splits)}

@@ -72,7 +72,7 @@ def score(
                 f"run '{trained.run.name}' tells how likely an image is given its label, and --images has no labels",
                 hint="use a run that was trained without --conditional",
             )
-        images, names = load_images(source, trained.transform, message=message)
+        images, names, _ = load_images(source, trained.transform, classes=0, message=message)
         images, names = select(images, slice(config.limit)), names[: config.limit]
         _check_fit(trained, images, source)
         evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=len(images))
