@@ -132,7 +132,7 @@ def _load(config: EvalConfig, trained: TrainedModel, message: Say) -> tuple[AnyI
             f"run '{trained.run.name}' tells how likely an image is given its label, and --images has no labels",
             hint="use a run that was trained without --conditional",
         )
-    images, names = load_images(str(config.images), trained.transform, message=message)
+    images, names, _ = load_images(str(config.images), trained.transform, classes=0, message=message)
     if images.shape[1:] != trained.model.shape:
         got, want = ("x".join(map(str, shape)) for shape in (images.shape[1:], trained.model.shape))
         raise DataError(
