@@ -26,7 +26,7 @@ from nfcli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from nfcli.evaluation.config import EvalResult, Measured, ScoredImage
+    from nfcli.evaluation.config import EvalResult, Measured, ScoredImage, ScoreResult
     from nfcli.runs.results import Summary
 
 
@@ -50,6 +50,17 @@ def evaluate(
     images: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Score these images instead: a PNG or JPEG file, a folder of them, an .npz."),
+    ] = None,
+    label: Annotated[
+        int | None,
+        typer.Option(
+            help="Of all your --images, for a class-conditional run; by default an npz has them as labels, or a "
+            "folder has a sub-folder for each."
+        ),
+    ] = None,
+    save_latents: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the latents of your --images, to .npz, for nf sample."),
     ] = None,
     save_per_image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write each image's numbers, to .npz or .csv.")
@@ -80,6 +91,8 @@ def evaluate(
         nf eval mixture-conditional --split test --classify
 
         nf eval multiscale --images scans/ --save-per-image scans.csv
+
+        nf eval multiscale --images scans/ --save-latents scans.npz
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     cluster = cluster_of(distributed, coordinator, num_processes, process_id)
@@ -100,6 +113,8 @@ def evaluate(
         save_per_image=save_per_image,
         classify=classify,
         images=images,
+        label=label,
+        save_latents=save_latents,
     )
     with joined(cluster, console), CountProgress(console) as progress:
         result = run_evaluation(config, progress=progress, warn=console.warning, message=console.message)
@@ -109,8 +124,9 @@ def evaluate(
         console.message(_provenance(result.run, result))
         if result.transform is not None:
             console.message(f"images as in training: {result.transform}")
-        rows = [[image.name, *_bounds(image)] for image in result.images]
-        console.result(result, _table(["image", *_titles(result)], rows))
+        console.result(result, _scores(result))
+        if result.latents is not None:
+            console.message(f"nf sample {result.run} --from-latents {result.latents} draws these images again")
 
 
 def _print_measured(result: EvalResult, console: Console) -> None:
@@ -132,22 +148,35 @@ def _print_measured(result: EvalResult, console: Console) -> None:
 
 def _classified(result: EvalResult) -> str:
     header = ["split", "bpd of p(x)", "std error", "accuracy", "bits of label", "calibration"]
-    rows = [
-        [
-            name,
-            _number(said.bpd, 4),
-            _number(said.bpd_stderr, 4),
-            f"{said.accuracy:.2%}",
-            _number(said.label_bits, 4),
-            _number(said.calibration_error, 4),
-        ]
-        for name, said in result.classification.items()
-    ]
-    said = next(iter(result.classification.values()))
+    rows = []
+    for name, said in result.classification.items():
+        accuracy = "-" if said.accuracy is None else f"{said.accuracy:.2%}"
+        bpd, error, bits, gap = (
+            _number(value, 4) for value in (said.bpd, said.bpd_stderr, said.label_bits, said.calibration_error)
+        )
+        rows.append([name, bpd, error, accuracy, bits, gap])
     return (
         f"{_table(header, rows)}\np(x): summed over labels, p(label): {said.label_prior};\n"
         f"calibration: expected calibration error, {said.calibration_bins} bins of equal width"
     )
+
+
+def _scores(result: ScoreResult) -> str:
+    if result.classification is None:
+        return _table(["image", *_titles(result)], [[image.name, *_bounds(image)] for image in result.images])
+    rows = [
+        [
+            image.name,
+            "-" if image.label is None else str(image.label),
+            _number(image.bpd, 4),
+            _number(image.marginal_bpd, 4),
+            str(image.predicted),
+            _number(image.confidence, 4),
+        ]
+        for image in result.images
+    ]
+    header = ["image", "label", f"bpd (K={result.importance_samples})", "bpd of p(x)", "predicted", "confidence"]
+    return f"{_table(header, rows)}\np(x): summed over labels, p(label): {result.classification.label_prior}"
 
 
 def _provenance(place: str, result: Measured) -> str:

@@ -97,16 +97,22 @@ class PerImageBound:
 
     def summary(self) -> Summary:
         """Means and standard error over images, in float64."""
-        count = len(self.index)
         with np.errstate(invalid="ignore"):
-            spread = np.std(self.bpd, ddof=1) / np.sqrt(count) if count > 1 else np.nan
-            bpd, elbo_bpd, size = (np.mean(values) for values in (self.bpd, self.elbo_bpd, self.effective_sample_size))
-        return Summary(finite(bpd), finite(spread), finite(elbo_bpd), finite(size), count)
+            elbo_bpd, size = np.mean(self.elbo_bpd), np.mean(self.effective_sample_size)
+        return Summary(*mean_and_error(self.bpd), finite(elbo_bpd), finite(size), len(self.index))
 
 
 def to_bpd(log_prob: np.ndarray, dimensions: int) -> np.ndarray:
     """Natural log-likelihood to bits per dimension."""
     return -log_prob / (dimensions * np.log(2))
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float | None, float | None]:
+    """Mean of (N,) values and its standard error; None for what is not finite, or cannot be said of a single value."""
+    count = len(values)
+    with np.errstate(invalid="ignore"):
+        spread = np.std(values, ddof=1) / np.sqrt(count) if count > 1 else np.nan
+        return finite(np.mean(values)), finite(spread)
 
 
 def finite(value: float | np.floating[Any]) -> float | None:

@@ -27,6 +27,8 @@ class EvalConfig:
         save_per_image: Also write each image's numbers to this .npz or .csv file.
         classify: Also ask a class-conditional run for the labels; takes as many times longer as there are labels.
         images: A PNG or JPEG file, a folder of them, or an npz, to be scored instead of the splits.
+        label: Of all these images, for a class-conditional run; None for those that come with them.
+        save_latents: Also write the latents of these images to this .npz file.
     """
 
     run: str | None = None
@@ -40,10 +42,13 @@ class EvalConfig:
     save_per_image: Path | None = None
     classify: bool = False
     images: Path | None = None
+    label: int | None = None
+    save_latents: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("importance_samples", "limit", "batch_size", "devices"):
             check_whole(name, getattr(self, name))
+        check_whole("label", self.label, 0)
         check_seed(self.seed)
         if not self.splits or len(set(self.splits)) != len(self.splits):
             raise UsageError("--split names no split, or one twice", hint="splits: train, val, test")
@@ -54,6 +59,13 @@ class EvalConfig:
             raise UsageError(
                 f"--save-per-image {self.save_per_image} is neither .npz nor .csv", hint="name one of these"
             )
+        for option, value in (("--label", self.label), ("--save-latents", self.save_latents)):
+            if value is not None and self.images is None:
+                raise UsageError(f"{option} is for your own images", hint="name them with --images")
+        if self.save_latents is not None and self.save_latents.suffix != ".npz":
+            raise UsageError(f"--save-latents {self.save_latents} is not .npz", hint="end it in .npz")
+        if self.save_latents is not None and self.save_latents == self.save_per_image:
+            raise UsageError("--save-latents and --save-per-image name the same file", hint="give each its own")
 
 
 @dataclass(frozen=True)
@@ -86,20 +98,37 @@ class EvalResult(Measured):
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """One image; bits per dimension are None when its bound is not finite."""
+    """One image; numbers are None where a bound is not finite, or given a label that is unknown.
+
+    Attributes:
+        name: Its file's, or its place in the npz.
+        bpd, elbo_bpd, effective_sample_size: Of log p_K(x), or log p_K(x | label) of a class-conditional run.
+        label: That the model was told, if any.
+        marginal_bpd, predicted, confidence: With `classify`: bits per dimension of p(x) summed over labels, the most
+            probable label and its probability.
+    """
 
     name: str
     bpd: float | None
     elbo_bpd: float | None
     effective_sample_size: float | None
+    label: int | None = None
+    marginal_bpd: float | None = None
+    predicted: int | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
 class ScoreResult(Measured):
-    """What `nf eval --images --json` prints; `transform` is what was done to the images, as in training."""
+    """What `nf eval --images --json` prints.
+
+    `transform` is what was done to the images, as in training; `latents` the file that theirs were written to.
+    """
 
     source: str
     transform: str | None
     bpd: float | None
     bpd_stderr: float | None
+    classification: Classification | None
+    latents: str | None
     images: tuple[ScoredImage, ...]

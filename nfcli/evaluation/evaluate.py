@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from nfcli.backend.mesh import device_description
-from nfcli.data import ImageDataset, ImageSplit, load_images
-from nfcli.data.store import AnyImages, select
-from nfcli.errors import DataError, UsageError
-from nfcli.evaluation.bound import PRECISION, BoundEvaluator, PerImageBound, finite
-from nfcli.evaluation.config import EvalConfig, EvalResult, ScoredImage, ScoreResult
+from nfcli.data import ImageDataset, ImageSplit
+from nfcli.evaluation.bound import PRECISION, BoundEvaluator, PerImageBound
+from nfcli.evaluation.config import EvalConfig, EvalResult, ScoreResult
+from nfcli.evaluation.images import load_to_score, save_latents, scored
 from nfcli.evaluation.labels import Posterior, given_label, label_shares, posterior
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.timing import time_model
@@ -66,8 +65,8 @@ def evaluate(
             dataset = trained.dataset()
             splits = {name: dataset.split(name).first(config.limit) for name in config.splits}
         else:
-            images, names = _load(config, trained, message)
-            splits = {"images": ImageSplit("images", images)}
+            split, names = load_to_score(config, trained, message)
+            splits = {"images": split}
         most = max(map(len, splits.values()))
         evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=most)
         shares = label_shares(trained, dataset) if config.classify else None
@@ -78,7 +77,8 @@ def evaluate(
     }
     tables = [table_of(name, *measured[name], split.labels) for name, split in splits.items()]
     if dataset is None:
-        return _scored(config, trained, measured["images"][0], {"name": np.array(names), **tables[0]})
+        from_first(lambda: _save_scored(config, trained, split, names, tables[0], warn))
+        return _scored(config, trained, names, *measured["images"], split.labels)
     for name, (bound, _) in measured.items():
         if bound.summary().bpd is None:
             warn(f"some image of {name} has no finite bound, so there is no mean")
@@ -120,31 +120,15 @@ def _find(config: EvalConfig) -> str:
             check_place(run.path / "results.json")
     else:
         inputs.append(config.images)
-    if config.save_per_image is not None:
-        check_output(config.save_per_image, inputs)
+    check_output("--save-per-image", config.save_per_image, inputs)
+    check_output("--save-latents", config.save_latents, inputs)
     return run.name
-
-
-def _load(config: EvalConfig, trained: TrainedModel, message: Say) -> tuple[AnyImages, list[str]]:
-    """The images to score, and a name for each."""
-    if trained.model.classes:
-        raise UsageError(
-            f"run '{trained.run.name}' tells how likely an image is given its label, and --images has no labels",
-            hint="use a run that was trained without --conditional",
-        )
-    images, names, _ = load_images(str(config.images), trained.transform, classes=0, message=message)
-    if images.shape[1:] != trained.model.shape:
-        got, want = ("x".join(map(str, shape)) for shape in (images.shape[1:], trained.model.shape))
-        raise DataError(
-            f"the images of {config.images} are {got}, and run '{trained.run.name}' was trained on {want}",
-            hint="scale or crop them first; a likelihood of other images would mean nothing",
-        )
-    return select(images, slice(config.limit)), names[: config.limit]
 
 
 def _identity(config: EvalConfig, trained: TrainedModel, devices: int, names: list[str]) -> dict[str, Any]:
     """All that the processes of one measurement must agree on."""
-    settings = {name: getattr(config, name) for name in ("importance_samples", "limit", "batch_size", "seed")}
+    shared = ("importance_samples", "limit", "batch_size", "seed", "classify", "label")
+    settings = {name: getattr(config, name) for name in shared}
     run = {"run": trained.config["id"], "checkpoint": trained.checkpoint.step}
     here = {"split": list(config.splits), "devices": devices, "versions": versions(), "images": names}
     return {**run, **settings, **here}
@@ -172,21 +156,33 @@ def _described(config: EvalConfig, trained: TrainedModel) -> dict[str, Any]:
     }
 
 
-def _scored(config: EvalConfig, trained: TrainedModel, bound: PerImageBound, table: Table) -> ScoreResult:
-    path = config.save_per_image
-    if path is not None:
-        from_first(lambda: save_table(path, table))
-    summary, columns = bound.summary(), (bound.bpd, bound.elbo_bpd, bound.effective_sample_size)
+def _save_scored(
+    config: EvalConfig, trained: TrainedModel, split: ImageSplit, names: list[str], table: Table, warn: Say
+) -> None:
+    if config.save_per_image is not None:
+        save_table(config.save_per_image, {"name": np.array(names), **table})
+    if config.save_latents is not None:
+        save_latents(config, trained, split, names, warn)
+
+
+def _scored(
+    config: EvalConfig,
+    trained: TrainedModel,
+    names: list[str],
+    bound: PerImageBound,
+    said: Posterior | None,
+    labels: np.ndarray | None,
+) -> ScoreResult:
+    summary = bound.summary()
     return ScoreResult(
         **_described(config, trained),
         source=str(config.images),
         transform=str(trained.transform) or None,
         bpd=summary.bpd,
         bpd_stderr=summary.bpd_stderr,
-        images=tuple(
-            ScoredImage(str(name), *map(finite, numbers))
-            for name, *numbers in zip(table["name"], *columns, strict=True)
-        ),
+        classification=said.summary(labels) if said else None,
+        latents=str(config.save_latents) if config.save_latents else None,
+        images=scored(names, bound, said, labels),
     )
 
 

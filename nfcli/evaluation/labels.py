@@ -13,7 +13,7 @@ import numpy as np
 
 from nfcli.data import ImageDataset
 from nfcli.errors import UsageError
-from nfcli.evaluation.bound import PerImageBound, finite, to_bpd
+from nfcli.evaluation.bound import PerImageBound, finite, mean_and_error, to_bpd
 from nfcli.runs.restore import TrainedModel
 from nfcli.runs.results import Classification
 
@@ -39,23 +39,27 @@ class Posterior:
     label_probability: np.ndarray
     dimensions: int
 
+    @property
+    def bpd(self) -> np.ndarray:
+        """(N,) bits per dimension of p(x)."""
+        return to_bpd(self.log_prob, self.dimensions)
+
     def columns(self) -> dict[str, np.ndarray]:
         """For a table of images."""
         names = ("predicted", "confidence", "label_probability")
-        bpd = to_bpd(self.log_prob, self.dimensions)
-        return {"marginal_bpd": bpd, **{name: getattr(self, name) for name in names}}
+        return {"marginal_bpd": self.bpd, **{name: getattr(self, name) for name in names}}
 
-    def summary(self, labels: np.ndarray) -> Classification:
-        """Means over images of which the labels are known, in float64."""
-        bpd, count = to_bpd(self.log_prob, self.dimensions), len(labels)
-        correct = self.predicted == labels
+    def summary(self, labels: np.ndarray | None) -> Classification:
+        """Means over images, in float64; what needs their labels only where these are known."""
+        unknown = np.full(len(self.predicted), np.nan)
+        correct = unknown if labels is None else (self.predicted == labels).astype(float)
         with np.errstate(invalid="ignore", divide="ignore"):
-            spread = np.std(bpd, ddof=1) / np.sqrt(count) if count > 1 else np.nan
             bits = -np.mean(np.log2(self.label_probability))
+        bpd, bpd_stderr = mean_and_error(self.bpd)
         return Classification(
-            bpd=finite(np.mean(bpd)),
-            bpd_stderr=finite(spread),
-            accuracy=float(np.mean(correct)),
+            bpd=bpd,
+            bpd_stderr=bpd_stderr,
+            accuracy=finite(np.mean(correct)),
             label_bits=finite(bits),
             calibration_error=finite(expected_calibration_error(self.confidence, correct)),
             calibration_bins=BINS,
@@ -123,10 +127,10 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> f
 
     Args:
         confidence: (N,) in [0, 1].
-        correct: (N,) booleans.
+        correct: (N,) 1 or 0.
     """
     if not np.all(np.isfinite(confidence)):
         return np.nan
     places = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(places, weights=correct.astype(float) - confidence, minlength=BINS)
+    gaps = np.bincount(places, weights=correct - confidence, minlength=BINS)
     return float(np.abs(gaps).sum() / len(confidence))

@@ -100,6 +100,16 @@ def load_latents(trained: TrainedModel, path: Path) -> tuple[tuple[np.ndarray, .
     return latents, labels
 
 
+def decode_file(trained: TrainedModel, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The images of the latents in a file, (N, H, W, C) uint8, and their labels if the model was told them.
+
+    Raises:
+        As `load_latents`.
+    """
+    latents, labels = load_latents(trained, path)
+    return decode(trained, latents, labels), labels
+
+
 def _check(trained: TrainedModel, latents: tuple[np.ndarray, ...], labels: np.ndarray | None) -> None:
     count = len(latents[0])
     for level, (values, shape) in enumerate(zip(latents, trained.model.latent_shapes, strict=True)):

@@ -24,20 +24,23 @@ Table = dict[str, "np.ndarray"]
 of the K-draw and the one-draw bound), bpd (bits per dimension of the former), effective_sample_size."""
 
 
-def check_output(path: Path, inputs: Iterable[str | Path]) -> None:
-    """Find out before the work whether its table may be written here.
+def check_output(option: str, path: Path | None, inputs: Iterable[str | Path]) -> None:
+    """Find out before the work whether its numbers may be written here.
 
     Args:
-        path: What the user named.
+        option: That names the file.
+        path: What the user named, if anything.
         inputs: What is read, and must not be replaced.
 
     Raises:
         UsageError: It would replace an input, or a file of a run.
         WriteError: It could not be written.
     """
+    if path is None:
+        return
     if any(path.resolve() == Path(source).resolve() for source in inputs):
-        raise UsageError(f"--save-per-image {path} would replace the images", hint="name another file")
-    refuse_inside_run(path, "--save-per-image")
+        raise UsageError(f"{option} {path} would replace the images", hint="name another file")
+    refuse_inside_run(path, option)
     check_place(path)
 
 

@@ -48,7 +48,7 @@ class Classification:
 
     bpd: Number | None
     bpd_stderr: Positive | None
-    accuracy: Positive
+    accuracy: Positive | None
     label_bits: Positive | None
     calibration_error: Positive | None
     calibration_bins: Count

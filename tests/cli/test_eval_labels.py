@@ -8,7 +8,12 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from nfcli.drawing.grid import image_grid
+from nfcli.evaluation.latents import decode_file
+from nfcli.runs import find_run
+from nfcli.runs.restore import restore
 from tests.cli.program import assert_refused, succeeds
 from tests.sharing import made_once
 
@@ -96,3 +101,77 @@ def test_a_run_without_labels_has_none_to_ask_for(measured, call):
     done = call("eval", "simple", "--classify", cwd=measured.path)
     assert_refused(done, 2)
     assert "trained with --conditional" in done.err
+
+
+@pytest.fixture
+def mine(home):
+    """A few images in several forms: with labels, without, in folders named by label."""
+    with np.load(home / "tiny.npz") as arrays:
+        images, labels = arrays["test"][:5], arrays["test_labels"][:5]
+    np.savez(home / "labelled.npz", images=images, labels=labels)
+    np.savez(home / "alone.npz", images=images)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = home / "folder" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{index}.png")
+    return images, labels
+
+
+def test_images_come_with_labels_or_are_given_one(mine, home, call):
+    _, labels = mine
+    settings = ("eval", "simple", "-k", "2", "--json", "--images")
+    told = succeeds(*settings, "labelled.npz", cwd=home).json["images"]
+    assert [image["label"] for image in told] == labels.tolist()
+    assert all(image["bpd"] > 0 and image["predicted"] is None for image in told)
+    in_folders = call(*settings, "folder", cwd=home).json["images"]
+    assert [image["label"] for image in in_folders] == sorted(labels)
+    given = call(*settings, "labelled.npz", "--label", "1", cwd=home).json["images"]
+    assert {image["label"] for image in given} == {1}
+    for mine_, theirs in zip(given, told, strict=True):
+        assert (mine_["bpd"] == pytest.approx(theirs["bpd"], rel=1e-6)) is (theirs["label"] == 1)
+    asked = call(*settings, "alone.npz", "--classify", cwd=home)
+    assert asked.json["classification"]["accuracy"] is None
+    assert [image["bpd"] for image in asked.json["images"]] == [None] * 5
+    known = call(*settings, "labelled.npz", "--classify", cwd=home).json
+    assert known["classification"]["bpd"] == pytest.approx(asked.json["classification"]["bpd"])
+    right = [image["predicted"] == image["label"] for image in known["images"]]
+    assert known["classification"]["accuracy"] == np.mean(right)
+    table = call("eval", "simple", "-k", "2", "--images", "labelled.npz", "--classify", cwd=home).out
+    assert "predicted" in table
+    assert max(map(len, table.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--images", "alone.npz"), "has no labels"),
+        (("--images", "alone.npz", "--label", "3"), "knows no label 3"),
+        (("--images", "alone.npz", "--classify", "--save-latents", "z.npz"), "has no labels"),
+        (("--label", "1"), "--label is for your own images"),
+        (("--save-latents", "z.npz"), "--save-latents is for your own images"),
+        (("--images", "labelled.npz", "--save-latents", "z.npy"), "is not .npz"),
+        (("--images", "labelled.npz", "--save-latents", "labelled.npz"), "would replace the images"),
+        (("--images", "labelled.npz", "--save-latents", "a.npz", "--save-per-image", "a.npz"), "the same file"),
+    ],
+)
+@pytest.mark.usefixtures("mine")
+def test_what_cannot_be_asked(options, words, home, call):
+    done = call("eval", "simple", *options, cwd=home)
+    assert_refused(done, 2)
+    assert words in done.err
+    assert not (home / "z.npz").exists()
+
+
+def test_latents_of_labelled_images_come_back(mine, home, call):
+    images, labels = mine
+    done = succeeds("eval", "simple", "-k", "1", "--images", "labelled.npz", "--save-latents", "z.npz", cwd=home)
+    assert "warning" not in done.err
+    with np.load(home / "z.npz") as content:
+        assert content["label"].tolist() == labels.tolist()
+        assert content["name"].tolist() == [f"labelled.npz[{index}]" for index in range(5)]
+    drawn = succeeds("sample", "simple", "--from-latents", "z.npz", "-o", "again.png", "--json", cwd=home).json
+    assert (drawn["num"], drawn["labels"]) == (5, labels.tolist())
+    again, _ = decode_file(restore(find_run("simple", home / "runs")), home / "z.npz")
+    np.testing.assert_array_equal(again[..., 0], images)
+    want = image_grid(images[..., None], columns=3)
+    np.testing.assert_array_equal(np.asarray(Image.open(home / "again.png")), want[..., 0])

@@ -59,11 +59,11 @@ def test_each_image_s_own_label():
 
 def test_calibration_is_counted_by_bins():
     """Ten answers of confidence 0.9, of which seven are right, and one that is sure and right."""
-    confidence, correct = np.full(10, 0.9), np.arange(10) < 7
+    confidence, correct = np.full(10, 0.9), (np.arange(10) < 7).astype(float)
     assert expected_calibration_error(confidence, correct) == pytest.approx(0.2)
-    both = expected_calibration_error(np.append(confidence, 1.0), np.append(correct, True))
+    both = expected_calibration_error(np.append(confidence, 1.0), np.append(correct, 1.0))
     assert both == pytest.approx(0.2 * 10 / 11)
     # Errors of one bin cancel, those of two do not.
-    assert expected_calibration_error(np.array([0.5, 0.5]), np.array([True, False])) == pytest.approx(0)
-    assert expected_calibration_error(np.array([0.5, 0.5 + 1 / BINS]), np.array([True, False])) > 0.4
-    assert np.isnan(expected_calibration_error(np.array([np.nan]), np.array([True])))
+    assert expected_calibration_error(np.array([0.5, 0.5]), np.array([1.0, 0.0])) == pytest.approx(0)
+    assert expected_calibration_error(np.array([0.5, 0.5 + 1 / BINS]), np.array([1.0, 0.0])) > 0.4
+    assert np.isnan(expected_calibration_error(np.array([np.nan]), np.array([1.0])))
