@@ -1,14 +1,36 @@
-"""`nf`: normalizing flows on images, from a shell.
+"""`nf`: normalizing flows on images, from a shell; and from Python, `nfcli.load`. CONTRIBUTING.md draws the rooms."""
 
-Rooms (arrows go one way: ``cli -> training, evaluation, figures -> flows, data, runs -> presets, errors``):
+from __future__ import annotations
 
-    cli/         one thin file a subcommand
-    flows/       the Flax model package: pure functions of arrays
-    data/        where images come from
-    training/    step, loop, checkpoints
-    evaluation/  the importance-weighted bound, statistics, timing
-    figures/     arrays to PNG files
-    runs/        the run directory and its JSON files
-"""
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nfcli.library import TrainedFlow
 
 __version__ = "0.1.0"
+
+
+def load(run: str | None = None, runs_dir: Path | str = "runs") -> TrainedFlow:
+    """A trained run as functions of numpy arrays: log_prob, bpd, sample, encode, decode.
+
+    Best called before jax is imported, because the flags that make a CPU fast are set here.
+
+    Args:
+        run: Name of the run, or `pretrained:NAME`; None for the one trained last.
+        runs_dir: Where runs live.
+
+    Raises:
+        nfcli.errors.InputError: There is no such run, or it is damaged.
+        nfcli.errors.NumericsError: The installed jaxlib computes wrong here.
+    """
+    from nfcli.backend import runtime
+
+    runtime.prepare()
+    from nfcli.evaluation.numerics import check_numerics
+    from nfcli.library import TrainedFlow
+    from nfcli.runs import find_run
+    from nfcli.runs.restore import restore
+
+    check_numerics()
+    return TrainedFlow(restore(find_run(run, Path(runs_dir))))

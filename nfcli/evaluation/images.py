@@ -12,7 +12,7 @@ from nfcli.errors import DataError, UsageError
 from nfcli.evaluation.bound import PerImageBound, finite
 from nfcli.evaluation.config import EvalConfig, ScoredImage
 from nfcli.evaluation.labels import Posterior
-from nfcli.evaluation.latents import decode, encode, latents_file
+from nfcli.evaluation.latents import Coder, latents_file
 from nfcli.files import write_bytes
 from nfcli.runs.restore import TrainedModel
 
@@ -76,9 +76,10 @@ def save_latents(
     """
     assert config.save_latents is not None
     labels = split.labels if trained.model.classes else None
-    latents = encode(trained, split.images, labels, config.seed)
+    coder = Coder(trained)
+    latents = coder.encode(split.images, labels, config.seed)
     write_bytes(config.save_latents, latents_file(trained, latents, names, labels, config.seed))
-    again = decode(trained, latents, labels)
+    again = coder.decode(latents, labels)
     changed = np.flatnonzero((np.asarray(split.images[:]) != again).any(axis=(1, 2, 3)))
     if len(changed):
         first = names[changed[0]]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from nfcli.data.store import AnyImages
 from nfcli.errors import DataError, UsageError, one_line
@@ -23,42 +24,67 @@ CHUNK = 64
 """Images that go through a model at once: one compiled program serves any number of them."""
 
 
-def encode(trained: TrainedModel, images: AnyImages, labels: np.ndarray | None, seed: int) -> tuple[np.ndarray, ...]:
-    """The latents of images, (N, ...) float32 a level; `decode` gives exactly the same images again.
+class Coder:
+    """A trained model as functions of numpy arrays on one device, compiled when they are first called.
 
-    Args:
-        trained: The model.
-        images: (N, H, W, C) uint8.
-        labels: (N,) of a class-conditional model.
-        seed: Of the dequantization noise, of which an image's depends on its place among the images too.
+    Where a method takes `labels`, a class-conditional model must be given (N,) integers, and another one None.
     """
-    model, key = trained.model, stream(seed, Purpose.ENCODING)
 
-    @jax.jit
-    def run(parameters: Any, x: Any, index: Any, known: Any) -> Any:
+    def __init__(self, trained: TrainedModel) -> None:
+        model = trained.model
+        self._parameters = jax.device_put(trained.parameters, jax.local_devices()[0])
+        self._encode, self._decode = jax.jit(model.encode), jax.jit(model.decode)
+        self._sample = jax.jit(model.sample)
+
+    def encode(self, images: AnyImages, labels: np.ndarray | None, seed: int) -> tuple[np.ndarray, ...]:
+        """The latents of images, (N, ...) float32 a level; `decode` gives exactly the same images again.
+
+        Args:
+            images: (N, H, W, C) uint8.
+            labels: (N,) integers, or None.
+            seed: Of the dequantization noise, of which an image's depends on its place among the images too.
+        """
+        key = stream(seed, Purpose.ENCODING)
+        return self._in_chunks(
+            lambda rows: self._encode(
+                self._parameters, images[rows], indexed_keys(key, jnp.asarray(rows)), _of(labels, rows)
+            ),
+            len(images),
+        )
+
+    def decode(self, latents: Sequence[np.ndarray], labels: np.ndarray | None) -> np.ndarray:
+        """The images of latents, (N, H, W, C) uint8."""
+        (images,) = self._in_chunks(
+            lambda rows: (self._decode(self._parameters, tuple(z[rows] for z in latents), _of(labels, rows)),),
+            len(latents[0]),
+        )
+        return images
+
+    def sample(self, count: int, labels: np.ndarray | None, *, temperature: float, seed: int) -> np.ndarray:
+        """New images, (count, H, W, C) uint8; image i of a seed is the same whatever the count."""
+        key = stream(seed, Purpose.SAMPLING)
+        (images,) = self._in_chunks(
+            lambda rows: (
+                self._sample(
+                    self._parameters, indexed_keys(key, jnp.asarray(rows)), _of(labels, rows), temperature=temperature
+                ),
+            ),
+            count,
+        )
+        return images
+
+    def _in_chunks(self, call: Callable[[np.ndarray], tuple[Array, ...]], count: int) -> tuple[np.ndarray, ...]:
+        """Apply a compiled function to the numbers of rows, in chunks of one size; the last repeats its last row."""
+        parts = []
         with jax.default_matmul_precision(PRECISION):
-            return model.encode(parameters, x, indexed_keys(key, index), known)
-
-    parameters = _on_one_device(trained)
-    latents = _in_chunks(
-        lambda rows: run(parameters, images[rows], rows.astype(np.uint32), _of(labels, rows)), len(images)
-    )
-    return tuple(latents)
+            for start in range(0, count, CHUNK):
+                found = call(np.minimum(np.arange(start, start + CHUNK), count - 1))
+                parts.append([np.asarray(array) for array in found])
+        return tuple(np.concatenate(arrays)[:count] for arrays in zip(*parts, strict=True))
 
 
-def decode(trained: TrainedModel, latents: tuple[np.ndarray, ...], labels: np.ndarray | None) -> np.ndarray:
-    """The images of latents, (N, H, W, C) uint8."""
-
-    @jax.jit
-    def run(parameters: Any, chunk: Any, known: Any) -> Any:
-        with jax.default_matmul_precision(PRECISION):
-            return trained.model.decode(parameters, chunk, known)
-
-    parameters = _on_one_device(trained)
-    images = _in_chunks(
-        lambda rows: run(parameters, tuple(level[rows] for level in latents), _of(labels, rows)), len(latents[0])
-    )
-    return np.asarray(images)
+def _of(labels: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if labels is None else labels[rows]
 
 
 def latents_file(
@@ -107,7 +133,7 @@ def decode_file(trained: TrainedModel, path: Path) -> tuple[np.ndarray, np.ndarr
         As `load_latents`.
     """
     latents, labels = load_latents(trained, path)
-    return decode(trained, latents, labels), labels
+    return Coder(trained).decode(latents, labels), labels
 
 
 def _check(trained: TrainedModel, latents: tuple[np.ndarray, ...], labels: np.ndarray | None) -> None:
@@ -122,20 +148,3 @@ def _check(trained: TrainedModel, latents: tuple[np.ndarray, ...], labels: np.nd
 
 def _identity(trained: TrainedModel) -> dict[str, Any]:
     return {"run_id": trained.config["id"], "checkpoint_step": trained.checkpoint.step}
-
-
-def _on_one_device(trained: TrainedModel) -> Any:
-    return jax.device_put(trained.parameters, jax.local_devices()[0])
-
-
-def _of(labels: np.ndarray | None, rows: np.ndarray) -> Any:
-    return None if labels is None else jnp.asarray(labels[rows])
-
-
-def _in_chunks(function: Callable[[np.ndarray], Any], count: int) -> Any:
-    """Arrays of `count` rows, computed some rows at a time; the last time repeats the last row."""
-    parts = []
-    for start in range(0, count, CHUNK):
-        rows = np.minimum(np.arange(start, start + CHUNK), count - 1)
-        parts.append(jax.tree.map(np.asarray, function(rows)))
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays)[:count], *parts)
