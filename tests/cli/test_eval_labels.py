@@ -14,35 +14,28 @@ from nfcli.drawing.grid import image_grid
 from nfcli.evaluation.latents import decode_file
 from nfcli.runs import find_run
 from nfcli.runs.restore import restore
-from tests.cli.program import assert_refused, succeeds
-from tests.sharing import made_once
+from tests.cli.program import assert_refused
+from tests.runs.untrained import untrained
 
 CLASSES = 3
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """A folder with a class-conditional run `simple` of labelled images. Do not change it."""
-
-    def make(path):
-        generator = np.random.default_rng(5)
-        arrays = {}
-        for split, count in {"train": 48, "val": 16, "test": 12}.items():
-            labels = np.arange(count) % CLASSES
-            noise = generator.integers(0, 60, (count, 8, 8))
-            arrays |= {split: (noise + 60 * labels[:, None, None]).astype(np.uint8), f"{split}_labels": labels}
-        np.savez(path / "tiny.npz", **arrays)
-        settings = ("--dataset", "tiny.npz", "--conditional", "--smoke", "--batch-size", "16", "--name", "simple")
-        succeeds("train", "simple", *settings, "--train-size", "47", "--epochs", "1", "--json", cwd=path)
-
-    path, _ = made_once(tmp_path_factory, "trained-with-labels", make)
+    path, generator, arrays = tmp_path_factory.mktemp("labels"), np.random.default_rng(5), {}
+    for split, count in {"train": 48, "val": 16, "test": 12}.items():
+        arrays[split] = generator.integers(0, 256, (count, 8, 8), np.uint8)
+        arrays[f"{split}_labels"] = np.arange(count) % CLASSES
+    np.savez(path / "tiny.npz", **arrays)
+    untrained(path, "simple", "tiny.npz", conditional=True, train_size=47)
     return path
 
 
 @pytest.fixture
-def home(trained, tmp_path):
+def home(made, tmp_path):
     """A copy of it, to be changed."""
-    copy = shutil.copytree(trained, tmp_path / "copy")
+    copy = shutil.copytree(made, tmp_path / "copy")
     config = copy / "runs/simple/config.json"
     content = json.loads(config.read_text())
     content["data"]["source"] = str(copy / "tiny.npz")
@@ -55,7 +48,7 @@ def results(home):
 
 
 def test_labels_are_asked_for_and_recorded(home, call):
-    plain = succeeds("eval", "simple", "--split", "test", "-k", "2", "--json", cwd=home).json
+    plain = call("eval", "simple", "--split", "test", "-k", "2", "--json", cwd=home).json
     assert plain["classification"] == {}
     settings = ("eval", "simple", "--split", "test", "-k", "2", "--classify")
     told = call(*settings, "--save-per-image", "each.csv", "--json", cwd=home).json
@@ -97,8 +90,9 @@ def test_a_classification_of_another_kind_is_refused(value, home, call):
     assert_refused(call("compare", "simple", cwd=home), 3)
 
 
-def test_a_run_without_labels_has_none_to_ask_for(measured, call):
-    done = call("eval", "simple", "--classify", cwd=measured.path)
+def test_a_run_without_labels_has_none_to_ask_for(home, call):
+    untrained(home, "multiscale", "tiny.npz")
+    done = call("eval", "multiscale", "--classify", cwd=home)
     assert_refused(done, 2)
     assert "trained with --conditional" in done.err
 
@@ -120,7 +114,7 @@ def mine(home):
 def test_images_come_with_labels_or_are_given_one(mine, home, call):
     _, labels = mine
     settings = ("eval", "simple", "-k", "2", "--json", "--images")
-    told = succeeds(*settings, "labelled.npz", cwd=home).json["images"]
+    told = call(*settings, "labelled.npz", cwd=home).json["images"]
     assert [image["label"] for image in told] == labels.tolist()
     assert all(image["bpd"] > 0 and image["predicted"] is None for image in told)
     in_folders = call(*settings, "folder", cwd=home).json["images"]
@@ -164,12 +158,12 @@ def test_what_cannot_be_asked(options, words, home, call):
 
 def test_latents_of_labelled_images_come_back(mine, home, call):
     images, labels = mine
-    done = succeeds("eval", "simple", "-k", "1", "--images", "labelled.npz", "--save-latents", "z.npz", cwd=home)
+    done = call("eval", "simple", "-k", "1", "--images", "labelled.npz", "--save-latents", "z.npz", cwd=home)
     assert "warning" not in done.err
     with np.load(home / "z.npz") as content:
         assert content["label"].tolist() == labels.tolist()
         assert content["name"].tolist() == [f"labelled.npz[{index}]" for index in range(5)]
-    drawn = succeeds("sample", "simple", "--from-latents", "z.npz", "-o", "again.png", "--json", cwd=home).json
+    drawn = call("sample", "simple", "--from-latents", "z.npz", "-o", "again.png", "--json", cwd=home).json
     assert (drawn["num"], drawn["labels"]) == (5, labels.tolist())
     again, _ = decode_file(restore(find_run("simple", home / "runs")), home / "z.npz")
     np.testing.assert_array_equal(again[..., 0], images)

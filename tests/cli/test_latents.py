@@ -5,24 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nfcli.evaluation.config import EvalConfig
+from nfcli.evaluation.evaluate import evaluate
 from nfcli.evaluation.latents import CHUNK, decode_file
 from nfcli.runs import find_run
 from nfcli.runs.restore import restore
-from tests.cli.program import assert_refused, succeeds
+from tests.cli.program import assert_refused
+from tests.runs.untrained import untrained
 
 MANY = CHUNK + 6
 
 
 @pytest.fixture(scope="module")
-def home(workshop, tmp_path_factory):
-    """The workshop with images of one's own, and the latents of both runs. Only `copied` may be changed."""
-    home = workshop.copy(tmp_path_factory.mktemp("latents") / "home")
-    np.savez(home / "mine.npz", images=np.random.default_rng(3).integers(0, 256, (MANY, 8, 8), np.uint8))
-    for run in ("simple", "multiscale"):
-        options = ("--images", "mine.npz", "--save-latents", f"{run}.npz", "-k", "1", "--json")
-        done = succeeds("eval", run, *options, cwd=home)
-        assert done.json["latents"] == f"{run}.npz"
-        assert "warning" not in done.err
+def home(tmp_path_factory):
+    """A folder with two runs, images of one's own, and the latents of these in both. Do not change it."""
+    home, generator = tmp_path_factory.mktemp("latents"), np.random.default_rng(3)
+    splits = {
+        name: generator.integers(0, 256, (count, 8, 8), np.uint8) for name, count in (("train", 32), ("test", 16))
+    }
+    np.savez(home / "tiny.npz", **splits)
+    np.savez(home / "mine.npz", images=generator.integers(0, 256, (MANY, 8, 8), np.uint8))
+    for preset in ("simple", "multiscale"):
+        untrained(home, preset, "tiny.npz")
+        config = EvalConfig(preset, home / "runs", 1, images=home / "mine.npz", save_latents=home / f"{preset}.npz")
+        warnings = []
+        assert evaluate(config, warn=warnings.append).latents == str(home / f"{preset}.npz")
+        assert warnings == []
     return home
 
 
@@ -39,8 +47,8 @@ def test_exactly_the_same_pixels(run, home):
         assert content["name"][3] == "mine.npz[3]"
 
 
-def test_they_are_drawn(home):
-    done = succeeds("sample", "simple", "--from-latents", "simple.npz", "--json", cwd=home).json
+def test_they_are_drawn(home, call):
+    done = call("sample", "simple", "--from-latents", "simple.npz", "--json", cwd=home).json
     assert (done["num"], done["latents"]) == (MANY, "simple.npz")
     assert done["image"].endswith("from-latents.png")
     with np.load(home / "mine.npz") as content:
