@@ -122,8 +122,10 @@ def _matching(first: list[Evaluation], second: list[Evaluation]) -> list[Evaluat
 def _tests_of(run: RunDir, importance_samples: int | None) -> list[Evaluation]:
     tests = best_first(load_results(run).evaluations, "test", importance_samples)
     if not tests:
-        wanted = "" if importance_samples is None else f" with K = {importance_samples}"
-        hint = "leave -k out" if run.pretrained else f"nf eval {run.name}"
+        wanted, option = "", ""
+        if importance_samples is not None:
+            wanted, option = f" with K = {importance_samples}", f" -k {importance_samples}"
+        hint = "leave -k out" if run.pretrained else f"nf eval {run.name}{option}"
         raise RunError(f"run '{run.name}' has no measurement of its test images{wanted}", hint=hint)
     return tests
 
