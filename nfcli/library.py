@@ -9,22 +9,16 @@ print(flow.bpd(images[:100], samples=8).mean(), flow.sample(16).shape)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nfcli.errors import UsageError
-from nfcli.evaluation.bound import PRECISION, BoundEvaluator, to_bpd
-from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.evaluation.bound import BoundEvaluator, to_bpd
+from nfcli.evaluation.latents import Coder
 from nfcli.limits import check_seed, check_whole
 from nfcli.runs.restore import TrainedModel
-
-CHUNK = 64
-"""Images that go through a model at once: one compiled program serves any number of them."""
 
 
 class TrainedFlow:
@@ -50,6 +44,7 @@ class TrainedFlow:
         self.name, self.config, self.step = trained.run.name, trained.config, trained.checkpoint.step
         self.shape, self.levels, self.classes = self._model.shape, self._model.levels, self._model.classes
         self.latent_shapes = self._model.latent_shapes
+        self._coder = Coder(trained)
 
     def __repr__(self) -> str:
         return f"<nf run '{self.name}', weights of step {self.step:,}, images of {'x'.join(map(str, self.shape))}>"
@@ -132,10 +127,7 @@ class TrainedFlow:
             labels = np.arange(self.classes)
         given = None if labels is None else np.resize(np.asarray(labels), count)
         known = self._checked_labels(given, count)
-        key = stream(seed, Purpose.SAMPLING)
-        return self._in_chunks(
-            lambda rows: self._sample(indexed_keys(key, jnp.asarray(rows)), _rows(known, rows), temperature), count
-        )[0]
+        return self._coder.sample(count, known, temperature=temperature, seed=seed)
 
     def encode(self, images: np.ndarray, labels: np.ndarray | None = None, *, seed: int = 42) -> tuple[np.ndarray, ...]:
         """Images to latents that `decode` turns back into exactly the same images.
@@ -153,11 +145,7 @@ class TrainedFlow:
         """
         check_seed(seed)
         images, known = self._checked(images), self._checked_labels(labels, len(images))
-        key = stream(seed, Purpose.ENCODING)
-        return self._in_chunks(
-            lambda rows: self._encode(images[rows], indexed_keys(key, jnp.asarray(rows)), _rows(known, rows)),
-            len(images),
-        )
+        return self._coder.encode(images, known, seed)
 
     def decode(self, latents: Sequence[np.ndarray], labels: np.ndarray | None = None) -> np.ndarray:
         """Latents to images: arrays as of `encode` to (N, H, W, C) uint8.
@@ -172,43 +160,7 @@ class TrainedFlow:
                 f"latents of shapes {[array.shape for array in arrays]} do not fit '{self.name}'",
                 hint=f"give arrays of {['(N, ' + ', '.join(map(str, shape)) + ')' for shape in self.latent_shapes]}",
             )
-        known = self._checked_labels(labels, count)
-        return self._in_chunks(
-            lambda rows: self._decode(tuple(array[rows] for array in arrays), _rows(known, rows)), count
-        )[0]
-
-    @cached_property
-    def _sample(self) -> Callable[..., Any]:
-        return self._compiled(
-            lambda parameters, keys, labels, temperature: self._model.sample(
-                parameters, keys, labels, temperature=temperature
-            )
-        )
-
-    @cached_property
-    def _encode(self) -> Callable[..., Any]:
-        return self._compiled(self._model.encode)
-
-    @cached_property
-    def _decode(self) -> Callable[..., Any]:
-        return self._compiled(self._model.decode)
-
-    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        program, parameters = jax.jit(function), self._trained.parameters
-
-        def call(*arguments: Any) -> Any:
-            with jax.default_matmul_precision(PRECISION):
-                return program(parameters, *arguments)
-
-        return call
-
-    def _in_chunks(self, call: Callable[[np.ndarray], Any], count: int) -> tuple[np.ndarray, ...]:
-        """Apply a compiled function to the numbers of rows, in chunks of one size; the last repeats its last row."""
-        parts = []
-        for start in range(0, count, CHUNK):
-            found = call(np.minimum(start + np.arange(CHUNK), count - 1))
-            parts.append([np.asarray(array) for array in (found if isinstance(found, tuple) else (found,))])
-        return tuple(np.concatenate(arrays)[:count] for arrays in zip(*parts, strict=True))
+        return self._coder.decode(arrays, self._checked_labels(labels, count))
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)
@@ -242,7 +194,3 @@ class TrainedFlow:
                 hint=f"give one integer from 0 to {self.classes - 1} an image",
             )
         return labels.astype(np.int32)
-
-
-def _rows(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-    return None if values is None else values[rows]

@@ -17,6 +17,7 @@ from nfcli.errors import UsageError
 from nfcli.limits import check_whole
 from nfcli.runs.comparison import Comparison
 from nfcli.runs.comparison import compare as compare_runs
+from nfcli.runs.seeds import group_seeds
 
 
 def compare(
@@ -40,6 +41,12 @@ def compare(
         bool,
         typer.Option(
             "--paired", help="Compare two runs image by image, and say whether the images decide between them."
+        ),
+    ] = False,
+    by_seed: Annotated[
+        bool,
+        typer.Option(
+            "--group-seeds", help="One row for runs that differ in the seed alone: mean and spread over the seeds."
         ),
     ] = False,
     table_format: Annotated[
@@ -73,25 +80,43 @@ def compare(
 
         nf compare simple multiscale --format github
 
+        nf compare --group-seeds
+
         nf compare --paired pretrained:mixture mixture
 
         nf compare --html results.html
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    names = runs or []
     check_whole("importance_samples", importance_samples)
+    if table_format not in formats():
+        raise UsageError(f"unknown --format '{table_format}'", hint="formats: " + ", ".join(formats()))
+    chosen = [name for name, given in (("--paired", paired), ("--group-seeds", by_seed), ("--html", html)) if given]
+    if len(chosen) > 1:
+        raise UsageError(f"{chosen[0]} and {chosen[1]} exclude each other", hint="give one of them")
     if paired:
-        if html is not None:
-            raise UsageError("--paired and --html exclude each other", hint="give one of them")
-        _paired(runs or [], runs_dir, importance_samples, console)
-        return
-    _check_format(table_format)
-    if html is not None:
-        _page(html, runs or [], runs_dir, importance_samples, console)
-        return
-    comparison = compare_runs(runs or [], runs_dir, importance_samples=importance_samples, warn=console.warning)
-    if not runs and comparison.pretrained:
-        console.message(f"there is no run in {runs_dir} yet; these ship with nf")
-    if table_format == TERMINAL_FORMAT or as_json:
+        _paired(names, runs_dir, importance_samples, console)
+    elif html is not None:
+        runtime.prepare()
+        from nfcli.drawing.page import PageConfig, write_page
+
+        config = PageConfig(html, tuple(names), runs_dir, importance_samples)
+        comparison = write_page(config, message=console.message, warn=console.warning)
+        console.result({"page": str(html), **_content(comparison)}, str(html))
+        _say_notes(comparison, console)
+    else:
+        comparison = compare_runs(names, runs_dir, importance_samples=importance_samples, warn=console.warning)
+        if not names and comparison.pretrained:
+            console.message(f"there is no run in {runs_dir} yet; these ship with nf")
+        missing = [row.name for row in comparison.rows if row.group is None and not row.shipped]
+        _print(group_seeds(comparison, runs_dir) if by_seed else comparison, table_format, console)
+        if missing:
+            wanted = "" if importance_samples is None else f" -k {importance_samples}"
+            console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
+
+
+def _print(comparison: Comparison, table_format: str, console: Console) -> None:
+    if table_format == TERMINAL_FORMAT or console.as_json:
         console.result(_content(comparison), for_people(comparison))
     else:
         text, notes = for_programs(comparison, table_format)
@@ -101,28 +126,11 @@ def compare(
     _say_notes(comparison, console)
     if not comparison.rankable:
         console.warning("the groups differ in images or K, so their numbers must not be ranked together")
-    missing = [row.name for row in comparison.rows if row.group is None and not row.pretrained]
-    if missing:
-        wanted = "" if importance_samples is None else f" -k {importance_samples}"
-        console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "rankable": comparison.rankable,
-        "groups": list(comparison.questions),
-        "rows": [asdict(row) for row in comparison.rows],
-    }
-
-
-def _page(path: Path, names: list[str], runs_dir: Path, importance_samples: int | None, console: Console) -> None:
-    runtime.prepare()
-    from nfcli.drawing.page import PageConfig, write_page
-
-    config = PageConfig(path, tuple(names), runs_dir, importance_samples)
-    comparison = write_page(config, message=console.message, warn=console.warning)
-    console.result({"page": str(path), **_content(comparison)}, str(path))
-    _say_notes(comparison, console)
+    rows = [asdict(row) for row in comparison.rows]
+    return {"rankable": comparison.rankable, "groups": list(comparison.questions), "rows": rows}
 
 
 def _say_notes(comparison: Comparison, console: Console) -> None:
@@ -138,8 +146,3 @@ def _paired(names: list[str], runs_dir: Path, importance_samples: int | None, co
     result = compare_paired(names[0], names[1], runs_dir, importance_samples=importance_samples)
     console.result(result, result.sentence)
     console.detail("the interval is of the images' spread; another training seed is another question")
-
-
-def _check_format(name: str) -> None:
-    if name not in formats():
-        raise UsageError(f"unknown --format '{name}'", hint="formats: " + ", ".join(formats()))

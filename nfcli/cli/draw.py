@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +35,10 @@ def sample(
         ),
     ] = None,
     real: Annotated[bool, typer.Option("--real", help="Show training images instead.")] = False,
+    from_latents: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the images of latents that nf eval --save-latents wrote, instead."),
+    ] = None,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
     as_json: Json = False,
@@ -70,6 +75,7 @@ def sample(
         share_final_latent=share_final_latent,
         real=real,
         labels=tuple(label or ()),
+        latents=from_latents,
     )
     result = draw_samples(config, warn=console.warning)
     console.detail(f"weights of step {result.checkpoint_step:,}")

@@ -26,8 +26,8 @@ from nfcli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from nfcli.evaluation.evaluate import EvalResult
-    from nfcli.evaluation.score import ScoreResult
+    from nfcli.evaluation.config import EvalResult, Measured, ScoredImage, ScoreResult
+    from nfcli.runs.results import Summary
 
 
 def evaluate(
@@ -39,9 +39,28 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="Use the first N images of each split; all by default.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images at a time, at most; the result does not depend on it.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 42,
+    classify: Annotated[
+        bool,
+        typer.Option(
+            "--classify",
+            help="Ask a class-conditional run for the labels too: bpd of p(x) summed over labels, accuracy and "
+            "calibration; takes as many times longer as there are labels.",
+        ),
+    ] = False,
     images: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Score these images instead: a PNG or JPEG file, a folder of them, an .npz."),
+    ] = None,
+    label: Annotated[
+        int | None,
+        typer.Option(
+            help="Of all your --images, for a class-conditional run; by default an npz has them as labels, or a "
+            "folder has a sub-folder for each."
+        ),
+    ] = None,
+    save_latents: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the latents of your --images, to .npz, for nf sample."),
     ] = None,
     save_per_image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write each image's numbers, to .npz or .csv.")
@@ -69,15 +88,18 @@ def evaluate(
 
         nf eval multiscale --split test --limit 1000 --json
 
+        nf eval mixture-conditional --split test --classify
+
         nf eval multiscale --images scans/ --save-per-image scans.csv
+
+        nf eval multiscale --images scans/ --save-latents scans.npz
     """
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     cluster = cluster_of(distributed, coordinator, num_processes, process_id)
     runtime.prepare(devices)
     from nfcli.cli.progress import CountProgress
-    from nfcli.evaluation.evaluate import EvalConfig
+    from nfcli.evaluation.config import EvalConfig, EvalResult
     from nfcli.evaluation.evaluate import evaluate as run_evaluation
-    from nfcli.evaluation.score import score
 
     config = EvalConfig(
         run=run,
@@ -89,63 +111,95 @@ def evaluate(
         seed=seed,
         devices=devices,
         save_per_image=save_per_image,
+        classify=classify,
+        images=images,
+        label=label,
+        save_latents=save_latents,
     )
     with joined(cluster, console), CountProgress(console) as progress:
-        if images is not None:
-            scored = score(config, images, progress=progress, warn=console.warning, message=console.message)
-        else:
-            measured = run_evaluation(config, progress=progress, warn=console.warning)
-    if images is not None:
-        console.message(_provenance(scored.run, scored))
-        if scored.transform is not None:
-            console.message(f"images as in training: {scored.transform}")
-        console.result(scored, _scores(scored))
+        result = run_evaluation(config, progress=progress, warn=console.warning, message=console.message)
+    if isinstance(result, EvalResult):
+        _print_measured(result, console)
     else:
-        console.message(_provenance(measured.path if measured.recorded else measured.run, measured))
-        console.result(measured, _table(measured))
-        if measured.recorded:
-            console.detail(f"written to {measured.path}/results.json")
-        else:
-            console.message(f"nothing was recorded: the results that ship with {measured.run} stay as they are")
+        console.message(_provenance(result.run, result))
+        if result.transform is not None:
+            console.message(f"images as in training: {result.transform}")
+        console.result(result, _scores(result))
+        if result.latents is not None:
+            console.message(f"nf sample {result.run} --from-latents {result.latents} draws these images again")
 
 
-def _provenance(place: str, result: EvalResult | ScoreResult) -> str:
+def _print_measured(result: EvalResult, console: Console) -> None:
+    console.message(_provenance(result.path if result.recorded else result.run, result))
+    header = ["split", "images", *_titles(result)]
+    header.insert(3, "std error")
+    rows = []
+    for name, split in result.splits.items():
+        bpd, *others = _bounds(split)
+        rows.append([name, f"{split.images:,}", bpd, _number(split.bpd_stderr, 4), *others])
+    timing = f"inference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
+    tables = [_table(header, rows), *([_classified(result)] if result.classification else [])]
+    console.result(result, "\n\n".join(tables) + f"\n{timing}")
+    if result.recorded:
+        console.detail(f"written to {result.path}/results.json")
+    else:
+        console.message(f"nothing was recorded: the results that ship with {result.run} stay as they are")
+
+
+def _classified(result: EvalResult) -> str:
+    header = ["split", "bpd of p(x)", "std error", "accuracy", "bits of label", "calibration"]
+    rows = []
+    for name, said in result.classification.items():
+        accuracy = "-" if said.accuracy is None else f"{said.accuracy:.2%}"
+        bpd, error, bits, gap = (
+            _number(value, 4) for value in (said.bpd, said.bpd_stderr, said.label_bits, said.calibration_error)
+        )
+        rows.append([name, bpd, error, accuracy, bits, gap])
+    return (
+        f"{_table(header, rows)}\np(x): summed over labels, p(label): {said.label_prior};\n"
+        f"calibration: expected calibration error, {said.calibration_bins} bins of equal width"
+    )
+
+
+def _scores(result: ScoreResult) -> str:
+    if result.classification is None:
+        return _table(["image", *_titles(result)], [[image.name, *_bounds(image)] for image in result.images])
+    rows = [
+        [
+            image.name,
+            "-" if image.label is None else str(image.label),
+            _number(image.bpd, 4),
+            _number(image.marginal_bpd, 4),
+            str(image.predicted),
+            _number(image.confidence, 4),
+        ]
+        for image in result.images
+    ]
+    header = ["image", "label", f"bpd (K={result.importance_samples})", "bpd of p(x)", "predicted", "confidence"]
+    return f"{_table(header, rows)}\np(x): summed over labels, p(label): {result.classification.label_prior}"
+
+
+def _provenance(place: str, result: Measured) -> str:
     return (
         f"{place}: preset {result.preset}, weights of step {result.checkpoint_step:,}, "
         f"K = {result.importance_samples}, seed {result.seed}"
     )
 
 
-def _scores(result: ScoreResult) -> str:
+def _titles(result: Measured) -> list[str]:
+    return [f"bpd (K={result.importance_samples})", "bpd (K=1)", "eff. samples"]
+
+
+def _bounds(result: Summary | ScoredImage) -> list[str]:
+    """The cells below `_titles`."""
+    return [_number(result.bpd, 4), _number(result.elbo_bpd, 4), _number(result.effective_sample_size, 2)]
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
     from tabulate import tabulate
 
-    header = ["image", f"bpd (K={result.importance_samples})", "bpd (K=1)", "eff. samples"]
-    rows = [
-        [image.name, _number(image.bpd, 4), _number(image.elbo_bpd, 4), _number(image.effective_sample_size, 2)]
-        for image in result.images
-    ]
-    return str(tabulate(rows, header, disable_numparse=True, colalign=("left", "right", "right", "right")))
-
-
-def _table(result: EvalResult) -> str:
-    from tabulate import tabulate
-
-    header = ["split", "images", f"bpd (K={result.importance_samples})", "std error", "bpd (K=1)", "eff. samples"]
-    rows = [
-        [
-            name,
-            f"{summary.images:,}",
-            _number(summary.bpd, 4),
-            _number(summary.bpd_stderr, 4),
-            _number(summary.elbo_bpd, 4),
-            _number(summary.effective_sample_size, 2),
-        ]
-        for name, summary in result.splits.items()
-    ]
-    alignment = ("left", *["right"] * 5)
-    table = tabulate(rows, header, disable_numparse=True, colalign=alignment)
-    timing = f"inference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
-    return f"{table}\n{timing}"
+    alignment = ("left", *["right"] * (len(header) - 1))
+    return str(tabulate(rows, header, disable_numparse=True, colalign=alignment))
 
 
 def _number(value: float | None, digits: int) -> str:

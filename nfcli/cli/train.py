@@ -221,8 +221,7 @@ def _refuse_pretrained(preset: str, name: str | None) -> None:
 
 
 def _describe(config: TrainConfig, console: Console) -> None:
-    from nfcli.training.precision import policy_in_words
-    from nfcli.training.setup import prepare_job
+    from nfcli.training.setup import policy_in_words, prepare_job
 
     job = prepare_job(config, console.message)
     described = job.description()
@@ -290,7 +289,7 @@ def _draw_curve(run: RunDir, console: Console) -> None:
 
 
 def _columns(lines: list[tuple[str, Any]]) -> str:
-    from nfcli.data.files import shown
+    from nfcli.data.reading import shown
 
     width = max(len(label) for label, _ in lines) + 2
     return "\n".join(f"{label:<{width}}{shown(str(value))}" for label, value in lines)

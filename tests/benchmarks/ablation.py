@@ -34,8 +34,11 @@ import jax  # noqa: E402
 from nfcli.config import TrainConfig  # noqa: E402
 from nfcli.evaluation.bound import BoundEvaluator  # noqa: E402
 from nfcli.presets import PRESETS, VARIATIONAL, MaskedCouplings, PartitionedCouplings, Preset, Split  # noqa: E402
-from nfcli.training.order import epoch_order  # noqa: E402
-from nfcli.training.setup import Job, prepare_job  # noqa: E402
+from nfcli.training.setup import (  # noqa: E402
+    Job,
+    epoch_order,
+    prepare_job,
+)
 from nfcli.training.step import State, TrainStep  # noqa: E402
 
 BATCH = 64

@@ -1,0 +1,88 @@
+"""`nf eval --save-latents` and `nf sample --from-latents`: the same pixels, and only from the run that made them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nfcli.evaluation.config import EvalConfig
+from nfcli.evaluation.evaluate import evaluate
+from nfcli.evaluation.latents import CHUNK, decode_file
+from nfcli.runs import find_run
+from nfcli.runs.restore import restore
+from tests.cli.program import assert_refused
+from tests.runs.untrained import untrained
+
+MANY = CHUNK + 6
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with two runs, images of one's own, and the latents of these in both. Do not change it."""
+    home, generator = tmp_path_factory.mktemp("latents"), np.random.default_rng(3)
+    splits = {
+        name: generator.integers(0, 256, (count, 8, 8), np.uint8) for name, count in (("train", 32), ("test", 16))
+    }
+    np.savez(home / "tiny.npz", **splits)
+    np.savez(home / "mine.npz", images=generator.integers(0, 256, (MANY, 8, 8), np.uint8))
+    for preset in ("simple", "multiscale"):
+        untrained(home, preset, "tiny.npz")
+        config = EvalConfig(preset, home / "runs", 1, images=home / "mine.npz", save_latents=home / f"{preset}.npz")
+        warnings = []
+        assert evaluate(config, warn=warnings.append).latents == str(home / f"{preset}.npz")
+        assert warnings == []
+    return home
+
+
+@pytest.mark.parametrize("run", ["simple", "multiscale"])
+def test_exactly_the_same_pixels(run, home):
+    trained = restore(find_run(run, home / "runs"))
+    images, labels = decode_file(trained, home / f"{run}.npz")
+    with np.load(home / "mine.npz") as content:
+        np.testing.assert_array_equal(images[..., 0], content["images"])
+    assert labels is None
+    with np.load(home / f"{run}.npz") as content:
+        shapes = [content[f"level{level}"].shape for level in range(len(trained.model.latent_shapes))]
+        assert shapes == [(MANY, *shape) for shape in trained.model.latent_shapes]
+        assert content["name"][3] == "mine.npz[3]"
+
+
+def test_they_are_drawn(home, call):
+    done = call("sample", "simple", "--from-latents", "simple.npz", "--json", cwd=home).json
+    assert (done["num"], done["latents"]) == (MANY, "simple.npz")
+    assert done["image"].endswith("from-latents.png")
+    with np.load(home / "mine.npz") as content:
+        assert done["mean_pixel"] == pytest.approx(content["images"].mean())
+
+
+def test_of_another_run_they_are_refused(home, call):
+    done = call("sample", "multiscale", "--from-latents", "simple.npz", cwd=home)
+    assert_refused(done, 2)
+    assert "latents of run 'simple'" in done.err
+
+
+@pytest.mark.parametrize("option", ["--real", "--share-final-latent"])
+def test_what_makes_no_sense_together(option, home, call):
+    assert_refused(call("sample", "multiscale", "--from-latents", "multiscale.npz", option, cwd=home), 2)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut off", "other arrays", "not finite", "another shape", "objects"])
+def test_damaged_files(damage, home, call, tmp_path):
+    path = tmp_path / "z.npz"
+    with np.load(home / "simple.npz") as content:
+        arrays = dict(content)
+    if damage == "other arrays":
+        del arrays["level0"]
+    elif damage == "not finite":
+        arrays["level0"][0] = np.nan
+    elif damage == "another shape":
+        arrays["level0"] = arrays["level0"][:, :1]
+    elif damage == "objects":
+        arrays["about"] = np.array([{}], dtype=object)
+    if damage != "missing":
+        np.savez(path, **arrays)
+    if damage == "cut off":
+        path.write_bytes(path.read_bytes()[:100])
+    done = call("sample", "simple", "--from-latents", path, cwd=home)
+    assert_refused(done, 3)
+    assert str(path) in done.err
