@@ -45,6 +45,7 @@ class TrainConfig:
         dataset: What `nfcli.data.load_dataset` understands.
         crop, resize, levels: What is done to its images, as `nfcli.data.Transform.parse` reads it.
         name: Of the run; None for one made from preset and dataset.
+        init: Name of a run of the same model, or `pretrained:NAME`, whose weights training starts from.
         conditional: Tell the model each image's label, so that it learns p(image | label).
         epochs: Passes over the training images.
         batch_size: Images a step; a last partial batch is dropped.
@@ -81,6 +82,7 @@ class TrainConfig:
     resize: str | None = None
     levels: int = 256
     name: str | None = None
+    init: str | None = None
     conditional: bool = False
     epochs: int = 200
     batch_size: int = 128
@@ -163,9 +165,10 @@ class TrainConfig:
         return "-".join([self.preset, *([] if dataset_name == "mnist" else [dataset_name]), *kinds])
 
     def settings(self) -> dict[str, Any]:
-        """The settings that decide the result, for config.json."""
+        """The settings that decide the result, for config.json; `init` only where there is one."""
         fields = dataclasses.asdict(self)
-        return {name: value for name, value in fields.items() if name == "epochs" or name not in OPERATIONAL}
+        left_out = OPERATIONAL - {"epochs"} | ({"init"} if self.init is None else set())
+        return {name: value for name, value in fields.items() if name not in left_out}
 
 
 def renamed(settings: dict[str, Any]) -> dict[str, Any]:

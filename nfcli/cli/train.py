@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from nfcli.backend import runtime
-from nfcli.cli.complete import complete_one_of, complete_preset
+from nfcli.cli.complete import complete_one_of, complete_preset, complete_run
 from nfcli.cli.console import Console, duration, speed
 from nfcli.cli.multiprocess import cluster_of, joined
 from nfcli.cli.options import (
@@ -99,6 +99,15 @@ def train(
     conditional: Annotated[
         bool, typer.Option("--conditional", help="Learn the images given their labels: nf sample --label 7.")
     ] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Start from the weights of this run of the same model, or of pretrained:NAME.",
+            autocompletion=complete_run,
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = DEFAULTS.seed,
     config: Annotated[
         Path | None,
@@ -171,6 +180,8 @@ def train(
         nf train multiscale --epochs 200
 
         nf train vardeq --dataset photos/ --crop 128 --resize 32 --name photos --max-minutes 230
+
+        nf train mixture --init pretrained:mixture --dataset tfds:kmnist --epochs 20
 
         nf train --config runs/vardeq/config.json --seed 43 --name vardeq-43
 

@@ -51,10 +51,10 @@ def _check_same(job: Job, known: dict[str, Any]) -> None:
     # The images are compared below: there are many names for one place. A setting that is new has its default.
     defaults = TrainConfig(preset=job.config.preset, network_dtype="float32").settings()
     before = {**defaults, **known["settings"], "dataset": settings["dataset"]}
-    changed = [name for name in settings if name != "epochs" and settings[name] != before[name]]
+    changed = [name for name in settings if name != "epochs" and settings[name] != before.get(name)]
     hint = "give this one another --name, or replace the earlier run with --overwrite"
     if changed:
-        text = ", ".join(f"--{name.replace('_', '-')} {before[name]} became {settings[name]}" for name in changed)
+        text = ", ".join(f"--{name.replace('_', '-')} {before.get(name)} became {settings[name]}" for name in changed)
         raise UsageError(f"{run} was started with other settings: {text}", hint=hint)
     if known["data"]["fingerprint"] != job.dataset.fingerprint:
         raise UsageError(f"{run} was started on other images than {job.dataset.source} now holds", hint=hint)
