@@ -11,7 +11,7 @@ import typer
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_format, complete_run
 from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR, Json, Quiet, RunsDir, Verbose
+from nfcli.cli.options import RUNS_DIR, RunsDir
 from nfcli.cli.tables import TERMINAL_FORMAT, for_people, for_programs, formats
 from nfcli.errors import UsageError
 from nfcli.limits import check_whole
@@ -57,9 +57,8 @@ def compare(
         ),
     ] = None,
     runs_dir: RunsDir = RUNS_DIR,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    console: Console,
 ) -> None:
     """Print the results table: bits per dimension, time for 64 images, parameters.
 
@@ -77,7 +76,6 @@ def compare(
 
         nf compare --html results.html
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     check_whole("importance_samples", importance_samples)
     if paired:
         if html is not None:
@@ -91,7 +89,7 @@ def compare(
     comparison = compare_runs(runs or [], runs_dir, importance_samples=importance_samples, warn=console.warning)
     if not runs and comparison.pretrained:
         console.message(f"there is no run in {runs_dir} yet; these ship with nf")
-    if table_format == TERMINAL_FORMAT or as_json:
+    if table_format == TERMINAL_FORMAT or console.as_json:
         console.result(_content(comparison), for_people(comparison))
     else:
         text, notes = for_programs(comparison, table_format)

@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from nfcli.errors import NFError, WriteError
+from nfcli.errors import NFError, WriteError, error_lines
 
 
 class Console:
@@ -87,16 +87,6 @@ def abandon_stdout() -> None:
 def print_error(error: NFError) -> None:
     """Print an error to stderr."""
     print(error_lines(error), end="", file=sys.stderr)
-
-
-def error_lines(error: NFError) -> str:
-    """One line that says what went wrong, one that says what to do."""
-    hint = f"hint: {_one_line(error.hint)}\n" if error.hint else ""
-    return f"error: {_one_line(error.message)}\n{hint}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ import typer
 from nfcli.backend import runtime
 from nfcli.cli.complete import SPLITS, complete_one_of
 from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR, Json, Output, Quiet, Run, RunsDir, Verbose
+from nfcli.cli.options import RUNS_DIR, Output, Run, RunsDir
 from nfcli.errors import UsageError
 
 
@@ -36,9 +36,8 @@ def sample(
     real: Annotated[bool, typer.Option("--real", help="Show training images instead.")] = False,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    console: Console,
 ) -> None:
     """Draw images from a model as a PNG grid.
 
@@ -54,7 +53,6 @@ def sample(
 
         nf sample mixture-conditional --label 7 --real
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     runtime.prepare()
     from nfcli.drawing.samples import SampleConfig
     from nfcli.drawing.samples import sample as draw_samples
@@ -90,9 +88,8 @@ def interpolate(
     seed: Annotated[int, typer.Option(help="Of the dequantization noise.")] = 42,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    console: Console,
 ) -> None:
     """Walk from one image to another in latent space; both ends are exactly the images.
 
@@ -102,7 +99,6 @@ def interpolate(
 
         nf interpolate multiscale --pairs 0,7 --pairs 3,12 --steps 10
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     runtime.prepare()
     from nfcli.drawing.interpolation import InterpolateConfig
     from nfcli.drawing.interpolation import interpolate as walk
@@ -131,9 +127,8 @@ def inspect_dequant(
     ] = False,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    console: Console,
 ) -> None:
     """Show how integers become real numbers: histograms, volumes, and the round trip over all values.
 
@@ -145,7 +140,6 @@ def inspect_dequant(
 
         nf inspect-dequant --explain --output masks.png
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     runtime.prepare()
     from nfcli.drawing.dequantization import InspectDequantConfig, inspect_dequantization
 

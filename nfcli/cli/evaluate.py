@@ -10,20 +10,8 @@ import typer
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_splits
 from nfcli.cli.console import Console
-from nfcli.cli.multiprocess import cluster_of, joined
-from nfcli.cli.options import (
-    RUNS_DIR,
-    Coordinator,
-    Devices,
-    Distributed,
-    Json,
-    NumProcesses,
-    ProcessId,
-    Quiet,
-    Run,
-    RunsDir,
-    Verbose,
-)
+from nfcli.cli.options import RUNS_DIR, Devices, Run, RunsDir
+from nfcli.process.cluster import Cluster, joined
 
 if TYPE_CHECKING:
     from nfcli.evaluation.evaluate import EvalResult
@@ -48,13 +36,9 @@ def evaluate(
     ] = None,
     runs_dir: RunsDir = RUNS_DIR,
     devices: Devices = None,
-    distributed: Distributed = False,
-    coordinator: Coordinator = None,
-    num_processes: NumProcesses = None,
-    process_id: ProcessId = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    cluster: Cluster | None,
+    console: Console,
 ) -> None:
     """Measure bits per dimension with K importance samples, and the time of inference and sampling.
 
@@ -71,8 +55,6 @@ def evaluate(
 
         nf eval multiscale --images scans/ --save-per-image scans.csv
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
-    cluster = cluster_of(distributed, coordinator, num_processes, process_id)
     runtime.prepare(devices)
     from nfcli.cli.progress import CountProgress
     from nfcli.evaluation.evaluate import EvalConfig
@@ -90,7 +72,7 @@ def evaluate(
         devices=devices,
         save_per_image=save_per_image,
     )
-    with joined(cluster, console), CountProgress(console) as progress:
+    with joined(cluster, console.message, console.mute), CountProgress(console) as progress:
         if images is not None:
             scored = score(config, images, progress=progress, warn=console.warning, message=console.message)
         else:

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
-from nfcli.errors import LostError, NFError, UsageError
+from nfcli.errors import LostError, NFError, UsageError, error_lines
 from nfcli.limits import check_whole
-from nfcli.process import signals
-from nfcli.process.collectives import client, lost
+from nfcli.process.collectives import client, count, is_first, lost
+from nfcli.process.signals import leave
 
 LOST_SECONDS = 60
 """A process that is silent for so long is lost; `NF_LOST_SECONDS` changes it."""
@@ -76,25 +76,63 @@ class Cluster:
         check_whole("process_id", me, 0, processes - 1)
 
 
-def join(cluster: Cluster, on_loss: Callable[[LostError], None]) -> None:
-    """Find the other processes; comes before anything else of jax.
+def cluster_of(
+    distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> Cluster | None:
+    """The cluster that the options of a command describe; None for a process alone.
+
+    Raises:
+        UsageError: They do not belong together.
+    """
+    alone = not distributed and (coordinator, num_processes, process_id) == (None, None, None)
+    return None if alone else Cluster(coordinator, num_processes, process_id)
+
+
+@contextmanager
+def joined(cluster: Cluster | None, message: Callable[[str], None], mute: Callable[[], None]) -> Iterator[None]:
+    """Work with the other processes of a cluster, and leave with them; comes before anything else of jax.
 
     Args:
-        cluster: Where they are.
-        on_loss: Called in a thread of its own when another process is gone and the main thread does not notice. Must
-            end this process: its main thread may wait for the other one for ever.
+        cluster: Where they are; None for a process alone.
+        message: Told how many there are.
+        mute: Called in all processes but the first, which speaks for all.
 
     Raises:
         UsageError: jax detects no cluster.
         NFError: The others do not come.
     """
+    if cluster is None:
+        yield
+        return
+    _keep_stdout()
+    _join(cluster)
+    try:
+        if not is_first():
+            mute()
+        message(f"processes: {count()}")
+        yield
+    except BaseException as error:
+        _part(error)
+        raise
+    _part()
+
+
+def _keep_stdout() -> None:
+    """Let what Python prints go where it went, and what C++ prints nowhere: Gloo greets the user on stdout."""
+    sys.stdout.flush()
+    kept = os.dup(sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout = os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+
+
+def _join(cluster: Cluster) -> None:
     global _abandoned
     import jax
 
     # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        with _listening(on_loss):
+        with _listening():
             jax.distributed.initialize(
                 cluster.coordinator,
                 cluster.num_processes,
@@ -119,9 +157,10 @@ def join(cluster: Cluster, on_loss: Callable[[LostError], None]) -> None:
 
 
 @contextmanager
-def _listening(on_loss: Callable[[LostError], None]) -> Iterator[None]:
+def _listening() -> Iterator[None]:
     """Have the client that is made inside tell of a loss, instead of ending the process with a stack of C++.
 
+    The main thread may wait in compiled code for a process that is gone, and nothing can wake it.
     jaxlib 0.10 calls back with a status for which Python has no type: C++ then terminates, and that is heard too.
     """
     library: Any = import_module("jax._src.lib")._jax
@@ -130,8 +169,9 @@ def _listening(on_loss: Callable[[LostError], None]) -> Iterator[None]:
     def tell(*_: object) -> None:
         time.sleep(GRACE_SECONDS)
         if not _ending.acquire(timeout=2 * LEAVE_SECONDS):
-            signals.leave(1)
-        on_loss(lost("it shows no sign of life"))
+            leave(1)
+        error = lost("it shows no sign of life")
+        leave(error.exit_code, error_lines(error))
 
     _on_terminate(tell)
     library.get_distributed_runtime_client = functools.partial(make, missed_heartbeat_callback=tell)
@@ -150,8 +190,8 @@ def _on_terminate(function: Callable[[], None]) -> None:
         _kept.append(callback)
 
 
-def leave(error: BaseException | None = None) -> None:
-    """Leave with the others; without them, if they do not end as this process does."""
+def _part(error: BaseException | None = None) -> None:
+    """Part from the others at the end; they are left behind if they do not end as this process does."""
     global _abandoned
     import jax
 
@@ -166,9 +206,12 @@ def leave(error: BaseException | None = None) -> None:
         _abandoned = True
 
 
-def has_abandoned() -> bool:
-    """Whether others were left behind; the ordinary end of the interpreter would wait for them."""
-    return _abandoned
+def end(code: int) -> NoReturn:
+    """End a command; at once where others were left behind, for whom the interpreter's ordinary end would wait."""
+    if _abandoned:
+        sys.stdout.flush()
+        leave(code)
+    sys.exit(code)
 
 
 def _seconds(variable: str, default: int) -> int:

@@ -57,13 +57,9 @@ class Job:
 
     def identity(self) -> dict[str, Any]:
         """All that the processes of one run must agree on."""
-        # The images may lie elsewhere on another machine; their fingerprint says whether they are the same.
-        settings = {name: value for name, value in self.config.settings().items() if name != "dataset"}
-        operational = ("overwrite", "remat", "accumulate", "steps_per_dispatch")
         return {
             "run": self.run.name,
-            **settings,
-            **{name: getattr(self.config, name) for name in operational},
+            **self.config.shared_settings(),
             "devices": self.mesh.size,
             "matrix_units": self.policy.matrix_units,
             "images": self.dataset.fingerprint,
