@@ -25,7 +25,7 @@ from nfcli.limits import (
     settings_of,
     whole,
 )
-from nfcli.presets import get_preset
+from nfcli.presets import PRESETS, Preset, get_preset
 
 SMOKE = {"epochs": 2, "batch_size": 32, "eval_every": 1, "train_size": 2560, "val_size": 256}
 """Settings of --smoke, wherever the user said nothing else."""
@@ -37,6 +37,12 @@ SMOKE_WARM_UP = 0.2
 """Share of an epoch that a warm-up takes at most then."""
 
 SCHEDULES, DTYPES = ("exponential", "cosine"), ("auto", "float32", "bfloat16")
+
+RECIPE = (
+    *("epochs", "batch_size", "learning_rate", "schedule", "learning_rate_decay", "learning_rate_floor"),
+    *("warmup_steps", "weight_decay", "ema_decay", "clip_norm", "eval_every", "network_dtype", "remat", "accumulate"),
+)
+"""Settings that a preset may bring along: how it wants to be trained."""
 
 RENAMED = {"average_decay": "ema_decay"}
 """Settings that config.json of earlier runs has under another name."""
@@ -81,7 +87,7 @@ class TrainConfig:
         0.0,
         "Measure and save an exponential moving average of the weights, such as 0.999; 0 for none.",
         BELOW_ONE,
-        other_names=("--average-decay",),
+        names=("--ema-decay", "--average-decay"),
     )
     # In bits per dimension.
     clip_norm: float = setting(1.0, "Longest gradient that is not shortened.", POSITIVE)
@@ -111,8 +117,7 @@ class TrainConfig:
         None,
         "Stop cleanly after this long, with exit code 0.",
         number("positive", lambda value: value > 0),
-        local=True,
-        **OPERATIONAL,
+        **OWN,
     )
     devices: int | None = setting(
         None,
@@ -137,11 +142,13 @@ class TrainConfig:
     steps_per_dispatch: int | None = setting(
         None, "Steps that the host asks for at a time; 1 on CPU, 50 on a GPU by default.", whole(), **OPERATIONAL
     )
+    # The preset of a file of the user's, whose name is then `preset`.
+    custom: Preset | None = setting(None, **OWN)
     # Names of settings that nobody chose, and that `fitted` may make smaller.
     adaptable: frozenset[str] = setting(frozenset(), **OWN)
 
     def __post_init__(self) -> None:
-        get_preset(self.preset)
+        self.model_preset()
         check_settings(self)
         rate = self.learning_rate
         below = number(f"at most the --learning-rate of {rate:g}", lambda floor: floor <= rate)
@@ -152,14 +159,22 @@ class TrainConfig:
         """The recipe that a preset wants, with what the user said otherwise.
 
         Args:
-            preset: Name of the model.
+            preset: Name of the model, or the path of a preset file, which ends in .toml.
             settings: Fields of this class; they win. Those that `smoke=True` brings win over the recipe alone.
 
         Raises:
             UsageError: A setting or the preset makes no sense.
         """
+        if preset.endswith(".toml") and settings.get("custom") is None:
+            settings["custom"] = _read_own_preset(Path(preset))
+        found = settings.get("custom") or get_preset(preset)
         quick = {**SMOKE, "adaptable": SMOKE_FITS - settings.keys()} if settings.get("smoke") else {}
-        return cls(**{**get_preset(preset).recipe, **quick, **settings, "preset": preset})
+        return cls(**{**found.recipe, **quick, **settings, "preset": found.name})
+
+    def model_preset(self) -> Preset:
+        """What the model is made of."""
+        found = self.custom or get_preset(self.preset)
+        return found.smoke_twin() if self.smoke else found
 
     def fitted(self, train_images: int, val_images: int) -> TrainConfig:
         """The same for data of so many images, with what is adaptable made smaller until it fits."""
@@ -199,6 +214,15 @@ class TrainConfig:
         return {name: getattr(self, name) for name, declared in settings_of(self).items() if holds(declared)}
 
 
+def _read_own_preset(path: Path) -> Preset:
+    from nfcli.presets.definition import read_preset
+
+    preset = read_preset(path)
+    if preset.name in PRESETS:
+        raise UsageError(f"preset file {path} has the name of a preset of nf", hint="give the file another name")
+    return preset
+
+
 def renamed(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of a config.json, also of an earlier version, under the names of today."""
     return {RENAMED.get(name, name): value for name, value in settings.items()}
@@ -212,10 +236,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         UsageError: It is no config.json of a run, or holds settings that nf does not know.
     """
     content = read_json(path, kind="configuration")
-    settings, data, name = content.get("settings"), content.get("data"), content.get("run")
-    if not isinstance(settings, dict) or not isinstance(data, dict) or not isinstance(name, str):
+    parts = [content.get("settings"), content.get("data"), content.get("model", {})]
+    name = content.get("run")
+    if not all(isinstance(part, dict) for part in parts) or not isinstance(name, str):
         raise UsageError(f"{path} is no config.json of a run", hint="for example runs/multiscale/config.json")
-    settings = renamed(settings)
+    settings, data, model = renamed(parts[0]), *parts[1:]
     declared = settings_of(TrainConfig)
     known = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
     for key, value in settings.items():
@@ -227,4 +252,6 @@ def read_settings(path: Path) -> dict[str, Any]:
     # What was typed may be relative to another folder.
     if isinstance(source, str) and os.path.lexists(source):
         settings = {**settings, "dataset": source}
-    return {**settings, "name": name}
+    definition = model.get("definition")
+    custom = None if definition is None else get_preset(str(settings.get("preset")), definition=definition)
+    return {**settings, "name": name, "custom": custom}

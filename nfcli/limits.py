@@ -61,7 +61,7 @@ class Setting:
         decides_program: The compiled training step depends on it.
         local: The processes of one run need not agree on it.
         option: What else Typer is told: `metavar`, `envvar`.
-        other_names: Of the option.
+        names: Of the option, where they are not just that of the field.
     """
 
     help: str = ""
@@ -71,7 +71,7 @@ class Setting:
     decides_program: bool = True
     local: bool = False
     option: Mapping[str, Any] = field(default_factory=dict)
-    other_names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def setting(default: Any = dataclasses.MISSING, help: str = "", check: Check | None = None, **more: Any) -> Any:
@@ -128,4 +128,5 @@ def check_seed(seed: int) -> None:
 def fits(value: Any, kind: str) -> bool:
     """Whether a value of a JSON or TOML file is of a type as a dataclass writes it, such as `int | None`."""
     types = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float), "None": (type(None),)}
+    types |= {"dict": (dict,), "list": (list,)}
     return type(value) in [one for name in kind.split(" | ") for one in types[name]]

@@ -37,7 +37,7 @@ def evaluate(
     runs_dir: RunsDir = RUNS_DIR,
     devices: Devices = None,
     *,
-    cluster: Cluster | None,
+    cluster: Cluster,
     console: Console,
 ) -> None:
     """Measure bits per dimension with K importance samples, and the time of inference and sampling.
@@ -99,36 +99,26 @@ def _provenance(place: str, result: EvalResult | ScoreResult) -> str:
 
 
 def _scores(result: ScoreResult) -> str:
-    from tabulate import tabulate
-
-    header = ["image", f"bpd (K={result.importance_samples})", "bpd (K=1)", "eff. samples"]
-    rows = [
-        [image.name, _number(image.bpd, 4), _number(image.elbo_bpd, 4), _number(image.effective_sample_size, 2)]
-        for image in result.images
-    ]
-    return str(tabulate(rows, header, disable_numparse=True, colalign=("left", "right", "right", "right")))
+    rows = [[image.name, *_numbers(image, bpd=4, elbo_bpd=4, effective_sample_size=2)] for image in result.images]
+    return _aligned(["image", f"bpd (K={result.importance_samples})", "bpd (K=1)", "eff. samples"], rows)
 
 
 def _table(result: EvalResult) -> str:
+    header = ["split", "images", f"bpd (K={result.importance_samples})", "std error", "bpd (K=1)", "eff. samples"]
+    digits = {"bpd": 4, "bpd_stderr": 4, "elbo_bpd": 4, "effective_sample_size": 2}
+    rows = [[name, f"{found.images:,}", *_numbers(found, **digits)] for name, found in result.splits.items()]
+    timing = f"inference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
+    return f"{_aligned(header, rows)}\n{timing}"
+
+
+def _aligned(header: list[str], rows: list[list[str]]) -> str:
     from tabulate import tabulate
 
-    header = ["split", "images", f"bpd (K={result.importance_samples})", "std error", "bpd (K=1)", "eff. samples"]
-    rows = [
-        [
-            name,
-            f"{summary.images:,}",
-            _number(summary.bpd, 4),
-            _number(summary.bpd_stderr, 4),
-            _number(summary.elbo_bpd, 4),
-            _number(summary.effective_sample_size, 2),
-        ]
-        for name, summary in result.splits.items()
-    ]
-    alignment = ("left", *["right"] * 5)
-    table = tabulate(rows, header, disable_numparse=True, colalign=alignment)
-    timing = f"inference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
-    return f"{table}\n{timing}"
+    alignment = ("left", *["right"] * (len(header) - 1))
+    return str(tabulate(rows, header, disable_numparse=True, colalign=alignment))
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _numbers(found: object, **digits: int) -> list[str]:
+    """Attributes with so many digits each; a dash for what is not known."""
+    values = {name: getattr(found, name) for name in digits}
+    return ["-" if value is None else f"{value:.{digits[name]}f}" for name, value in values.items()]

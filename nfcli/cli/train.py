@@ -25,7 +25,11 @@ def train(
     context: typer.Context,
     preset: Annotated[
         str | None,
-        typer.Argument(metavar="PRESET", help="simple, vardeq, multiscale or mixture.", autocompletion=complete_preset),
+        typer.Argument(
+            metavar="PRESET",
+            help="simple, vardeq, multiscale or mixture; or a .toml file that describes a model.",
+            autocompletion=complete_preset,
+        ),
     ] = None,
     *,
     config: Annotated[
@@ -42,7 +46,7 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard events too; needs tensorboardX.")
     ] = False,
-    cluster: Cluster | None,
+    cluster: Cluster,
     console: Console,
     **settings: Any,
 ) -> None:
@@ -81,7 +85,10 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 def _effective(given: dict[str, Any], file: Path | None) -> TrainConfig:
     """The preset's recipe, overridden by --smoke, that by the file, and that by what the user gives."""
-    settings = {**({} if file is None else read_settings(_config_file(file))), **given}
+    known = {} if file is None else read_settings(_config_file(file))
+    if "preset" in given:
+        known.pop("custom", None)
+    settings = {**known, **given}
     if settings.get("preset") is None:
         raise UsageError("missing argument 'PRESET'", hint="nf train --help")
     _refuse_pretrained(settings["preset"], settings.get("name"))

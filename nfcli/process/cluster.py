@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from nfcli.errors import LostError, NFError, UsageError, error_lines
-from nfcli.limits import check_whole
+from nfcli.limits import check_settings, require, setting, whole
 from nfcli.process.collectives import client, count, is_first, lost
 from nfcli.process.signals import leave
 
@@ -27,8 +27,6 @@ LOST_SECONDS = 60
 
 JOIN_SECONDS = 300
 """So long all processes wait for the last one; `NF_JOIN_SECONDS` changes it."""
-
-MOST_PROCESSES = 2**16
 
 LEAVE_SECONDS = 10
 """A process that failed waits so long for others that failed with it."""
@@ -49,16 +47,15 @@ _abandoned = False
 class Cluster:
     """How the processes of one run find each other.
 
-    Attributes:
-        coordinator: HOST:PORT where process 0 listens; None for all of them as jax detects them, in jobs of Slurm, Open
-            MPI, Kubernetes and on TPU.
-        num_processes: How many there are.
-        process_id: Which one this is, from 0.
+    With `distributed` alone jax detects them, in jobs of Slurm, Open MPI, Kubernetes and on TPU.
     """
 
-    coordinator: str | None = None
-    num_processes: int | None = None
-    process_id: int | None = None
+    distributed: bool = setting(False, "Work with the other processes of a Slurm, MPI, Kubernetes or TPU job.")
+    coordinator: str | None = setting(
+        None, "Work with others, started by hand: where process 0 listens.", option={"metavar": "HOST:PORT"}
+    )
+    num_processes: int | None = setting(None, "How many they are.", whole(1, 2**16))
+    process_id: int | None = setting(None, "Which of them this is, from 0.")
 
     def __post_init__(self) -> None:
         place, processes, me = self.coordinator, self.num_processes, self.process_id
@@ -72,28 +69,21 @@ class Cluster:
         host, _, port = place.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
             raise UsageError(f"--coordinator {place} is no HOST:PORT", hint="for example 10.0.0.1:5555")
-        check_whole("num_processes", processes, 1, MOST_PROCESSES)
-        check_whole("process_id", me, 0, processes - 1)
+        check_settings(self)
+        require("process_id", me, whole(0, processes - 1))
 
-
-def cluster_of(
-    distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None
-) -> Cluster | None:
-    """The cluster that the options of a command describe; None for a process alone.
-
-    Raises:
-        UsageError: They do not belong together.
-    """
-    alone = not distributed and (coordinator, num_processes, process_id) == (None, None, None)
-    return None if alone else Cluster(coordinator, num_processes, process_id)
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others."""
+        return not self.distributed and self.coordinator is None
 
 
 @contextmanager
-def joined(cluster: Cluster | None, message: Callable[[str], None], mute: Callable[[], None]) -> Iterator[None]:
+def joined(cluster: Cluster, message: Callable[[str], None], mute: Callable[[], None]) -> Iterator[None]:
     """Work with the other processes of a cluster, and leave with them; comes before anything else of jax.
 
     Args:
-        cluster: Where they are; None for a process alone.
+        cluster: Where they are, if there are any.
         message: Told how many there are.
         mute: Called in all processes but the first, which speaks for all.
 
@@ -101,7 +91,7 @@ def joined(cluster: Cluster | None, message: Callable[[str], None], mute: Callab
         UsageError: jax detects no cluster.
         NFError: The others do not come.
     """
-    if cluster is None:
+    if cluster.alone:
         yield
         return
     _keep_stdout()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Callable
@@ -24,7 +25,8 @@ from nfcli.files import remove_tree
 from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import ComputePolicy
 from nfcli.limits import LARGEST
-from nfcli.presets import get_preset
+from nfcli.presets import Preset, get_preset
+from nfcli.presets.definition import define
 from nfcli.process.collectives import from_first, together
 from nfcli.runs import RunDir, run_named
 from nfcli.training.precision import network_dtype, policy_of
@@ -62,6 +64,7 @@ class Job:
             **self.config.shared_settings(),
             "devices": self.mesh.size,
             "matrix_units": self.policy.matrix_units,
+            "model": hashlib.sha256(repr(self.model.cache_key()).encode()).hexdigest()[:12],
             "images": self.dataset.fingerprint,
             "versions": versions(),
         }
@@ -89,6 +92,8 @@ class Job:
                 "alpha": self.model.alpha,
                 "classes": self.model.classes,
                 "parameters": self.model.num_parameters,
+                # A run must not need the file of a preset of the user's any more.
+                **({} if self.config.custom is None else {"definition": define(self.config.custom)}),
             },
             "data": {
                 "name": self.dataset.name,
@@ -132,9 +137,8 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
             f"--batch-size {config.batch_size} is larger than the training set of {len(train)} images",
             hint=f"use --batch-size {len(train)} or less, or more training images",
         )
-    preset = get_preset(config.preset, smoke=config.smoke)
     classes = dataset.classes() if config.conditional else 0
-    model = build(preset, dataset.shape, levels=dataset.levels, classes=classes)
+    model = build(config.model_preset(), dataset.shape, levels=dataset.levels, classes=classes)
     if config.batch_size % config.accumulate:
         raise UsageError(
             f"a batch of {config.batch_size} cannot be cut into {config.accumulate} slices",
@@ -246,6 +250,14 @@ def _elsewhere(job: Job, known: dict[str, Any]) -> str | None:
     return ", ".join(changed) or None
 
 
+def _is_same_model(definition: dict[str, Any] | None, preset: Preset | None) -> bool:
+    """Whether a run was started with this preset file, its recipe left out, which is among the settings."""
+    if definition is None or preset is None:
+        return definition is None and preset is None
+    before = get_preset(preset.name, definition=definition)
+    return (before.layers, before.dequantization) == (preset.layers, preset.dequantization)
+
+
 def _check_same(job: Job, known: dict[str, Any]) -> None:
     settings, before = job.config.settings(), known.get("settings", {})
     # The images are compared below: there are many names for one place. A setting that is new has its default.
@@ -256,6 +268,11 @@ def _check_same(job: Job, known: dict[str, Any]) -> None:
         text = ", ".join(f"--{name.replace('_', '-')} {before[name]} became {settings[name]}" for name in changed)
         raise UsageError(
             f"run '{job.run.name}' was started with other settings: {text}",
+            hint="give this one another --name, or replace the earlier run with --overwrite",
+        )
+    if not _is_same_model(known.get("model", {}).get("definition"), job.config.custom):
+        raise UsageError(
+            f"run '{job.run.name}' was started with another model than that of preset '{job.config.preset}' now",
             hint="give this one another --name, or replace the earlier run with --overwrite",
         )
     if known.get("data", {}).get("fingerprint") != job.dataset.fingerprint:
