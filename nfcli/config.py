@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,8 @@ class TrainConfig:
     )
     # The preset of a file of the user's, whose name is then `preset`.
     custom: Preset | None = setting(None, **OWN)
+    # To the run's name, where one command trains several.
+    name_suffix: str = setting("", **OWN)
     # Names of settings that nobody chose, and that `fitted` may make smaller.
     adaptable: frozenset[str] = setting(frozenset(), **OWN)
 
@@ -192,9 +194,13 @@ class TrainConfig:
     def run_name(self, dataset_name: str) -> str:
         """The run's name: the user's, or preset, dataset (but for mnist), `conditional` and `smoke`."""
         if self.name is not None:
-            return self.name
+            return self.name + self.name_suffix
         kinds = [name for name in ("conditional", "smoke") if getattr(self, name)]
-        return "-".join([self.preset, *([] if dataset_name == "mnist" else [dataset_name]), *kinds])
+        return "-".join([self.preset, *([] if dataset_name == "mnist" else [dataset_name]), *kinds]) + self.name_suffix
+
+    def for_seeds(self, seeds: Sequence[int]) -> list[TrainConfig]:
+        """The same for each of several seeds, as runs NAME-seedN."""
+        return [dataclasses.replace(self, seed=seed, name_suffix=f"-seed{seed}") for seed in seeds]
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide the result, for config.json."""

@@ -32,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PLACES = {"config": "name", "dry_run": "checkpoint_minutes", "tensorboard": "checkpoint_minutes"}
+PLACES = {"seeds": "name", "config": "name", "dry_run": "checkpoint_minutes", "tensorboard": "checkpoint_minutes"}
 PLACES |= {"cluster": "network_dtype"}
 """Options of `nf train` among those of its settings."""
 

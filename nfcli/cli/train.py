@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import math
+import time
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_preset
-from nfcli.cli.console import Console, duration, speed
+from nfcli.cli.console import Console
 from nfcli.cli.options import RUNS_DIR
+from nfcli.cli.outcome import described, in_words, say_what_next
 from nfcli.config import TrainConfig, read_settings
-from nfcli.errors import NFError, UsageError
+from nfcli.errors import DivergedError, NFError, UsageError
 from nfcli.presets import PRESETS
 from nfcli.process.cluster import Cluster, joined
 from nfcli.runs import RunDir
 from nfcli.runs.pretrained import PREFIX, find_pretrained, folder_of
 from nfcli.training.reporter import Reporter
+
+if TYPE_CHECKING:
+    from nfcli.training.result import TrainResult
 
 
 def train(
@@ -32,6 +39,10 @@ def train(
         ),
     ] = None,
     *,
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Train one run after the other with these seeds, named NAME-seedN."),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -65,16 +76,32 @@ def train(
 
         nf train --config runs/vardeq/config.json --seed 43 --name vardeq-43
 
+        nf train my_flow.toml --seeds 1,2,3
+
         srun nf train multiscale --distributed
     """
-    given = {"preset": preset, **settings}
-    effective = _effective({name: value for name, value in given.items() if _is_given(context, name)}, config)
+    given = {name: value for name, value in {"preset": preset, **settings}.items() if _is_given(context, name)}
+    effective = _effective(given, config)
+    configs = [effective]
+    if seeds is not None:
+        if "seed" in given:
+            raise UsageError("--seed and --seeds exclude each other", hint="give one of them")
+        configs = effective.for_seeds(_numbers(seeds))
     runtime.prepare(effective.devices)
     if dry_run:
-        _describe(effective, console)
+        contents, texts = zip(*(described(each, console) for each in configs), strict=True)
+        console.result(contents if seeds else contents[0], "\n\n".join(texts))
         return
     with joined(cluster, console.message, console.mute):
-        _train(effective, console, tensorboard=tensorboard)
+        _train_all(configs, console, tensorboard=tensorboard, several=seeds is not None)
+
+
+def _numbers(text: str) -> list[int]:
+    """What --seeds names."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() and len(word) < 20 for word in words) or len({*map(int, words)}) < len(words):
+        raise UsageError(f"--seeds {text[:40]} is no list of different seeds", hint="for example --seeds 1,2,3")
+    return [int(word) for word in words]
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -91,7 +118,7 @@ def _effective(given: dict[str, Any], file: Path | None) -> TrainConfig:
     settings = {**known, **given}
     if settings.get("preset") is None:
         raise UsageError("missing argument 'PRESET'", hint="nf train --help")
-    _refuse_pretrained(settings["preset"], settings.get("name"))
+    _refuse_pretrained(settings["preset"], settings.get("name") or Path(settings["preset"]).stem)
     return TrainConfig.of_preset(**settings)
 
 
@@ -101,41 +128,47 @@ def _config_file(named: Path) -> Path:
     return find_pretrained(name, RUNS_DIR).path / "config.json" if name.startswith(PREFIX) else named
 
 
-def _refuse_pretrained(preset: str, name: str | None) -> None:
+def _refuse_pretrained(preset: str, name: str) -> None:
     """What ships is trained already, and a run of the user's must not share the folder of its pictures."""
     if preset.startswith(PREFIX):
         wanted = preset.removeprefix(PREFIX)
         raise UsageError(
             f"'{preset}' ships with nf and cannot be trained", hint=f"nf train {wanted} trains that preset anew"
         )
-    if name is not None and (name.startswith(PREFIX) or name in map(folder_of, PRESETS)):
+    if name.startswith(PREFIX) or name in map(folder_of, PRESETS):
         raise UsageError(f"--name {name} is kept for what ships with nf", hint="give this run another name")
 
 
-def _describe(config: TrainConfig, console: Console) -> None:
-    from nfcli.training.precision import policy_in_words
-    from nfcli.training.setup import prepare_job
+def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: bool, several: bool) -> None:
+    """Train one run after the other within --max-minutes; one that diverges does not keep the others from theirs."""
+    from nfcli.process.collectives import is_first
 
-    job = prepare_job(config, console.message)
-    described = job.description()
-    content = {
-        "run": job.run.name,
-        "path": str(job.run.path),
-        "preset": config.preset,
-        "parameters": job.model.num_parameters,
-        "steps": job.total_steps,
-        **{key: value for key, value in described.items() if key != "run"},
-    }
-    lines = [("run", job.run.path), ("parameters", f"{job.model.num_parameters:,}"), ("steps", f"{job.total_steps:,}")]
-    settings = described["settings"].items()
-    lines += [(key.replace("_", "-"), "all" if value is None else value) for key, value in settings]
-    lines += [("networks", policy_in_words(job.policy))]
-    lines += [("data", f"{described['data']['source']}, {len(job.train):,} train, {len(job.val):,} validation")]
-    lines += [("shape", f"{' x '.join(map(str, job.model.shape))} (height x width x channels)")]
-    console.result(content, _columns(lines))
+    results: list[TrainResult] = []
+    diverged: list[DivergedError] = []
+    end = time.monotonic() + 60 * (configs[0].max_minutes or math.inf)
+    for config in configs:
+        left = (end - time.monotonic()) / 60
+        if results and left <= 0:
+            break
+        if several:
+            console.message(f"seed {config.seed}:")
+            config = replace(config, max_minutes=None if left == math.inf else max(left, 1e-9))
+        try:
+            results.append(_trained(config, console, tensorboard=tensorboard))
+        except DivergedError as error:
+            if not several:
+                raise
+            console.warning(f"seed {config.seed}: {error.message}")
+            diverged.append(error)
+    if is_first() and results:
+        console.result([asdict(result) for result in results] if several else results[0], in_words(results))
+        say_what_next(results, len(configs) - len(diverged), console)
+    if diverged:
+        raise NFError(f"training diverged with {len(diverged)} of {len(configs)} seeds", hint=diverged[-1].hint)
 
 
-def _train(config: TrainConfig, console: Console, *, tensorboard: bool) -> None:
+def _trained(config: TrainConfig, console: Console, *, tensorboard: bool) -> TrainResult:
+    """One run, with its learning curve drawn."""
     from nfcli.cli.progress import TrainingProgress
     from nfcli.process.collectives import is_first, together
     from nfcli.training.loop import train as run_training
@@ -147,23 +180,9 @@ def _train(config: TrainConfig, console: Console, *, tensorboard: bool) -> None:
             if tensorboard and is_first():
                 reporter = stack.enter_context(EventWriter(reporter))
         result = run_training(config, reporter)
-    best = "none yet" if result.best_val_bpd is None else f"{result.best_val_bpd:.4f} bpd at step {result.best_step:,}"
-    lines: list[tuple[str, Any]] = [
-        ("run", result.path),
-        ("parameters", f"{result.parameters:,}"),
-        ("epochs", f"{result.epochs} ({result.steps:,} steps)"),
-        ("best validation", f"{best} (one noise draw)" if result.best_step is not None else best),
-        ("speed", "none yet" if result.images_per_second is None else speed(result.images_per_second)),
-        ("time", duration(result.seconds)),
-    ]
-    if not is_first():
-        return
-    console.result(result, _columns(lines))
-    _draw_curve(RunDir(Path(result.path)), console)
-    if result.finished:
-        console.hint(f"nf eval {result.run} measures it on the test images")
-    else:
-        console.hint("time is up and everything is saved; the same command continues the run")
+    if is_first():
+        _draw_curve(RunDir(Path(result.path)), console)
+    return result
 
 
 def _draw_curve(run: RunDir, console: Console) -> None:
@@ -179,10 +198,3 @@ def _draw_curve(run: RunDir, console: Console) -> None:
         console.warning(f"no learning curve: {error}")
     else:
         console.detail(f"learning curve in {drawn}" if drawn else "no learning curve before the second epoch")
-
-
-def _columns(lines: list[tuple[str, Any]]) -> str:
-    from nfcli.data.files import shown
-
-    width = max(len(label) for label, _ in lines) + 2
-    return "\n".join(f"{label:<{width}}{shown(str(value))}" for label, value in lines)

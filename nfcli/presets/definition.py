@@ -174,7 +174,7 @@ def _one_of(where: str, table: Any, kinds: Kinds) -> Any:
     _check_value(where, "", table, "dict")
     kind = table.get("kind")
     if kind not in tuple(kinds):
-        given = "has no kind" if kind is None else f"has the unknown kind {kind!r}"
+        given = "has no kind" if kind is None else f"has the unknown kind {_shown(kind)}"
         raise UsageError(f"{where} {given}", hint=_known(kind, kinds, "kinds"))
     made, fixed = kinds[kind]
     where, rest = f"{where} ({kind})", {key: value for key, value in table.items() if key != "kind"}
@@ -226,14 +226,20 @@ def _check_value(where: str, name: str, value: Any, kind: str, declared: Setting
     declared, kind = declared or Setting(), kind.removesuffix(" | None")
     wanted = WORDS[kind] if kind in WORDS and not fits(value, kind) else declared.check(value)
     if wanted is not None:
-        place = f"{where}: {name} = {value!r}" if name else where
+        place = f"{where}: {name} = {_shown(value)}" if name else where
         raise UsageError(f"{place} is not possible", hint=f"it must be {wanted}")
 
 
 def _check_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
     for key in table:
         if key not in known:
-            raise UsageError(f"{where} has the unknown key '{key}'", hint=_known(key, known, "keys"))
+            raise UsageError(f"{where} has the unknown key {_shown(key)}", hint=_known(key, known, "keys"))
+
+
+def _shown(value: object) -> str:
+    """A value as Python writes it, without the control characters that it may have, and not all of a long one."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def _known(word: object, known: Iterable[str], what: str) -> str:
