@@ -69,10 +69,10 @@ class TrainConfig:
         decides_program=False,
         # The images may lie elsewhere on another machine; their fingerprint says whether they are the same.
         local=True,
-        option={"envvar": "NF_DATASET"},
+        envvar="NF_DATASET",
     )
-    crop: str | None = setting(None, "Cut the middle out of every image first.", option={"metavar": "HxW"})
-    resize: str | None = setting(None, "Rescale every image, after --crop.", option={"metavar": "HxW"})
+    crop: str | None = setting(None, "Cut the middle out of every image first.", metavar="HxW")
+    resize: str | None = setting(None, "Rescale every image, after --crop.", metavar="HxW")
     levels: int = setting(256, "Number of values of a pixel, 2 to 256: 32 trains on 5-bit images.")
     epochs: int = setting(200, "Passes over the training images.", whole(), decides_program=False)
     batch_size: int = setting(128, "Images a step.", whole())
@@ -101,12 +101,9 @@ class TrainConfig:
     conditional: bool = setting(False, "Learn the images given their labels: nf sample --label 7.")
     seed: int = setting(42, "Of everything random.", SEED)
     name: str | None = setting(None, "Of the run; made from preset and dataset by default.", **OWN)
-    runs_dir: Path = setting(Path("runs"), "Where run directories live.", option={"envvar": "NF_RUNS_DIR"}, **OWN)
+    runs_dir: Path = setting(Path("runs"), "Where run directories live.", envvar="NF_RUNS_DIR", **OWN)
     data_dir: Path | None = setting(
-        None,
-        "Where TFDS keeps its data; its own default otherwise.",
-        option={"envvar": "NF_DATA_DIR"},
-        **OWN,
+        None, "Where TFDS keeps its data; its own default otherwise.", envvar="NF_DATA_DIR", **OWN
     )
     smoke: bool = setting(False, "Try the whole path in about a minute: narrow networks, few images.")
     overwrite: bool = setting(False, "Delete a run of the same name first.", **OPERATIONAL)
@@ -114,17 +111,10 @@ class TrainConfig:
         5.0, "Minutes between checkpoints, besides those at validations.", POSITIVE, **OWN
     )
     max_minutes: float | None = setting(
-        None,
-        "Stop cleanly after this long, with exit code 0.",
-        number("positive", lambda value: value > 0),
-        **OWN,
+        None, "Stop cleanly after this long, with exit code 0.", number("positive", lambda value: value > 0), **OWN
     )
     devices: int | None = setting(
-        None,
-        "How many devices share a batch; automatic by default.",
-        whole(),
-        option={"envvar": "NF_DEVICES"},
-        **OWN,
+        None, "How many devices share a batch; automatic by default.", whole(), envvar="NF_DEVICES", **OWN
     )
     # "auto" stays off with --smoke, and a run keeps what it became. Every evaluation is float32.
     network_dtype: str = setting(

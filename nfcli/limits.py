@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,8 +60,10 @@ class Setting:
         operational: It may change when a run is continued, and is not written down.
         decides_program: The compiled training step depends on it.
         local: The processes of one run need not agree on it.
-        option: What else Typer is told: `metavar`, `envvar`.
         names: Of the option, where they are not just that of the field.
+        metavar: What stands for the value in its help.
+        envvar: The environment variable that may give it.
+        completion: Completes it in a shell, where `choices` are not all to be said.
     """
 
     help: str = ""
@@ -70,8 +72,10 @@ class Setting:
     operational: bool = False
     decides_program: bool = True
     local: bool = False
-    option: Mapping[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
+    metavar: str | None = None
+    envvar: str | None = None
+    completion: Callable[[str], Any] | None = None
 
 
 def setting(default: Any = dataclasses.MISSING, help: str = "", check: Check | None = None, **more: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +14,30 @@ from nfcli.cli.console import Console
 from nfcli.cli.options import RUNS_DIR, RunsDir
 from nfcli.cli.tables import TERMINAL_FORMAT, for_people, for_programs, formats
 from nfcli.errors import UsageError
-from nfcli.limits import check_whole
+from nfcli.limits import check_settings, setting, whole
 from nfcli.runs.comparison import Comparison
 from nfcli.runs.comparison import compare as compare_runs
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What `nf compare` may be told besides the runs."""
+
+    importance_samples: int | None = setting(
+        None,
+        "Only measurements with this K; by default the one of most images, and of these the newest.",
+        whole(),
+        names=("--importance-samples", "-k"),
+    )
+    paired: bool = setting(False, "Compare two runs image by image, and say whether the images decide between them.")
+    format: str = setting(
+        TERMINAL_FORMAT,
+        "csv, or a format of tabulate: simple, github, latex, html, tsv, ...",
+        completion=complete_format,
+    )
+    html: Path | None = setting(
+        None, "Write a page with results, learning curves and pictures instead.", metavar="FILE"
+    )
 
 
 def compare(
@@ -28,36 +49,9 @@ def compare(
             autocompletion=complete_run,
         ),
     ] = None,
-    importance_samples: Annotated[
-        int | None,
-        typer.Option(
-            "--importance-samples",
-            "-k",
-            help="Only measurements with this K; by default the one of most images, and of these the newest.",
-        ),
-    ] = None,
-    paired: Annotated[
-        bool,
-        typer.Option(
-            "--paired", help="Compare two runs image by image, and say whether the images decide between them."
-        ),
-    ] = False,
-    table_format: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="csv, or a format of tabulate: simple, github, latex, html, tsv, ...",
-            autocompletion=complete_format,
-        ),
-    ] = TERMINAL_FORMAT,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write a page with results, learning curves and pictures instead.", show_default=False
-        ),
-    ] = None,
-    runs_dir: RunsDir = RUNS_DIR,
     *,
+    options: CompareOptions,
+    runs_dir: RunsDir = RUNS_DIR,
     console: Console,
 ) -> None:
     """Print the results table: bits per dimension, time for 64 images, parameters.
@@ -76,32 +70,35 @@ def compare(
 
         nf compare --html results.html
     """
-    check_whole("importance_samples", importance_samples)
-    if paired:
-        if html is not None:
+    check_settings(options)
+    names, samples = runs or [], options.importance_samples
+    if options.paired:
+        if options.html is not None:
             raise UsageError("--paired and --html exclude each other", hint="give one of them")
-        _paired(runs or [], runs_dir, importance_samples, console)
+        _paired(names, runs_dir, samples, console)
         return
-    _check_format(table_format)
-    if html is not None:
-        _page(html, runs or [], runs_dir, importance_samples, console)
+    if options.format not in formats():
+        raise UsageError(f"unknown --format '{options.format}'", hint="formats: " + ", ".join(formats()))
+    if options.html is not None:
+        _page(options.html, names, runs_dir, samples, console)
         return
-    comparison = compare_runs(runs or [], runs_dir, importance_samples=importance_samples, warn=console.warning)
+    comparison = compare_runs(names, runs_dir, importance_samples=samples, warn=console.warning)
     if not runs and comparison.pretrained:
         console.message(f"there is no run in {runs_dir} yet; these ship with nf")
-    if table_format == TERMINAL_FORMAT or console.as_json:
+    if options.format == TERMINAL_FORMAT or console.as_json:
         console.result(_content(comparison), for_people(comparison))
     else:
-        text, notes = for_programs(comparison, table_format)
+        text, notes = for_programs(comparison, options.format)
         console.result(None, text)
         for note in notes:
             console.message(f"note: {note}")
-    _say_notes(comparison, console)
+    for note in comparison.notes:
+        console.message(note)
     if not comparison.rankable:
         console.warning("the groups differ in images or K, so their numbers must not be ranked together")
     missing = [row.name for row in comparison.rows if row.group is None and not row.pretrained]
     if missing:
-        wanted = "" if importance_samples is None else f" -k {importance_samples}"
+        wanted = "" if samples is None else f" -k {samples}"
         console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
 
 
@@ -120,10 +117,6 @@ def _page(path: Path, names: list[str], runs_dir: Path, importance_samples: int 
     config = PageConfig(path, tuple(names), runs_dir, importance_samples)
     comparison = write_page(config, message=console.message, warn=console.warning)
     console.result({"page": str(path), **_content(comparison)}, str(path))
-    _say_notes(comparison, console)
-
-
-def _say_notes(comparison: Comparison, console: Console) -> None:
     for note in comparison.notes:
         console.message(note)
 
@@ -136,8 +129,3 @@ def _paired(names: list[str], runs_dir: Path, importance_samples: int | None, co
     result = compare_paired(names[0], names[1], runs_dir, importance_samples=importance_samples)
     console.result(result, result.sentence)
     console.detail("the interval is of the images' spread; another training seed is another question")
-
-
-def _check_format(name: str) -> None:
-    if name not in formats():
-        raise UsageError(f"unknown --format '{name}'", hint="formats: " + ", ".join(formats()))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_splits
 from nfcli.cli.console import Console
 from nfcli.cli.options import RUNS_DIR, Devices, Run, RunsDir
+from nfcli.limits import setting
 from nfcli.process.cluster import Cluster, joined
 
 if TYPE_CHECKING:
@@ -18,25 +18,27 @@ if TYPE_CHECKING:
     from nfcli.evaluation.score import ScoreResult
 
 
+@dataclass(frozen=True)
+class EvalOptions:
+    """What `nf eval` may be told besides the run."""
+
+    importance_samples: int = setting(8, "Noise draws an image, K.", names=("--importance-samples", "-k"))
+    split: str = setting("val,test", "val, test or train, or several with commas.", completion=complete_splits)
+    limit: int | None = setting(None, "Use the first N images of each split; all by default.")
+    batch_size: int = setting(128, "Images at a time, at most; the result does not depend on it.")
+    seed: int = setting(42, "Of the noise.")
+    images: Path | None = setting(
+        None, "Score these images instead: a PNG or JPEG file, a folder of them, an .npz.", metavar="PATH"
+    )
+    save_per_image: Path | None = setting(None, "Also write each image's numbers, to .npz or .csv.", metavar="FILE")
+
+
 def evaluate(
     run: Run = None,
-    importance_samples: Annotated[int, typer.Option("--importance-samples", "-k", help="Noise draws an image, K.")] = 8,
-    split: Annotated[
-        str, typer.Option(help="val, test or train, or several with commas.", autocompletion=complete_splits)
-    ] = "val,test",
-    limit: Annotated[int | None, typer.Option(help="Use the first N images of each split; all by default.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images at a time, at most; the result does not depend on it.")] = 128,
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 42,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Score these images instead: a PNG or JPEG file, a folder of them, an .npz."),
-    ] = None,
-    save_per_image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write each image's numbers, to .npz or .csv.")
-    ] = None,
+    *,
+    options: EvalOptions,
     runs_dir: RunsDir = RUNS_DIR,
     devices: Devices = None,
-    *,
     cluster: Cluster,
     console: Console,
 ) -> None:
@@ -61,17 +63,10 @@ def evaluate(
     from nfcli.evaluation.evaluate import evaluate as run_evaluation
     from nfcli.evaluation.score import score
 
-    config = EvalConfig(
-        run=run,
-        runs_dir=runs_dir,
-        importance_samples=importance_samples,
-        splits=tuple(dict.fromkeys(name.strip() for name in split.split(","))),
-        limit=limit,
-        batch_size=batch_size,
-        seed=seed,
-        devices=devices,
-        save_per_image=save_per_image,
-    )
+    chosen: dict[str, Any] = {**vars(options), "devices": devices}
+    images, split = chosen.pop("images"), chosen.pop("split")
+    splits = tuple(dict.fromkeys(name.strip() for name in split.split(",")))
+    config = EvalConfig(run=run, runs_dir=runs_dir, splits=splits, **chosen)
     with joined(cluster, console.message, console.mute), CountProgress(console) as progress:
         if images is not None:
             scored = score(config, images, progress=progress, warn=console.warning, message=console.message)

@@ -27,9 +27,15 @@ def options_of(kind: Any) -> Options:
     defaults = {each.name: each.default for each in dataclasses.fields(kind)}
     for name, declared in settings_of(kind).items():
         if declared.help:
-            completion = complete_one_of(declared.choices) if declared.choices else None
+            completion = complete_one_of(declared.choices) if declared.choices else declared.completion
             names = declared.names or (f"--{name.replace('_', '-')}",)
-            option = typer.Option(*names, help=declared.help, autocompletion=completion, **declared.option)
+            option = typer.Option(
+                *names,
+                help=declared.help,
+                metavar=declared.metavar,
+                envvar=declared.envvar,
+                autocompletion=completion,
+            )
             options[name] = Annotated[hints[name], option], defaults[name]
     return options
 
@@ -51,7 +57,7 @@ def with_options(command: Callable[..., None], **before: str) -> Callable[..., N
 
     made: Options = {}
     for name, parameter in sorted(own.items(), key=lambda each: each[1].kind == inspect.Parameter.KEYWORD_ONLY):
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        if parameter.kind is parameter.VAR_KEYWORD:
             for setting, option in options_of(TrainConfig).items():
                 for mine in [mine for mine, place in before.items() if place == setting]:
                     made |= expanded(mine)

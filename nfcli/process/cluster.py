@@ -52,7 +52,7 @@ class Cluster:
 
     distributed: bool = setting(False, "Work with the other processes of a Slurm, MPI, Kubernetes or TPU job.")
     coordinator: str | None = setting(
-        None, "Work with others, started by hand: where process 0 listens.", option={"metavar": "HOST:PORT"}
+        None, "Work with others, started by hand: where process 0 listens.", metavar="HOST:PORT"
     )
     num_processes: int | None = setting(None, "How many they are.", whole(1, 2**16))
     process_id: int | None = setting(None, "Which of them this is, from 0.")
