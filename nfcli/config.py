@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,10 +187,6 @@ class TrainConfig:
             return self.name + self.name_suffix
         kinds = [name for name in ("conditional", "smoke") if getattr(self, name)]
         return "-".join([self.preset, *([] if dataset_name == "mnist" else [dataset_name]), *kinds]) + self.name_suffix
-
-    def for_seeds(self, seeds: Sequence[int]) -> list[TrainConfig]:
-        """The same for each of several seeds, as runs NAME-seedN."""
-        return [dataclasses.replace(self, seed=seed, name_suffix=f"-seed{seed}") for seed in seeds]
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide the result, for config.json."""

@@ -86,7 +86,7 @@ def train(
     if seeds is not None:
         if "seed" in given:
             raise UsageError("--seed and --seeds exclude each other", hint="give one of them")
-        configs = effective.for_seeds(_numbers(seeds))
+        configs = [replace(effective, seed=seed, name_suffix=f"-seed{seed}") for seed in _numbers(seeds)]
     runtime.prepare(effective.devices)
     if dry_run:
         contents, texts = zip(*(described(each, console) for each in configs), strict=True)
