@@ -183,7 +183,7 @@ def test_the_same_content_continues_and_another_does_not(trained, call):
     words = ("train", "mine.toml", *SETTINGS, "--epochs", "1", "--json")
     (home / "mine.toml").write_text(f"# In other words.\n{text}")
     assert succeeds(*words, cwd=home).json == told
-    (home / "mine.toml").write_text(text.replace("count = 2", "count = 3").replace("count = 4", "count = 5"))
+    (home / "mine.toml").write_text(text.replace("count = 2", "count = 3"))
     done = call(*words, cwd=home)
     assert_refused(done, 2)
     assert "another model than that of preset 'mine' now" in done.err
