@@ -48,18 +48,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         WriteError: The disk is full, or the folder cannot be written.
     """
-    # Not from `tempfile`: its files are private to the user, and results should follow the umask.
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished(temporary):
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    except OSError as error:
-        raise write_error(path, error) from error
+    with _beside(path) as temporary:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
 
 
 def check_place(path: Path) -> None:
@@ -68,15 +62,33 @@ def check_place(path: Path) -> None:
     Raises:
         WriteError: It could not.
     """
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    try:
+    with _beside(path) as temporary:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        temporary.touch(exist_ok=False)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """The place of a temporary file, which is gone afterwards unless it was renamed."""
+    # Not from `tempfile`: its files are private to the user, and results should follow the umask.
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished(temporary):
-            temporary.touch(exist_ok=False)
+            yield temporary
     except OSError as error:
         raise write_error(path, error) from error
+
+
+def flush(*paths: Path) -> None:
+    """Have the disk keep files, or what is in folders, before more is done."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read_json(path: Path, *, kind: str) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from nfcli.data import load_dataset
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.flows.networks import ComputePolicy
 from nfcli.presets import PRESETS
-from nfcli.pretrained.portable import check_portable
+from nfcli.pretrained.export import check_portable
 from nfcli.runs.per_image import load_per_image
 from nfcli.runs.pretrained import MOST_BYTES, TRAINING, list_pretrained, pretrained_dir
 from nfcli.runs.restore import restore
-from nfcli.runs.results import load_evaluations
+from nfcli.runs.results import load_results
 from nfcli.runs.schema import check_fields
 
 PRETRAINED = list_pretrained(Path("runs"))
@@ -32,7 +32,7 @@ def refuse(what):
 
 def measurement(run):
     """Of the test images, as `nf compare` shows it."""
-    return [evaluation for evaluation in load_evaluations(run) if evaluation.split == "test"][-1]
+    return [evaluation for evaluation in load_results(run).evaluations if evaluation.split == "test"][-1]
 
 
 def test_all_together_are_small_enough():

@@ -17,6 +17,7 @@ from nfcli.errors import UsageError
 from nfcli.limits import check_settings, setting, whole
 from nfcli.runs.comparison import Comparison
 from nfcli.runs.comparison import compare as compare_runs
+from nfcli.runs.seeds import group_seeds
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class CompareOptions:
         names=("--importance-samples", "-k"),
     )
     paired: bool = setting(False, "Compare two runs image by image, and say whether the images decide between them.")
+    group_seeds: bool = setting(
+        False, "One row for runs that differ in the seed alone: mean and spread over the seeds."
+    )
     format: str = setting(
         TERMINAL_FORMAT,
         "csv, or a format of tabulate: simple, github, latex, html, tsv, ...",
@@ -66,57 +70,60 @@ def compare(
 
         nf compare simple multiscale --format github
 
+        nf compare --group-seeds
+
         nf compare --paired pretrained:mixture mixture
 
         nf compare --html results.html
     """
     check_settings(options)
     names, samples = runs or [], options.importance_samples
-    if options.paired:
-        if options.html is not None:
-            raise UsageError("--paired and --html exclude each other", hint="give one of them")
-        _paired(names, runs_dir, samples, console)
-        return
     if options.format not in formats():
         raise UsageError(f"unknown --format '{options.format}'", hint="formats: " + ", ".join(formats()))
-    if options.html is not None:
-        _page(options.html, names, runs_dir, samples, console)
-        return
-    comparison = compare_runs(names, runs_dir, importance_samples=samples, warn=console.warning)
-    if not runs and comparison.pretrained:
-        console.message(f"there is no run in {runs_dir} yet; these ship with nf")
-    if options.format == TERMINAL_FORMAT or console.as_json:
+    asked = (("--paired", options.paired), ("--group-seeds", options.group_seeds), ("--html", options.html))
+    chosen = [name for name, given in asked if given]
+    if len(chosen) > 1:
+        raise UsageError(f"{chosen[0]} and {chosen[1]} exclude each other", hint="give one of them")
+    if options.paired:
+        _paired(names, runs_dir, samples, console)
+    elif options.html is not None:
+        runtime.prepare()
+        from nfcli.drawing.page import PageConfig, write_page
+
+        config = PageConfig(options.html, tuple(names), runs_dir, samples)
+        comparison = write_page(config, message=console.message, warn=console.warning)
+        console.result({"page": str(options.html), **_content(comparison)}, str(options.html))
+        _say_notes(comparison, console)
+    else:
+        comparison = compare_runs(names, runs_dir, importance_samples=samples, warn=console.warning)
+        if not names and comparison.pretrained:
+            console.message(f"there is no run in {runs_dir} yet; these ship with nf")
+        missing = [row.name for row in comparison.rows if row.group is None and not row.shipped]
+        _print(group_seeds(comparison, runs_dir) if options.group_seeds else comparison, options.format, console)
+        if missing:
+            wanted = "" if samples is None else f" -k {samples}"
+            console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
+
+
+def _print(comparison: Comparison, table_format: str, console: Console) -> None:
+    if table_format == TERMINAL_FORMAT or console.as_json:
         console.result(_content(comparison), for_people(comparison))
     else:
-        text, notes = for_programs(comparison, options.format)
+        text, notes = for_programs(comparison, table_format)
         console.result(None, text)
         for note in notes:
             console.message(f"note: {note}")
-    for note in comparison.notes:
-        console.message(note)
+    _say_notes(comparison, console)
     if not comparison.rankable:
         console.warning("the groups differ in images or K, so their numbers must not be ranked together")
-    missing = [row.name for row in comparison.rows if row.group is None and not row.pretrained]
-    if missing:
-        wanted = "" if samples is None else f" -k {samples}"
-        console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "rankable": comparison.rankable,
-        "groups": list(comparison.questions),
-        "rows": [asdict(row) for row in comparison.rows],
-    }
+    rows = [asdict(row) for row in comparison.rows]
+    return {"rankable": comparison.rankable, "groups": list(comparison.questions), "rows": rows}
 
 
-def _page(path: Path, names: list[str], runs_dir: Path, importance_samples: int | None, console: Console) -> None:
-    runtime.prepare()
-    from nfcli.drawing.page import PageConfig, write_page
-
-    config = PageConfig(path, tuple(names), runs_dir, importance_samples)
-    comparison = write_page(config, message=console.message, warn=console.warning)
-    console.result({"page": str(path), **_content(comparison)}, str(path))
+def _say_notes(comparison: Comparison, console: Console) -> None:
     for note in comparison.notes:
         console.message(note)
 

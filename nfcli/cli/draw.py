@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nfcli.backend import runtime
@@ -28,6 +29,12 @@ class SampleOptions:
         names=("--label",),
     )
     real: bool = setting(False, "Show training images instead.")
+    latents: Path | None = setting(
+        None,
+        "Draw the images of latents that nf eval --save-latents wrote, instead.",
+        names=("--from-latents",),
+        metavar="FILE",
+    )
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from nfcli.limits import setting
 from nfcli.process.cluster import Cluster, joined
 
 if TYPE_CHECKING:
-    from nfcli.evaluation.evaluate import EvalResult
-    from nfcli.evaluation.score import ScoreResult
+    from nfcli.evaluation.config import EvalResult, Measured, ScoredImage, ScoreResult
+    from nfcli.runs.results import Summary
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,21 @@ class EvalOptions:
     limit: int | None = setting(None, "Use the first N images of each split; all by default.")
     batch_size: int = setting(128, "Images at a time, at most; the result does not depend on it.")
     seed: int = setting(42, "Of the noise.")
+    classify: bool = setting(
+        False,
+        "Ask a class-conditional run for the labels too: bpd of p(x) summed over labels, accuracy and calibration; "
+        "takes as many times longer as there are labels.",
+    )
     images: Path | None = setting(
         None, "Score these images instead: a PNG or JPEG file, a folder of them, an .npz.", metavar="PATH"
+    )
+    label: int | None = setting(
+        None,
+        "Of all your --images, for a class-conditional run; by default an npz has them as labels, or a folder has a "
+        "sub-folder for each.",
+    )
+    save_latents: Path | None = setting(
+        None, "Also write the latents of your --images, to .npz, for nf sample.", metavar="FILE"
     )
     save_per_image: Path | None = setting(None, "Also write each image's numbers, to .npz or .csv.", metavar="FILE")
 
@@ -55,65 +68,105 @@ def evaluate(
 
         nf eval multiscale --split test --limit 1000 --json
 
+        nf eval mixture-conditional --split test --classify
+
         nf eval multiscale --images scans/ --save-per-image scans.csv
+
+        nf eval multiscale --images scans/ --save-latents scans.npz
     """
     runtime.prepare(devices)
     from nfcli.cli.progress import CountProgress
-    from nfcli.evaluation.evaluate import EvalConfig
+    from nfcli.evaluation.config import EvalConfig, EvalResult
     from nfcli.evaluation.evaluate import evaluate as run_evaluation
-    from nfcli.evaluation.score import score
 
     chosen: dict[str, Any] = {**vars(options), "devices": devices}
-    images, split = chosen.pop("images"), chosen.pop("split")
-    splits = tuple(dict.fromkeys(name.strip() for name in split.split(",")))
+    splits = tuple(dict.fromkeys(name.strip() for name in chosen.pop("split").split(",")))
     config = EvalConfig(run=run, runs_dir=runs_dir, splits=splits, **chosen)
     with joined(cluster, console.message, console.mute), CountProgress(console) as progress:
-        if images is not None:
-            scored = score(config, images, progress=progress, warn=console.warning, message=console.message)
-        else:
-            measured = run_evaluation(config, progress=progress, warn=console.warning)
-    if images is not None:
-        console.message(_provenance(scored.run, scored))
-        if scored.transform is not None:
-            console.message(f"images as in training: {scored.transform}")
-        console.result(scored, _scores(scored))
+        result = run_evaluation(config, progress=progress, warn=console.warning, message=console.message)
+    if isinstance(result, EvalResult):
+        _print_measured(result, console)
     else:
-        console.message(_provenance(measured.path if measured.recorded else measured.run, measured))
-        console.result(measured, _table(measured))
-        if measured.recorded:
-            console.detail(f"written to {measured.path}/results.json")
-        else:
-            console.message(f"nothing was recorded: the results that ship with {measured.run} stay as they are")
+        console.message(_provenance(result.run, result))
+        if result.transform is not None:
+            console.message(f"images as in training: {result.transform}")
+        console.result(result, _scores(result))
+        if result.latents is not None:
+            console.message(f"nf sample {result.run} --from-latents {result.latents} draws these images again")
 
 
-def _provenance(place: str, result: EvalResult | ScoreResult) -> str:
+def _print_measured(result: EvalResult, console: Console) -> None:
+    console.message(_provenance(result.path if result.recorded else result.run, result))
+    header = ["split", "images", *_titles(result)]
+    header.insert(3, "std error")
+    rows = []
+    for name, split in result.splits.items():
+        bpd, *others = _bounds(split)
+        rows.append([name, f"{split.images:,}", bpd, _number(split.bpd_stderr, 4), *others])
+    timing = f"inference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
+    tables = [_table(header, rows), *([_classified(result)] if result.classification else [])]
+    console.result(result, "\n\n".join(tables) + f"\n{timing}")
+    if result.recorded:
+        console.detail(f"written to {result.path}/results.json")
+    else:
+        console.message(f"nothing was recorded: the results that ship with {result.run} stay as they are")
+
+
+def _classified(result: EvalResult) -> str:
+    header = ["split", "bpd of p(x)", "std error", "accuracy", "bits of label", "calibration"]
+    rows = []
+    for name, said in result.classification.items():
+        accuracy = "-" if said.accuracy is None else f"{said.accuracy:.2%}"
+        bpd, error, bits, gap = (
+            _number(value, 4) for value in (said.bpd, said.bpd_stderr, said.label_bits, said.calibration_error)
+        )
+        rows.append([name, bpd, error, accuracy, bits, gap])
+    return (
+        f"{_table(header, rows)}\np(x): summed over labels, p(label): {said.label_prior};\n"
+        f"calibration: expected calibration error, {said.calibration_bins} bins of equal width"
+    )
+
+
+def _scores(result: ScoreResult) -> str:
+    if result.classification is None:
+        return _table(["image", *_titles(result)], [[image.name, *_bounds(image)] for image in result.images])
+    rows = [
+        [
+            image.name,
+            "-" if image.label is None else str(image.label),
+            _number(image.bpd, 4),
+            _number(image.marginal_bpd, 4),
+            str(image.predicted),
+            _number(image.confidence, 4),
+        ]
+        for image in result.images
+    ]
+    header = ["image", "label", f"bpd (K={result.importance_samples})", "bpd of p(x)", "predicted", "confidence"]
+    return f"{_table(header, rows)}\np(x): summed over labels, p(label): {result.classification.label_prior}"
+
+
+def _provenance(place: str, result: Measured) -> str:
     return (
         f"{place}: preset {result.preset}, weights of step {result.checkpoint_step:,}, "
         f"K = {result.importance_samples}, seed {result.seed}"
     )
 
 
-def _scores(result: ScoreResult) -> str:
-    rows = [[image.name, *_numbers(image, bpd=4, elbo_bpd=4, effective_sample_size=2)] for image in result.images]
-    return _aligned(["image", f"bpd (K={result.importance_samples})", "bpd (K=1)", "eff. samples"], rows)
+def _titles(result: Measured) -> list[str]:
+    return [f"bpd (K={result.importance_samples})", "bpd (K=1)", "eff. samples"]
 
 
-def _table(result: EvalResult) -> str:
-    header = ["split", "images", f"bpd (K={result.importance_samples})", "std error", "bpd (K=1)", "eff. samples"]
-    digits = {"bpd": 4, "bpd_stderr": 4, "elbo_bpd": 4, "effective_sample_size": 2}
-    rows = [[name, f"{found.images:,}", *_numbers(found, **digits)] for name, found in result.splits.items()]
-    timing = f"inference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
-    return f"{_aligned(header, rows)}\n{timing}"
+def _bounds(result: Summary | ScoredImage) -> list[str]:
+    """The cells below `_titles`."""
+    return [_number(result.bpd, 4), _number(result.elbo_bpd, 4), _number(result.effective_sample_size, 2)]
 
 
-def _aligned(header: list[str], rows: list[list[str]]) -> str:
+def _table(header: list[str], rows: list[list[str]]) -> str:
     from tabulate import tabulate
 
     alignment = ("left", *["right"] * (len(header) - 1))
     return str(tabulate(rows, header, disable_numparse=True, colalign=alignment))
 
 
-def _numbers(found: object, **digits: int) -> list[str]:
-    """Attributes with so many digits each; a dash for what is not known."""
-    values = {name: getattr(found, name) for name in digits}
-    return ["-" if value is None else f"{value:.{digits[name]}f}" for name, value in values.items()]
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -8,13 +8,12 @@ from nfcli.cli.console import Console, duration, speed
 from nfcli.config import TrainConfig
 
 if TYPE_CHECKING:
-    from nfcli.training.result import TrainResult
+    from nfcli.training.reporter import TrainResult
 
 
 def described(config: TrainConfig, console: Console) -> tuple[dict[str, Any], str]:
     """What --dry-run prints, for programs and for people."""
-    from nfcli.training.precision import policy_in_words
-    from nfcli.training.setup import prepare_job
+    from nfcli.training.setup import policy_in_words, prepare_job
 
     job = prepare_job(config, console.message)
     described = job.description()
@@ -85,7 +84,7 @@ def say_what_next(results: list[TrainResult], wanted: int, console: Console) -> 
 
 
 def _columns(lines: list[tuple[str, Any]]) -> str:
-    from nfcli.data.files import shown
+    from nfcli.data.reading import shown
 
     width = max(len(label) for label, _ in lines) + 2
     return "\n".join(f"{label:<{width}}{shown(str(value))}" for label, value in lines)

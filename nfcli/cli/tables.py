@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import StringIO
 
 from nfcli.runs.comparison import Comparison, Row
+from nfcli.runs.seeds import SeedRow
 
 TERMINAL_FORMAT = "simple"
 DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -14,6 +15,9 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 HEADER = ("run", "preset", "params", "val\nbpd", "test\nbpd", "std\nerr", "infer\nms", "sample\nms")
 CAPTION = "std err: over images; infer, sample: for 64 images"
+CAPTION_OF_SEEDS = """\
+bpd: mean over seeds; std err: over images, its mean;
+std seeds: standard deviation of test bpd over seeds"""
 CAPTION_OF_PUBLISHED = """\
 published: what is in print for that preset, after 200 epochs of the full recipe
 on another machine; a pretrained run had another budget, so they are not ranked"""
@@ -35,6 +39,11 @@ PLAIN: tuple[Column, ...] = (
     ("std err", lambda row: row.test_bpd_stderr, ".4f"),
     ("infer ms", lambda row: row.inference_ms, ".1f"),
     ("sample ms", lambda row: row.sampling_ms, ".1f"),
+)
+SEEDS: tuple[Column, ...] = (
+    ("seeds", lambda row: len(row.seeds) if isinstance(row, SeedRow) else None, "d"),
+    ("val bpd std seeds", lambda row: row.val_bpd_seed_std if isinstance(row, SeedRow) else None, ".4f"),
+    ("test bpd std seeds", lambda row: row.test_bpd_seed_std if isinstance(row, SeedRow) else None, ".4f"),
 )
 PUBLISHED: tuple[Column, ...] = (
     ("published val bpd", lambda row: row.published_val_bpd, ".3f"),
@@ -59,7 +68,8 @@ def for_people(comparison: Comparison) -> str:
     if unmeasured:
         tables.append(f"not measured yet\n\n{_ranked(unmeasured)}")
     if comparison.questions:
-        tables.append(f"{CAPTION}; *: best of a column")
+        caption = CAPTION_OF_SEEDS if _is_grouped(comparison.rows) else CAPTION
+        tables.append(f"{caption}; *: best of a column")
     if comparison.has_published:
         tables.append(CAPTION_OF_PUBLISHED)
     return "\n\n".join(tables)
@@ -67,10 +77,11 @@ def for_people(comparison: Comparison) -> str:
 
 def for_programs(comparison: Comparison, table_format: str) -> tuple[str, list[str]]:
     """One table of all runs, numbers as programs read them; and what is to be known of it, for another place."""
-    columns = PLAIN + PUBLISHED * comparison.has_published
+    grouped = _is_grouped(comparison.rows)
+    columns = PLAIN + SEEDS * grouped + PUBLISHED * comparison.has_published
     header = [title for title, _, _ in columns]
     body = [[_plain(value(row), pattern) for _, value, pattern in columns] for row in comparison.rows]
-    notes = [CAPTION] * bool(comparison.questions)
+    notes = [CAPTION] * bool(comparison.questions) + [" ".join(CAPTION_OF_SEEDS.split())] * grouped
     notes += [" ".join(CAPTION_OF_PUBLISHED.split())] * comparison.has_published
     if table_format in DELIMITERS:
         text = StringIO()
@@ -86,9 +97,14 @@ def _plain(value: str | float | None, pattern: str) -> str:
     return "" if value is None else format(value, pattern)
 
 
+def _is_grouped(rows: Sequence[Row]) -> bool:
+    return any(isinstance(row, SeedRow) for row in rows)
+
+
 def _ranked(rows: list[Row]) -> str:
     from tabulate import tabulate
 
+    header, grouped = list(HEADER), _is_grouped(rows)
     columns = [
         [row.name for row in rows],
         [row.preset for row in rows],
@@ -96,13 +112,16 @@ def _ranked(rows: list[Row]) -> str:
         _column(rows, lambda row: row.val_bpd, "{:.4f}"),
         _column(rows, lambda row: row.test_bpd, "{:.4f}"),
         ["-" if row.test_bpd_stderr is None else f"{row.test_bpd_stderr:.4f}" for row in rows],
-        _column(rows, lambda row: row.inference_ms, "{:.1f}"),
-        _column(rows, lambda row: row.sampling_ms, "{:.1f}"),
     ]
+    if grouped:  # in the place of times, for which 80 columns have no room
+        header[6:] = ["seeds", "std\nseeds"]
+        columns += [[_plain(value(row), pattern) or "-" for row in rows] for _, value, pattern in SEEDS[::2]]
+    else:
+        columns += [_column(rows, lambda row: row.inference_ms, "{:.1f}")]
+        columns += [_column(rows, lambda row: row.sampling_ms, "{:.1f}")]
     alignment = ["left", "left", *["right"] * 6]
     body = [line for row, *cells in zip(rows, *columns, strict=True) for line in (cells, *_published(row))]
-    header = list(HEADER)
-    if all(row.pretrained for row in rows):
+    if grouped or all(row.shipped for row in rows):
         # The name says the preset, and 80 columns have no room for it twice.
         for line in (alignment, header, *body):
             del line[HEADER.index("preset")]

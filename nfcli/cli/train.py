@@ -25,7 +25,7 @@ from nfcli.runs.pretrained import PREFIX, find_pretrained, folder_of
 from nfcli.training.reporter import Reporter
 
 if TYPE_CHECKING:
-    from nfcli.training.result import TrainResult
+    from nfcli.training.reporter import TrainResult
 
 
 def train(

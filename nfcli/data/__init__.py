@@ -1,19 +1,18 @@
 """Where images come from: the bundled MNIST, TFDS, IDX folders, folders of PNG or JPEG files, npz files.
 
     load                               the entry: what a user types -> ImageDataset
-    bundled, tfds, idx, folder, npz    one module a form; tfds_prepare downloads
+    idx, tfds, folder, npz             one module a form; MNIST is in idx, and tfds_prepare downloads
     images                             PNG and JPEG decoding
     transform                          crop, resize, levels
-    intake                             transformed, and kept in memory or in a mapped file
-    splits                             who is train, validation and test
-    dataset                            what everything becomes: uint8 arrays in three splits
-    files                              paths, limits, and decoders' errors in words
+    store                              transformed, and kept in memory or in a mapped file
+    dataset                            what everything becomes: uint8 arrays in three splits, and who is in which
+    reading                            paths, limits, and decoders' errors in words
 
 Importing it takes numpy alone; Pillow and TFDS are imported when there is something for them to read.
 """
 
 from nfcli.data.dataset import ImageDataset, ImageSplit
-from nfcli.data.load import load_dataset, load_images
+from nfcli.data.load import LoadedImages, load_dataset, load_images
 from nfcli.data.transform import Transform
 
-__all__ = ["ImageDataset", "ImageSplit", "Transform", "load_dataset", "load_images"]
+__all__ = ["ImageDataset", "ImageSplit", "LoadedImages", "Transform", "load_dataset", "load_images"]

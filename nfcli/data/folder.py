@@ -12,13 +12,12 @@ files, files of other types, and sub-folders without images are skipped.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from nfcli.data.files import kind_of, shown, visible_entries
+from nfcli.data.dataset import Labels, Part
 from nfcli.data.images import is_image_file, read_images
-from nfcli.data.splits import Part
+from nfcli.data.reading import kind_of, shown, visible_entries
 from nfcli.data.store import Intake, select
 from nfcli.errors import DataError
 
@@ -30,9 +29,8 @@ DIGITS = 18
 """Longest label that is read as a number: it fits into 64 bits."""
 
 
-class _Listing(NamedTuple):
-    files: list[Path]
-    labels: list[str] | None
+Listing = tuple[list[Path], list[str] | None]
+"""Files of images, and the label of each where sub-folders are labels."""
 
 
 def load_image_folder(folder: Path, intake: Intake) -> dict[str, Part]:
@@ -45,23 +43,52 @@ def load_image_folder(folder: Path, intake: Intake) -> dict[str, Part]:
         DataError: There are no images, their places are ambiguous, a file is damaged, or they are over the limits.
     """
     listings = _list_splits(folder)
-    numbers = _number({label for listing in listings.values() for label in listing.labels or []})
-    images = read_images([file for listing in listings.values() for file in listing.files], intake)
+    numbers = _number({label for _, labels in listings.values() for label in labels or []})
+    images = read_images([file for files, _ in listings.values() for file in files], intake)
     parts, start = {}, 0
     for name, (files, labels) in listings.items():
-        numbered = None if labels is None else np.array([numbers[label] for label in labels], np.int64)
-        parts[name] = Part(select(images, slice(start, start + len(files))), numbered)
+        known = None if labels is None else _numbered(labels, numbers)
+        parts[name] = Part(select(images, slice(start, start + len(files))), known)
         start += len(files)
     return parts
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The PNG and JPEG files directly in a folder, in order of name."""
+def load_flat_folder(folder: Path, intake: Intake, classes: int | None) -> tuple[Part, list[str]]:
+    """Read the images of a folder that has no splits; where some lie directly in it, no sub-folder is looked at.
+
+    Args:
+        folder: Of files, or of one sub-folder a label.
+        intake: Takes the images.
+        classes: As in `load_images`.
+
+    Returns:
+        The images, with the path of each file in the folder.
+
+    Raises:
+        DataError: There are none, the folder has splits, or it is unclear which labels the sub-folders are.
+    """
+    direct = _image_files(folder)
+    splits = [name for name in SPLIT_FOLDERS if kind_of(folder / name) == "folder"]
+    if not direct and splits:
+        raise DataError(f"{shown(folder)} has several splits", hint=f"give one of its folders {', '.join(splits)}")
+    files, labels = (direct, None) if direct else _list(folder)
+    known = set(labels or [])
+    # Numbered by order of name, words mean the same labels as in training only where there are as many.
+    if classes and labels and _whole_numbers(known) is None and len(known) != classes:
+        raise DataError(
+            f"{shown(folder)} has {len(known)} sub-folders with names, and the model knows {classes} labels",
+            hint="name them by the labels' numbers, or give one for each label that the model was trained on",
+        )
+    wanted = _numbered(labels, _number(known)) if labels and classes != 0 else None
+    return Part(read_images(files, intake), wanted), [str(file.relative_to(folder)) for file in files]
+
+
+def _image_files(folder: Path) -> list[Path]:
     return [entry for entry in visible_entries(folder) if is_image_file(entry)]
 
 
-def _list_splits(folder: Path) -> dict[str, _Listing]:
-    listings: dict[str, _Listing] = {}
+def _list_splits(folder: Path) -> dict[str, Listing]:
+    listings: dict[str, Listing] = {}
     for name, split in SPLIT_FOLDERS.items():
         if kind_of(folder / name) != "folder":
             continue
@@ -71,24 +98,31 @@ def _list_splits(folder: Path) -> dict[str, _Listing]:
     return listings or {"all": _list(folder)}
 
 
-def _list(folder: Path) -> _Listing:
-    direct = image_files(folder)
+def _list(folder: Path) -> Listing:
+    direct = _image_files(folder)
     folders = [entry for entry in visible_entries(folder) if kind_of(entry) == "folder"]
-    labelled = {sub.name: files for sub in folders if (files := image_files(sub))}
+    labelled = {sub.name: files for sub in folders if (files := _image_files(sub))}
     if direct and labelled:
         where = f"{shown(folder)} has images of its own and in the sub-folder {shown(next(iter(labelled)))}"
         raise DataError(where, hint=FORMS)
     if direct:
-        return _Listing(direct, None)
+        return direct, None
     if not labelled:
         raise DataError(f"{shown(folder)} holds no PNG or JPEG images", hint=FORMS)
-    pairs = [(file, label) for label, files in labelled.items() for file in files]
-    return _Listing([file for file, _ in pairs], [label for _, label in pairs])
+    listed = [file for files in labelled.values() for file in files]
+    return listed, [file.parent.name for file in listed]
 
 
 def _number(labels: set[str]) -> dict[str, int]:
-    if all(label.isascii() and label.isdecimal() and len(label) <= DIGITS for label in labels):
-        numbers = {label: int(label) for label in labels}
-        if len(set(numbers.values())) == len(labels):
-            return numbers
-    return {label: number for number, label in enumerate(sorted(labels))}
+    return _whole_numbers(labels) or {label: number for number, label in enumerate(sorted(labels))}
+
+
+def _whole_numbers(labels: set[str]) -> dict[str, int] | None:
+    if not all(label.isascii() and label.isdecimal() and len(label) <= DIGITS for label in labels):
+        return None
+    numbers = {label: int(label) for label in labels}
+    return numbers if len(set(numbers.values())) == len(labels) else None
+
+
+def _numbered(labels: list[str], numbers: dict[str, int]) -> Labels:
+    return np.array([numbers[label] for label in labels], np.int64)

@@ -7,7 +7,6 @@ was converted is counted and said.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from nfcli.data.dataset import Images
-from nfcli.data.files import MAX_PIXELS, check_size, decoding, kind_of, shape_text, shown
+from nfcli.data.reading import MAX_PIXELS, check_size, decoding, kind_of, shape_text, shown
 from nfcli.data.store import AnyImages, Intake
 from nfcli.data.transform import Transform
 from nfcli.errors import DataError
@@ -30,19 +29,18 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24
 """Where a PNG file says how many bits a sample has."""
 
-CHANNELS = {"1": 1, "L": 1, "LA": 1, "P": 3, "PA": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}
-"""Channels to read from each of Pillow's modes."""
-
-CONVERTED = {
-    "1": "1-bit to 8-bit",
-    "LA": "gray with transparency to gray",
-    "P": "palette to RGB",
-    "PA": "palette to RGB",
-    "RGBA": "RGBA to RGB",
-    "CMYK": "CMYK to RGB",
-    "YCbCr": "YCbCr to RGB",
+MODES = {
+    "1": (1, "1-bit to 8-bit"),
+    "L": (1, ""),
+    "LA": (1, "gray with transparency to gray"),
+    "P": (3, "palette to RGB"),
+    "PA": (3, "palette to RGB"),
+    "RGB": (3, ""),
+    "RGBA": (3, "RGBA to RGB"),
+    "CMYK": (3, "CMYK to RGB"),
+    "YCbCr": (3, "YCbCr to RGB"),
 }
-"""What is said of the modes that are not taken as they are."""
+"""Channels to read from each of Pillow's modes, and what is said of those that are not taken as they are."""
 
 ORIENTATION = 0x0112
 """The tag of EXIF."""
@@ -98,9 +96,7 @@ def _blocks(paths: Sequence[Path], transform: Transform, message: Callable[[str]
     first: tuple[int, ...] | None = None
     converted, done = 0, Counter[str]()
     for path in paths:
-        # What Pillow warns of (huge sizes, odd transparency) is dealt with here.
-        with warnings.catch_warnings(), decoding(path, KIND), path.open("rb") as stream:
-            warnings.simplefilter("ignore")
+        with decoding(path, KIND), path.open("rb") as stream:
             image, stored = _open(stream, path)
             orientation = _orientation(image)
             shape = (stored[1], stored[0], stored[2]) if orientation >= 5 else stored
@@ -131,14 +127,14 @@ def _orientation(image: Image) -> int:
 
 def _changes(image: Image, orientation: int) -> list[str]:
     """What is done to an image on its way in, in words."""
-    several = getattr(image, "n_frames", 1) > 1
-    cleared = "transparency" in image.info and image.mode not in ("LA", "PA", "RGBA")
-    return [
-        *([CONVERTED[image.mode]] if image.mode in CONVERTED else []),
-        *(["with a transparent colour made opaque"] if cleared else []),
-        *(["turned as EXIF says"] if orientation != 1 else []),
-        *(["of several pictures to the first"] if several else []),
-    ]
+    keyed = "transparency" in image.info and image.mode not in ("LA", "PA", "RGBA")
+    done = {
+        MODES[image.mode][1]: True,
+        "with a transparent colour made opaque": keyed,
+        "turned as EXIF says": orientation != 1,
+        "of several pictures to the first": getattr(image, "n_frames", 1) > 1,
+    }
+    return [words for words, is_done in done.items() if words and is_done]
 
 
 def decode(stream: BinaryIO, source: str) -> Images:
@@ -147,8 +143,7 @@ def decode(stream: BinaryIO, source: str) -> Images:
     Raises:
         DataError: It is damaged, has 16 bits a sample, or is over the limits.
     """
-    with warnings.catch_warnings(), decoding(source, KIND):
-        warnings.simplefilter("ignore")
+    with decoding(source, KIND):
         return _pixels(*_open(stream, source))
 
 
@@ -171,19 +166,17 @@ def _open(stream: BinaryIO, path: Path | str) -> tuple[Image, tuple[int, int, in
     except Image.DecompressionBombError as error:
         hint = f"the limit is {MAX_PIXELS:,} pixels an image"
         raise DataError(f"{shown(path)} claims an image of absurd size", hint=hint) from error
-    if image.mode not in CHANNELS:
+    if image.mode not in MODES:
         raise DataError(f"{shown(path)} has pixels of an unknown kind ({image.mode})", hint="convert it to 8-bit RGB")
-    shape = (image.height, image.width, CHANNELS[image.mode])
+    shape = (image.height, image.width, MODES[image.mode][0])
     check_size(path, (1, *shape))
     return image, shape
 
 
 def _odd_one(path: Path, shape: tuple[int, ...], first: Path, expected: tuple[int, ...]) -> DataError:
-    hint = "all images must have the same height, width and channels"
-    if shape[-1] == expected[-1]:
-        hint += "; --resize and --crop make one size of many"
-    else:
-        hint += "; convert them to all gray or all colour"
+    same_channels = shape[-1] == expected[-1]
+    advice = "--resize and --crop make one size of many" if same_channels else "convert them to all gray or all colour"
     return DataError(
-        f"{shown(path)} is {shape_text(shape)}, but {shown(first.name)} is {shape_text(expected)}", hint=hint
+        f"{shown(path)} is {shape_text(shape)}, but {shown(first.name)} is {shape_text(expected)}",
+        hint=f"all images must have the same height, width and channels; {advice}",
     )

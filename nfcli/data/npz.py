@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -24,9 +23,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from nfcli.data.dataset import SPLIT_NAMES, Labels
-from nfcli.data.files import MAX_BYTES, check_size, decoding, read_exactly, read_rows, shown
-from nfcli.data.splits import Part
+from nfcli.data.dataset import SPLIT_NAMES, Labels, Part
+from nfcli.data.reading import MAX_BYTES, check_size, decoding, read_exactly, read_rows, shown
 from nfcli.data.store import AnyImages, Intake
 from nfcli.errors import DataError
 
@@ -53,8 +51,20 @@ class _Member(NamedTuple):
     path: str
 
 
-def load_npz(path: Path, intake: Intake) -> dict[str, Part]:
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    columns_first: bool
+    dtype: np.dtype[Any]
+
+
+def load_npz(path: Path, intake: Intake, *, splits: bool = True, labelled: bool = True) -> dict[str, Part]:
     """Read a dataset.
+
+    Args:
+        path: The file.
+        intake: Takes the images.
+        splits: Without them one array of images counts, `images` or the only one that is no labels.
+        labelled: Whether labels are looked at.
 
     Returns:
         The parts "train", "test" and perhaps "val"; or "all".
@@ -64,37 +74,17 @@ def load_npz(path: Path, intake: Intake) -> dict[str, Part]:
     """
     with decoding(path, KIND), zipfile.ZipFile(path) as archive:
         members = _members(archive, path)
-        images = {part: key for part, keys in IMAGE_KEYS.items() if (key := _pick(path, members, keys))}
-        labels = {part: key for part, keys in LABEL_KEYS.items() if (key := _pick(path, members, keys))}
+        images = _pick(path, members, IMAGE_KEYS if splits else {"all": ("images",)})
+        labels = _pick(path, members, LABEL_KEYS if labelled else {})
         if "all" in images and len(images) > 1:
             raise DataError(f"{shown(path)} has both 'images' and splits", hint="keep one form")
-        images = images or {"all": _only_key(path, members, hint="name them 'images', or 'train' and 'test'")}
-        labels = {part: key for part, key in labels.items() if part in images}
-        _check_total(path, [members[key] for key in (*images.values(), *labels.values())])
+        images = images or {"all": _only(path, members, "name them 'images'" + ", or 'train' and 'test'" * splits)}
+        labels = {part: member for part, member in labels.items() if part in images}
+        _check_total(path, [*images.values(), *labels.values()])
         return {
-            part: Part(
-                _take_images(members[key], path, intake),
-                _read_labels(members[labels[part]]) if part in labels else None,
-            )
-            for part, key in images.items()
+            part: Part(_take_images(member, path, intake), _read_labels(labels[part]) if part in labels else None)
+            for part, member in images.items()
         }
-
-
-def load_npz_images(path: Path, intake: Intake) -> AnyImages:
-    """Read one array of images: the key `images`, or the file's only array.
-
-    Returns:
-        (N, H, W, C) uint8.
-
-    Raises:
-        DataError: As for `load_npz`.
-    """
-    with decoding(path, KIND), zipfile.ZipFile(path) as archive:
-        members = _members(archive, path)
-        key = "images" if "images" in members else _only_key(path, members, hint="name them 'images'")
-        member = members[key]
-        _check_total(path, [member])
-        return _take_images(member, path, intake)
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, _Member]:
@@ -103,22 +93,24 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, _Member]:
     return {key: _Member(archive, info, f"{path}[{key}]") for key, info in keys}
 
 
-def _pick(path: Path, members: dict[str, _Member], keys: tuple[str, ...]) -> str | None:
-    found = [key for key in keys if key in members]
-    if len(found) > 1:
-        raise DataError(f"{shown(path)} has both '{found[0]}' and '{found[1]}'", hint="keep one of them")
-    return found[0] if found else None
+def _pick(path: Path, members: dict[str, _Member], keys: Mapping[str, Sequence[str]]) -> dict[str, _Member]:
+    """The array of each part that has one, under one of its keys."""
+    picked: dict[str, _Member] = {}
+    for part, wanted in keys.items():
+        found = [key for key in wanted if key in members]
+        if len(found) > 1:
+            raise DataError(f"{shown(path)} has both '{found[0]}' and '{found[1]}'", hint="keep one of them")
+        if found:
+            picked[part] = members[found[0]]
+    return picked
 
 
-def _only_key(path: Path, members: dict[str, _Member], hint: str) -> str:
-    keys = [key for key in members if key not in LABEL_KEYS["all"]]
-    if len(keys) != 1:
+def _only(path: Path, members: dict[str, _Member], hint: str) -> _Member:
+    images = [member for key, member in members.items() if key not in LABEL_KEYS["all"]]
+    if len(images) != 1:
         listing = ", ".join(shown(key) for key in list(members)[:10]) or "no arrays at all"
-        raise DataError(
-            f"{shown(path)} does not say which of its arrays are images: it holds {listing}",
-            hint=hint,
-        )
-    return keys[0]
+        raise DataError(f"{shown(path)} does not say which of its arrays are images: it holds {listing}", hint=hint)
+    return images[0]
 
 
 def _check_total(path: Path, members: list[_Member]) -> None:
@@ -137,20 +129,19 @@ def _check_total(path: Path, members: list[_Member]) -> None:
 
 
 def _take_images(member: _Member, path: Path, intake: Intake) -> AnyImages:
-    with _opened(member) as stream:
-        shape, columns_first, dtype = _read_header(stream, member.path)
-        _check_array(member.path, shape, dtype, dimensions=(3, 4))
+    with _opened(member, "(N, H, W) or (N, H, W, C)", dimensions=(3, 4)) as (stream, header):
+        shape = header.shape
         if len(shape) == 4 and shape[-1] not in (1, 3):
             raise DataError(
                 f"{shown(member.path)} has {shape[-1]} channels: its shape is {shape}",
                 hint="channels come last, and there may be 1 or 3 of them",
             )
         size = (*shape[1:], 1)[:3]
-        if dtype == np.uint8 and not columns_first:
+        if header.dtype == np.uint8 and not header.columns_first:
             check_size(member.path, shape)
             rows = read_rows(stream, shape[0], math.prod(size), member.path)
             return intake.take(member.path, shape[0], (block.reshape(-1, *size) for block in rows), [path])
-        array = _read_whole(stream, member.path, shape, columns_first, dtype)
+        array = _read_whole(stream, member.path, header)
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 255:
         raise DataError(f"{shown(member.path)} has values from {low} to {high}", hint="pixels must be 0 to 255")
@@ -159,52 +150,42 @@ def _take_images(member: _Member, path: Path, intake: Intake) -> AnyImages:
 
 
 def _read_labels(member: _Member) -> Labels:
-    with _opened(member) as stream:
-        shape, columns_first, dtype = _read_header(stream, member.path)
-        _check_array(member.path, shape, dtype, dimensions=(1,))
-        return _read_whole(stream, member.path, shape, columns_first, dtype).astype(np.int64)
+    with _opened(member, "(N,)", dimensions=(1,)) as (stream, header):
+        return _read_whole(stream, member.path, header).astype(np.int64)
 
 
 @contextmanager
-def _opened(member: _Member) -> Iterator[BinaryIO]:
+def _opened(member: _Member, wanted: str, dimensions: tuple[int, ...]) -> Iterator[tuple[BinaryIO, _Header]]:
+    """The bytes of an array of integers, behind its header."""
     archive, info, path = member
     if info.compress_type not in METHODS:
         raise DataError(f"{shown(path)} is compressed in a way that numpy does not use", hint="save it with numpy")
-    with decoding(path, "a numpy array"), archive.open(info) as opened:
-        yield cast("BinaryIO", opened)
+    with decoding(path, "a numpy array"), archive.open(info) as stream:
+        header = _read_header(cast("BinaryIO", stream), path)
+        if header.dtype.kind not in "iu":
+            what = "Python objects" if header.dtype.hasobject else f"values of type {header.dtype}"
+            raise DataError(f"{shown(path)} holds {what}, not integers", hint=_advice(header.dtype))
+        if len(header.shape) not in dimensions:
+            raise DataError(f"{shown(path)} has the shape {header.shape}", hint=f"expected {wanted}")
+        yield cast("BinaryIO", stream), header
 
 
-def _check_array(path: str, shape: tuple[int, ...], dtype: np.dtype[Any], dimensions: tuple[int, ...]) -> None:
-    if dtype.kind not in "iu":
-        raise DataError(f"{shown(path)} holds {_describe(dtype)}, not integers", hint=_advice(dtype))
-    if len(shape) not in dimensions:
-        wanted = "(N,)" if dimensions == (1,) else "(N, H, W) or (N, H, W, C)"
-        raise DataError(f"{shown(path)} has the shape {shape}", hint=f"expected {wanted}")
-
-
-def _read_whole(
-    stream: BinaryIO, path: str, shape: tuple[int, ...], columns_first: bool, dtype: np.dtype[Any]
-) -> NDArray[np.integer[Any]]:
+def _read_whole(stream: BinaryIO, path: str, header: _Header) -> NDArray[np.integer[Any]]:
+    shape, columns_first, dtype = header
     check_size(path, shape, dtype.itemsize, in_memory=True)
     array = read_exactly(stream, math.prod(shape) * dtype.itemsize, path).view(dtype)
     return array.reshape(shape[::-1]).T if columns_first else array.reshape(shape)
 
 
-def _read_header(stream: BinaryIO, path: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    header_stream = io.BytesIO(stream.read(MAX_HEADER))
-    version = npy.read_magic(header_stream)
+def _read_header(stream: BinaryIO, path: str) -> _Header:
+    start = io.BytesIO(stream.read(MAX_HEADER))
+    version = npy.read_magic(start)
     if version not in HEADER_READERS:
         number = ".".join(str(part) for part in version)
         raise DataError(f"{shown(path)} is no plain array (npy version {number})", hint="save an array of integers")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote, and reads them
-        header: tuple[tuple[int, ...], bool, np.dtype[Any]] = HEADER_READERS[version](header_stream)
-    stream.seek(header_stream.tell())
+    header = _Header(*HEADER_READERS[version](start))
+    stream.seek(start.tell())
     return header
-
-
-def _describe(dtype: np.dtype[Any]) -> str:
-    return "Python objects" if dtype.hasobject else f"values of type {dtype}"
 
 
 def _advice(dtype: np.dtype[Any]) -> str:

@@ -19,7 +19,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from nfcli.backend.runtime import cache_root
-from nfcli.data.files import check_size, shown
+from nfcli.data.reading import check_size, shown
 from nfcli.data.transform import Transform
 from nfcli.errors import DataError
 from nfcli.process.signals import unfinished
@@ -51,14 +51,8 @@ class MappedImages:
     def __init__(self, array: np.memmap, rows: NDArray[np.int64] | None = None) -> None:
         self.array, self.rows = array, rows
         count = len(array) if rows is None else len(rows)
-        self.shape, self.dtype = (count, *array.shape[1:]), array.dtype
-
-    ndim = 4
-
-    @property
-    def nbytes(self) -> int:
-        """What they would take in memory."""
-        return math.prod(self.shape)
+        self.shape, self.dtype, self.ndim = (count, *array.shape[1:]), array.dtype, array.ndim
+        self.nbytes = math.prod(self.shape)  # what they would take in memory
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -124,26 +118,22 @@ class Intake:
         check_size(path, shape)
         everything = itertools.chain([first], remaining)
         if math.prod(shape) <= IN_MEMORY:
-            images = np.empty(shape, np.uint8)
-            _fill(images, everything)
-            return images
-        return MappedImages(_mapped(path, shape, everything, self._name(path, shape, files)))
-
-    def _name(self, path: Path | str, shape: tuple[int, ...], files: Iterable[Path]) -> str:
+            return _fill(np.empty(shape, np.uint8), everything)
         digest = hashlib.sha256(f"{DECODED}\n{path}\n{self.transform!r}\n{shape}\n".encode("utf-8", "surrogateescape"))
         for file in files:
             status = file.stat()
             digest.update(f"{file}\n{status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()[:32]
+        return MappedImages(_mapped(path, shape, everything, digest.hexdigest()[:32]))
 
 
-def _fill(images: NDArray[np.uint8], blocks: Blocks) -> None:
+def _fill(images: NDArray[np.uint8], blocks: Blocks) -> NDArray[np.uint8]:
     position = 0
     for block in blocks:
         images[position : position + len(block)] = block
         position += len(block)
     if position != len(images):
         raise ValueError(f"{position} images came, not {len(images)}")
+    return images
 
 
 def _mapped(path: Path | str, shape: tuple[int, ...], blocks: Blocks, name: str) -> np.memmap:

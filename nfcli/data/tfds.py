@@ -13,41 +13,27 @@ import contextlib
 import io
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nfcli.data.files import absolute, explain, kind_of, shape_text, shown, visible_entries
+from nfcli.data.dataset import Part
 from nfcli.data.images import decode
-from nfcli.data.splits import Part
+from nfcli.data.reading import absolute, decoding, kind_of, shape_text, shown, visible_entries
 from nfcli.data.store import Intake
+from nfcli.data.tfds_prepare import ARRAY_RECORD, prepare
 from nfcli.data.transform import Transform
-from nfcli.errors import DataError, NFError, UsageError
+from nfcli.errors import DataError, UsageError
 
 PREFIX = "tfds:"
 INFO = "dataset_info.json"
-FORMAT = "array_record"
-
-WAYS_OUT = (
-    "connect and try again; or prepare it on another machine and give the folder; or download the images by hand and "
-    "give the folder of IDX or PNG files, or the npz file"
-)
 
 AT_ONCE = 1024
 """Examples read together."""
-
-Message = Callable[[str], None]
-
-
-class Prepared(NamedTuple):
-    """A data set as TFDS keeps it on disk."""
-
-    folder: Path
-    parts: dict[str, Part]
 
 
 def is_prepared(folder: Path) -> bool:
@@ -55,14 +41,16 @@ def is_prepared(folder: Path) -> bool:
     return any(entry.name == INFO for entry in visible_entries(folder))
 
 
-def load_tfds(name: str, intake: Intake, data_dir: Path | None, message: Message) -> Prepared:
+def load_tfds(name: str, intake: Intake, data_dir: Path | str | None) -> tuple[Path, dict[str, Part]]:
     """Load a data set by its name in TFDS, which prepares it first if need be.
 
     Args:
         name: NAME, NAME/CONFIG, with :VERSION if need be.
         intake: Takes the images.
         data_dir: Where TFDS keeps its data; None for its own default.
-        message: Called with a sentence before something takes long.
+
+    Returns:
+        Its folder, and what `load_prepared` reads there.
 
     Raises:
         UsageError: There is no such data set.
@@ -70,12 +58,8 @@ def load_tfds(name: str, intake: Intake, data_dir: Path | None, message: Message
     """
     with _quietly(name) as tfds:
         root = absolute(data_dir or tfds.core.constants.DATA_DIR)
-        folder = _find(root, name)
-        if folder is None:
-            from nfcli.data.tfds_prepare import prepare
-
-            folder = prepare(tfds, name, root, message)
-        return Prepared(folder, _read(tfds, folder, intake))
+        folder = _find(root, name) or prepare(tfds, name, root, intake.message)
+        return folder, _read(tfds, folder, intake)
 
 
 def load_prepared(folder: Path, intake: Intake) -> dict[str, Part]:
@@ -162,11 +146,11 @@ def _split_names(splits: Sequence[str], folder: Path) -> dict[str, str]:
 
 def _examples(tfds: Any, builder: Any, split: str, image: str) -> Iterator[dict[str, Any]]:
     """The examples of a split, one after another; their images are arrays, or still encoded."""
-    if FORMAT not in {kind.value for kind in builder.info.available_file_formats()}:
+    if ARRAY_RECORD not in {kind.value for kind in builder.info.available_file_formats()}:
         if find_spec("tensorflow") is None:
             raise DataError(
                 f"{shown(builder.data_path)} is in the format {builder.info.file_format.value}, which takes TensorFlow",
-                hint=f"pip install 'nfcli[tfds]', or prepare it with file_format='{FORMAT}'",
+                hint=f"pip install 'nfcli[tfds]', or prepare it with file_format='{ARRAY_RECORD}'",
             )
         yield from tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
         return
@@ -210,7 +194,7 @@ def _quietly(what: str) -> Iterator[Any]:
         raise DataError(f"reading {what} takes TensorFlow Datasets", hint="pip install tensorflow-datasets")
     absl = logging.getLogger("absl")
     level = absl.level
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), decoding(what, "a TFDS data set"):
         try:
             import tensorflow_datasets as tfds
 
@@ -218,9 +202,5 @@ def _quietly(what: str) -> Iterator[Any]:
             if not sys.stderr.isatty():
                 tfds.disable_progress_bar()
             yield tfds
-        except NFError:
-            raise
-        except Exception as error:  # of TFDS, or of what it calls
-            raise explain(what, "a TFDS data set", error) from error
         finally:
             absl.setLevel(level)

@@ -9,16 +9,24 @@ from __future__ import annotations
 import io
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from nfcli.data.files import shown
 from nfcli.data.idx import PREFIXES, read_idx
+from nfcli.data.reading import shown
 from nfcli.errors import DataError, UsageError
+
+ARRAY_RECORD = "array_record"
+"""The format that can be read without TensorFlow."""
+
+WAYS_OUT = (
+    "connect and try again; or prepare it on another machine and give the folder; or download the images by hand and "
+    "give the folder of IDX or PNG files, or the npz file"
+)
 
 FAMILY = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
 """Names of the data sets that are prepared here, and of TFDS's classes of them."""
@@ -45,24 +53,20 @@ def prepare(tfds: Any, name: str, root: Path, message: Callable[[str], None]) ->
     """
     # Looking for prepared copies in Google's storage takes minutes where there is no network.
     tfds.core.utils.gcs_utils._is_gcs_disabled = True
-    base, _, config = name.partition(":")[0].partition("/")
-    if base in FAMILY:
-        official = getattr(tfds.image_classification, FAMILY[base])
-        _require_config(base, config, list(official.builder_configs))
-        builder = _without_tensorflow(tfds, official)(data_dir=root, **({"config": config} if config else {}))
-        _require_version(name, str(builder.version))
-    else:
-        builder = _official(tfds, name, root)
-    addresses = list(builder.url_infos or {})
-    _require_answer(name, addresses)
+    base = name.partition(":")[0].partition("/")[0]
+    builder = (_family if base in FAMILY else _official)(tfds, name, root)
+    _require_answer(name, list(builder.url_infos or {}))
     message(f"downloading and preparing {name} in {builder.data_path}")
     config = tfds.download.DownloadConfig(try_download_gcs=False)
-    builder.download_and_prepare(file_format="array_record", download_config=config)
+    builder.download_and_prepare(file_format=ARRAY_RECORD, download_config=config)
     return Path(builder.data_path)
 
 
-def _require_config(base: str, config: str, known: Sequence[str]) -> None:
-    """Raise `UsageError` for a configuration that the data set does not have."""
+def _family(tfds: Any, name: str, root: Path) -> Any:
+    plain, _, version = name.partition(":")
+    base, _, config = plain.partition("/")
+    official = getattr(tfds.image_classification, FAMILY[base])
+    known = list(official.builder_configs)
     if config and config not in known:
         # The closest ones, however far they are: a name that is made up still gets some to choose from.
         close = ", ".join(f"tfds:{base}/{one}" for one in get_close_matches(config, known, n=3, cutoff=0))
@@ -70,13 +74,12 @@ def _require_config(base: str, config: str, known: Sequence[str]) -> None:
             f"TFDS has no configuration '{shown(config)}' of {base}",
             hint=f"for example {close}" if close else f"tfds:{base} has no configurations",
         )
-
-
-def _require_version(name: str, known: str) -> None:
-    """Raise `UsageError` for a version that would not be the one prepared."""
-    base, _, version = name.partition(":")
-    if version not in ("", known):
-        raise UsageError(f"TFDS has no version '{shown(version)}' of {base}", hint=f"there is tfds:{base}:{known}")
+    builder = _without_tensorflow(tfds, official)(data_dir=root, **({"config": config} if config else {}))
+    if version not in ("", str(builder.version)):  # it would not be the one that is prepared
+        raise UsageError(
+            f"TFDS has no version '{shown(version)}' of {plain}", hint=f"there is tfds:{plain}:{builder.version}"
+        )
+    return builder
 
 
 def _official(tfds: Any, name: str, root: Path) -> Any:
@@ -98,29 +101,27 @@ def _require_answer(name: str, addresses: list[str]) -> None:
     Raises:
         DataError: No answer from the server.
     """
-    from nfcli.data.tfds import WAYS_OUT
-
     if not addresses:
         return
-    trouble: list[str] = ["no answer"]
-    asking = threading.Thread(target=_ask, args=(addresses[0], trouble), daemon=True)
+    trouble = ["no answer"]
+
+    def ask() -> None:
+        import requests
+
+        try:
+            # Any answer will do; whether the file is there, TFDS finds out soon enough.
+            requests.head(addresses[0], timeout=ANSWER_SECONDS, allow_redirects=False)
+        except Exception as error:  # of requests, of what it calls, or of the resolver
+            trouble[0] = type(error).__name__
+        else:
+            trouble.clear()
+
+    asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(ANSWER_SECONDS)
     if trouble:
         host = urlsplit(addresses[0]).hostname
         raise DataError(f"cannot download {name}: {host} cannot be reached ({trouble[0]})", hint=WAYS_OUT)
-
-
-def _ask(address: str, trouble: list[str]) -> None:
-    import requests
-
-    try:
-        # Any answer will do; whether the file is there, TFDS finds out soon enough.
-        requests.head(address, timeout=ANSWER_SECONDS, allow_redirects=False)
-    except Exception as error:  # of requests, of what it calls, or of the resolver
-        trouble[0] = type(error).__name__
-    else:
-        trouble.clear()
 
 
 def _without_tensorflow(tfds: Any, official: Any) -> Any:
@@ -149,9 +150,8 @@ def _without_tensorflow(tfds: Any, official: Any) -> Any:
                 archive = zipfile.ZipFile(dl_manager.download(self.URL))
                 found = {part: [zipfile.Path(archive, f"gzip/{name}") for name in pair] for part, pair in files.items()}
             else:
-                found = dl_manager.download(
-                    {part: [urljoin(self.URL, name) for name in pair] for part, pair in files.items()}
-                )
+                addresses = {part: [urljoin(self.URL, name) for name in pair] for part, pair in files.items()}
+                found = dl_manager.download(addresses)
             return {part: self._generate_examples(*pair) for part, pair in found.items()}
 
         def _generate_examples(self, images: Any, labels: Any) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from nfcli.drawing.grid import save_grid
 from nfcli.drawing.output_names import CHUNK, image_path, write_numbers
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import PRECISION
+from nfcli.evaluation.latents import decode_file
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.limits import check_seed, check_whole
@@ -42,6 +43,7 @@ class SampleConfig:
         real: Show training images instead.
         labels: Of a class-conditional run, or of the training images shown: image i gets label i modulo their number;
             empty for all classes in turn, or for the first training images.
+        latents: Draw the images of these, from `nf eval --save-latents`, instead of new ones.
     """
 
     run: str | None = None
@@ -54,6 +56,7 @@ class SampleConfig:
     share_final_latent: bool = False
     real: bool = False
     labels: tuple[int, ...] = ()
+    latents: Path | None = None
 
     def __post_init__(self) -> None:
         check_whole("num", self.num, 1, 10_000)
@@ -64,6 +67,9 @@ class SampleConfig:
             raise UsageError(f"--temperature {self.temperature} is not possible", hint="it must be 0 or more")
         if self.real and self.share_final_latent:
             raise UsageError("--real and --share-final-latent exclude each other")
+        for option, given in (("--real", self.real), ("--share-final-latent", self.share_final_latent)):
+            if given and self.latents is not None:
+                raise UsageError(f"--from-latents and {option} exclude each other")
         check_seed(self.seed)
 
     def labels_of(self, classes: int) -> np.ndarray | None:
@@ -93,6 +99,7 @@ class SampleResult:
     share_final_latent: bool
     real: bool
     labels: list[int] | None
+    latents: str | None
     mean_pixel: float
 
 
@@ -105,9 +112,16 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
         WriteError: The PNG cannot be written.
     """
     trained = restore(find_run(config.run, config.runs_dir), warn)
+    decoded = None
+    if config.latents is not None:
+        decoded, told = decode_file(trained, config.latents)
+        config = replace(config, num=len(decoded), labels=() if told is None else tuple(told.tolist()))
     name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
+    name = "from-latents" if decoded is not None else name
     path = image_path(config.output, trained.run.figures / f"{name}.png")
-    if config.real:
+    if decoded is not None:
+        images, labels = decoded, told
+    elif config.real:
         images, labels = _training_images(trained.dataset().train, config)
     else:
         labels = _labels(trained.model, config)
@@ -123,6 +137,7 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
         "share_final_latent": config.share_final_latent,
         "real": config.real,
         "labels": None if labels is None else labels.tolist(),
+        "latents": None if config.latents is None else str(config.latents),
         "mean_pixel": float(images.mean()),
     }
     written = write_numbers(path, numbers)

@@ -11,8 +11,10 @@ images in float64.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,7 @@ from nfcli.backend.mesh import batched, data_mesh, replicate, replicated, shard
 from nfcli.data.store import AnyImages
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.runs.results import Summary
 
 ENOUGH_ON_CPU = 2**18
 """Pixels of a batch, with some 1.5 KiB of networks each: more at a time take more memory and no less time."""
@@ -31,48 +34,37 @@ PRECISION = "highest"
 """Of matrix products and convolutions in every evaluation: Hopper's default for float32 would be TF32."""
 
 
-@dataclass
 class StreamingLogSumExp:
-    """log-weights of a batch, one draw at a time, in float64."""
+    """log-weights of a batch of `size` images, one draw at a time, in float64."""
 
-    size: int
-    draws: int = 0
-    top: np.ndarray = field(init=False)
-    first: np.ndarray = field(init=False)
-    second: np.ndarray = field(init=False)
-    total: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.top = np.full(self.size, -np.inf)
-        self.first, self.second, self.total = np.zeros(self.size), np.zeros(self.size), np.zeros(self.size)
+    def __init__(self, size: int) -> None:
+        self.draws, self.total = 0, np.zeros(size)
+        # Logarithms of the sum of the weights, and of the sum of their squares.
+        self.first, self.second = np.full((2, size), -np.inf)
 
     def add(self, log_weights: np.ndarray) -> None:
         """Take one more draw, (B,) natural logarithms."""
         weights = log_weights.astype(np.float64)
-        top = np.maximum(self.top, weights)
-        # An image whose weights are all zero so far has nothing to rescale.
-        reference = np.where(np.isneginf(top), 0.0, top)
-        # A weight that is not finite makes the sums NaN, and stays to be seen there.
+        # A weight that is not finite makes the sums so, and stays to be seen there.
         with np.errstate(invalid="ignore"):
-            rescale, added = np.exp(self.top - reference), np.exp(weights - reference)
-            self.first = self.first * rescale + added
-            self.second = self.second * rescale**2 + added**2
+            self.first = np.logaddexp(self.first, weights)
+            self.second = np.logaddexp(self.second, 2 * weights)
             self.total += weights
-        self.top = top
         self.draws += 1
 
     def bound(self) -> np.ndarray:
         """log of the mean weight, (B,)."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(self.first) + np.where(np.isneginf(self.top), 0.0, self.top) - np.log(self.draws)
+        return np.asarray(self.first - np.log(self.draws))
 
     def elbo(self) -> np.ndarray:
         """Mean log-weight, (B,): the bound for one draw, averaged over all draws."""
         return self.total / self.draws
 
     def effective_sample_size(self) -> np.ndarray:
-        """`(sum w)^2 / sum w^2`, (B,), between 1 and the number of draws."""
-        return np.divide(self.first**2, self.second, out=np.ones(self.size), where=self.second > 0)
+        """`(sum w)^2 / sum w^2`, (B,), between 1 and the number of draws, and 1 where the sum is 0 or not finite."""
+        with np.errstate(invalid="ignore"):
+            size = np.exp(2 * self.first - self.second)
+        return np.where(np.isfinite(self.first), np.clip(size, 1, self.draws), 1)
 
 
 @dataclass(frozen=True)
@@ -84,8 +76,6 @@ class PerImageBound:
         log_prob: (N,) log p_K(x).
         elbo: (N,) the bound for K = 1, averaged over the K draws.
         effective_sample_size: (N,) of the K importance weights.
-        samples: K.
-        seed: Of the noise.
         dimensions: Of one image.
     """
 
@@ -93,8 +83,6 @@ class PerImageBound:
     log_prob: np.ndarray
     elbo: np.ndarray
     effective_sample_size: np.ndarray
-    samples: int
-    seed: int
     dimensions: int
 
     @property
@@ -107,10 +95,29 @@ class PerImageBound:
         """(N,) bits per dimension of the K = 1 bound."""
         return to_bpd(self.elbo, self.dimensions)
 
+    def summary(self) -> Summary:
+        """Means and standard error over images, in float64."""
+        with np.errstate(invalid="ignore"):
+            elbo_bpd, size = np.mean(self.elbo_bpd), np.mean(self.effective_sample_size)
+        return Summary(*mean_and_error(self.bpd), finite(elbo_bpd), finite(size), len(self.index))
+
 
 def to_bpd(log_prob: np.ndarray, dimensions: int) -> np.ndarray:
     """Natural log-likelihood to bits per dimension."""
     return -log_prob / (dimensions * np.log(2))
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float | None, float | None]:
+    """Mean of (N,) values and its standard error; None for what is not finite, or cannot be said of a single value."""
+    count = len(values)
+    with np.errstate(invalid="ignore"):
+        spread = np.std(values, ddof=1) / np.sqrt(count) if count > 1 else np.nan
+        return finite(np.mean(values)), finite(spread)
+
+
+def finite(value: float | np.floating[Any]) -> float | None:
+    """A number for JSON; None for one that is not finite."""
+    return float(value) if np.isfinite(value) else None
 
 
 class BoundEvaluator:
@@ -158,23 +165,31 @@ class BoundEvaluator:
             indices: (N,) each image's position in its split, which decides its noise; 0..N-1 by default.
             progress: Called with (images done, images in all).
         """
-        indices = np.arange(len(images)) if indices is None else np.asarray(indices)
+        count, size = len(images), self.batch_size
+        indices = np.arange(count) if indices is None else np.asarray(indices)
         parameters = replicate(self.mesh, parameters)
-        parts: list[StreamingLogSumExp] = []
-        for start in range(0, len(images), self.batch_size):
-            places = np.arange(start, min(start + self.batch_size, len(images)))
-            parts.append(self._batch(parameters, images, labels, indices, places, samples, seed))
+        parts = []
+        for start in range(0, count, size):
+            # The ragged last batch repeats its last image.
+            places = np.minimum(np.arange(start, start + size), count - 1)
+            batch = [
+                None if rows is None else self._sharded(rows, places, dtype)
+                for rows, dtype in ((images, np.uint8), (labels, np.int32), (indices, np.uint32))
+            ]
+            draws = functools.partial(self._one_draw, parameters, *batch, stream(seed, Purpose.EVALUATION))
+            parts.append(_sum_up(draws, min(size, count - start), samples))
             if progress is not None:
-                progress(min(start + self.batch_size, len(images)), len(images))
+                progress(min(start + size, count), count)
         return PerImageBound(
             index=indices,
             log_prob=np.concatenate([part.bound() for part in parts]),
             elbo=np.concatenate([part.elbo() for part in parts]),
             effective_sample_size=np.concatenate([part.effective_sample_size() for part in parts]),
-            samples=samples,
-            seed=seed,
             dimensions=self.model.dimensions,
         )
+
+    def _sharded(self, values: AnyImages | np.ndarray, places: np.ndarray, dtype: type) -> Array:
+        return shard(self.mesh, self.batch_size, lambda rows: np.asarray(values[places[rows]], dtype))
 
     def _no_more_than_useful(self, batch_size: int, images: int | None) -> int:
         """A smaller batch, where it holds all images or all that is worth computing at a time."""
@@ -187,37 +202,21 @@ class BoundEvaluator:
             batch_size = half
         return batch_size
 
-    def _batch(
-        self,
-        parameters: Parameters,
-        images: AnyImages,
-        labels: np.ndarray | None,
-        indices: np.ndarray,
-        places: np.ndarray,
-        samples: int,
-        seed: int,
-    ) -> StreamingLogSumExp:
-        size = len(places)
-        # The ragged last batch repeats its last image.
-        places = places[np.minimum(np.arange(self.batch_size), size - 1)]
-        x = shard(self.mesh, self.batch_size, lambda rows: images[places[rows]])
-        known = None
-        if labels is not None:
-            known = shard(self.mesh, self.batch_size, lambda rows: labels[places[rows]].astype(np.int32))
-        index = shard(self.mesh, self.batch_size, lambda rows: indices[places[rows]].astype(np.uint32))
-        stream_key = stream(seed, Purpose.EVALUATION)
-        weights = StreamingLogSumExp(size)
-        pending = self._one_draw(parameters, x, known, index, stream_key, 0)
-        for draw in range(1, samples + 1):
-            # The next draw is under way while this one is added up.
-            following = self._one_draw(parameters, x, known, index, stream_key, draw) if draw < samples else None
-            weights.add(np.asarray(pending)[:size])
-            pending = following
-        return weights
-
     def _log_weights(
         self, parameters: Parameters, x: Array, labels: Array | None, index: Array, key: Array, draw: Array
     ) -> Array:
         with jax.default_matmul_precision(PRECISION):
             keys = indexed_keys(jax.random.fold_in(key, draw), index)
             return self.model.log_prob(parameters, x, keys, labels).astype(jnp.float32)
+
+
+def _sum_up(draws: Callable[[int], Array], size: int, samples: int) -> StreamingLogSumExp:
+    """The first `size` log-weights of so many draws."""
+    weights = StreamingLogSumExp(size)
+    pending: Array | None = draws(0)
+    for draw in range(1, samples + 1):
+        # The next draw is under way while this one is added up.
+        following = draws(draw) if draw < samples else None
+        weights.add(np.asarray(pending)[:size])
+        pending = following
+    return weights

@@ -4,50 +4,41 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nfcli.backend.mesh import device_description
 from nfcli.evaluation.bound import PRECISION
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.versions import versions
 
 BATCH = 64
 REPETITIONS = 11
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Milliseconds for a batch of 64 images on one device, median of 11 calls.
+def time_model(model: FlowModel, parameters: Parameters) -> dict[str, Any]:
+    """Time inference and sampling at the precision that evaluation uses, on one device.
 
-    Attributes:
-        inference_ms: One noise draw's bound on log p(x).
-        sampling_ms: Sampling images.
-        batch_size: 64.
+    Returns:
+        `inference_ms` of one noise draw's bound on log p(x) and `sampling_ms`, milliseconds for a batch of 64 images,
+        median of 11 calls; and what they depend on: `batch_size`, `versions`, `device`.
     """
-
-    inference_ms: float
-    sampling_ms: float
-    batch_size: int = BATCH
-
-
-def time_model(model: FlowModel, parameters: Parameters) -> Timing:
-    """Time inference and sampling at the precision that evaluation uses."""
     parameters = jax.device_put(parameters, jax.local_devices()[0])
     keys = indexed_keys(stream(0, Purpose.TIMING), jnp.arange(BATCH))
     generator = np.random.default_rng(0)
     images = jnp.asarray(generator.integers(0, model.levels, (BATCH, *model.shape)), jnp.uint8)
     labels = jnp.arange(BATCH) % model.classes if model.classes else None
+    inference, sampling = jax.jit(model.log_prob), jax.jit(model.sample)
     with jax.default_matmul_precision(PRECISION):
-        inference = jax.jit(model.log_prob)
-        sampling = jax.jit(model.sample)
-        return Timing(
-            inference_ms=_median_ms(lambda: inference(parameters, images, keys, labels)),
-            sampling_ms=_median_ms(lambda: sampling(parameters, keys, labels)),
-        )
+        times = {
+            "inference_ms": _median_ms(lambda: inference(parameters, images, keys, labels)),
+            "sampling_ms": _median_ms(lambda: sampling(parameters, keys, labels)),
+        }
+    return {**times, "batch_size": BATCH, "versions": versions(), "device": device_description(1)}
 
 
 def _median_ms(call: Callable[[], Any]) -> float:

@@ -1,4 +1,4 @@
-"""Initializer that ship with the package, one folder a preset, and the maintainer's command that makes such a folder.
+"""Weights that ship with the package, one folder a preset, and the maintainer's command that makes such a folder.
 
 `python -m nfcli.pretrained RUN` exports a run; `nfcli.runs.pretrained` finds what is here.
 """

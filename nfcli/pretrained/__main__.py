@@ -22,25 +22,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="accept a narrow twin of a preset, for trying this")
     given = parser.parse_args(arguments)
     runtime.prepare()
-    from nfcli.pretrained.export import ExportConfig, export
+    from nfcli.pretrained.export import export, size_of, size_of_all
 
-    config = ExportConfig(
-        run=given.run,
-        runs_dir=given.runs_dir,
-        target=given.to,
-        hardware=given.hardware,
-        other_data=given.other_data,
-        smoke=given.smoke,
-    )
     console = Console()
     try:
-        result = export(config)
+        path = export(**vars(given))
     except NFError as error:
         print_error(error)
         return error.exit_code
-    console.result(result, result.path)
+    console.result(None, str(path))
     console.message(
-        f"pretrained:{result.name} takes {result.bytes / 1e6:.2f} MB, all {result.bytes_of_all / 1e6:.2f} MB"
+        f"pretrained:{path.name} takes {size_of(path) / 1e6:.2f} MB, all {size_of_all(path.parent) / 1e6:.2f} MB"
     )
     console.hint("python -m tests.cli.make_readme renews the README's table")
     return 0

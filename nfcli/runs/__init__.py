@@ -3,6 +3,5 @@
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
 from nfcli.runs.directory import RunDir
 from nfcli.runs.lookup import find_run, list_runs, run_named
-from nfcli.versions import versions
 
-__all__ = ["CheckpointMeta", "Checkpoints", "RunDir", "find_run", "list_runs", "run_named", "versions"]
+__all__ = ["CheckpointMeta", "Checkpoints", "RunDir", "find_run", "list_runs", "run_named"]

@@ -7,14 +7,14 @@
         manifest.json   size and sha256 of every other file
 
 The latest two are kept, the best by validation, and the latest that a diverged run can go back to. One that is
-incomplete or damaged is never used. All processes of a run save together, into one folder that all of them see; the
-first one does all else. What is saved does not depend on how many there were.
+incomplete or damaged is never used; Orbax's own manager would find one cut off, and not one whose bits have changed.
+All processes of a run save together, into one folder that all of them see; the first one does all else. What is saved
+does not depend on how many there were.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,25 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import CheckpointError, NFError, WriteError, one_line
-from nfcli.files import STAGING, read_json, remove_tree, write_error, write_json
+from nfcli.files import STAGING, flush, read_json, remove_tree, write_error, write_json
 from nfcli.process import collectives
 from nfcli.runs.arrays import load_tree, save_tree
-from nfcli.runs.schema import COUNT, INDEX, NUMBER, OBJECT, POSITIVE, Check, check_fields, optional
+from nfcli.runs.schema import Count, Index, Number, Object, Positive, check_fields, parse
 
 KEEP_LATEST = 2
 STEP = re.compile(r"[0-9]{8,}")
-
-META: dict[str, Check] = {
-    "step": INDEX,
-    "steps_per_epoch": COUNT,
-    "best_step": optional(INDEX),
-    "best_val_bpd": optional(NUMBER),
-    "best_val_stderr": optional(POSITIVE),
-    "last_finite_step": optional(INDEX),
-    "seconds": POSITIVE,
-    "train_seconds": POSITIVE,
-    "train_images": INDEX,
-}
 
 
 @dataclass(frozen=True)
@@ -61,15 +49,15 @@ class CheckpointMeta:
         train_images: Images trained on in that time.
     """
 
-    step: int
-    steps_per_epoch: int
-    best_step: int | None = None
-    best_val_bpd: float | None = None
-    best_val_stderr: float | None = None
-    last_finite_step: int | None = None
-    seconds: float = 0.0
-    train_seconds: float = 0.0
-    train_images: int = 0
+    step: Index
+    steps_per_epoch: Count
+    best_step: Index | None = None
+    best_val_bpd: Number | None = None
+    best_val_stderr: Positive | None = None
+    last_finite_step: Index | None = None
+    seconds: Positive = 0.0
+    train_seconds: Positive = 0.0
+    train_images: Index = 0
 
 
 class Checkpoints:
@@ -100,29 +88,32 @@ class Checkpoints:
             WriteError: It could not be written; what was there before is untouched.
         """
         staging, final = self.folder / f"{STAGING}{meta.step:08d}", self.path(meta.step)
+        writing = _writing(staging, final)
 
-        @_writing(staging, final)
+        @writing
         def begin() -> None:
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
 
-        @_writing(staging, final)
+        @writing
         def save_arrays() -> None:
-            training = {name: value for name, value in state.items() if name != "parameters"}
-            save_tree(staging / "parameters", state["parameters"])
+            parameters, training = _halves(state)
+            save_tree(staging / "parameters", parameters)
             if training:
                 save_tree(staging / "training", training)
 
-        @_writing(staging, final)
+        @writing
         def publish() -> None:
             write_json(staging / "meta.json", asdict(meta))
             write_json(staging / "manifest.json", {"files": _sums(staging)})
-            _flush_tree(staging)
+            flush(*staging.rglob("*"), staging)
             if final.exists():
                 shutil.rmtree(final)
             staging.rename(final)
-            _flush(self.folder)
-            self._prune(meta)
+            flush(self.folder)
+            keep = {*self.steps()[-KEEP_LATEST:], meta.best_step, meta.last_finite_step}
+            for step in {*self.steps()} - keep:
+                shutil.rmtree(self.path(step), ignore_errors=True)
 
         collectives.from_first(begin)
         save_arrays()
@@ -136,10 +127,9 @@ class Checkpoints:
         """
         steps = self.steps()
         for step in reversed(steps):
-            try:
-                return self.verify(step), self.path(step)
-            except CheckpointError as error:
-                self.warn(error.message + ("; going back to the one before" if step != steps[0] else ""))
+            found = self._whole(step, "; going back to the one before" if step != steps[0] else "")
+            if found is not None:
+                return found
         if steps:
             raise CheckpointError(
                 f"every checkpoint in {self.folder} is damaged", hint="train the run again with --overwrite"
@@ -155,24 +145,27 @@ class Checkpoints:
         latest = self.latest()
         if latest is None:
             raise CheckpointError(f"there is no checkpoint in {self.folder} yet", hint="train the run further first")
-        meta, _ = latest
-        if meta.best_step is None:
+        best_step = latest[0].best_step
+        if best_step is None:
             raise CheckpointError("the run has no validated checkpoint yet", hint="train the run further first")
-        try:
-            return self.verify(meta.best_step), self.path(meta.best_step)
-        except CheckpointError as error:
-            self.warn(f"{error.message}; using the latest checkpoint, of step {meta.step}, instead of the best one")
-            return latest
+        instead = f"; using the latest checkpoint, of step {latest[0].step}, instead of the best one"
+        return self._whole(best_step, instead) or latest
 
     def last_finite(self, meta: CheckpointMeta) -> tuple[CheckpointMeta, Path] | None:
         """The latest checkpoint to go back to when training diverged; None for the start of the run."""
         for step in dict.fromkeys((meta.last_finite_step, meta.best_step)):
-            if step is not None:
-                try:
-                    return self.verify(step), self.path(step)
-                except CheckpointError as error:
-                    self.warn(error.message)
+            found = None if step is None else self._whole(step)
+            if found is not None:
+                return found
         return None
+
+    def _whole(self, step: int, instead: str = "") -> tuple[CheckpointMeta, Path] | None:
+        """A checkpoint; None and a warning, with what is done instead, if it is damaged."""
+        try:
+            return self.verify(step), self.path(step)
+        except CheckpointError as error:
+            self.warn(error.message + instead)
+            return None
 
     def forget_after(self, step: int) -> None:
         """Delete checkpoints of later steps: they were damaged, or led nowhere, and would displace good ones.
@@ -180,9 +173,8 @@ class Checkpoints:
         Raises:
             NFError: One cannot be deleted.
         """
-        for later in self.steps():
-            if later > step:
-                remove_tree(self.path(later))
+        for later in [other for other in self.steps() if other > step]:
+            remove_tree(self.path(later))
 
     def verify(self, step: int) -> CheckpointMeta:
         """Check every file of a checkpoint against its manifest.
@@ -193,16 +185,11 @@ class Checkpoints:
         path = self.path(step)
         try:
             manifest = read_json(path / "manifest.json", kind="manifest")
-            check_fields(manifest, {"files": OBJECT})
-            sums = _sums(path)
-            if sums != manifest["files"]:
-                raise CheckpointError(f"checkpoint {path} is damaged: {_difference(sums, manifest['files'])}")
+            check_fields(manifest, {"files": Object})
+            _check_sums(_sums(path), manifest["files"])
             content = read_json(path / "meta.json", kind="checkpoint file")
             content.setdefault("last_finite_step", content.get("sound_step"))  # as earlier versions call it
-            check_fields(content, META)
-            return CheckpointMeta(**{name: content[name] for name in META})
-        except CheckpointError:
-            raise
+            return parse(CheckpointMeta, content)
         except (NFError, OSError, ValueError) as error:
             raise CheckpointError(f"checkpoint {path} is damaged: {one_line(error)}") from error
 
@@ -214,23 +201,15 @@ class Checkpoints:
         """
         write_json(self.path(step) / "manifest.json", {"files": _sums(self.path(step))})
 
-    def load_parameters(self, path: Path, like: dict[str, Any]) -> dict[str, Any]:
-        """The model's parameters as numpy arrays, in the shapes of `like`."""
-        return load_tree(path / "parameters", like)
-
     def load_state(self, path: Path, like: dict[str, Any]) -> dict[str, Any]:
         """The whole state as numpy arrays, in the shapes of `like`."""
-        training = {name: value for name, value in like.items() if name != "parameters"}
-        return {
-            "parameters": load_tree(path / "parameters", like["parameters"]),
-            **load_tree(path / "training", training),
-        }
+        parameters, training = _halves(like)
+        return {"parameters": load_tree(path / "parameters", parameters), **load_tree(path / "training", training)}
 
-    def _prune(self, meta: CheckpointMeta) -> None:
-        keep = {*self.steps()[-KEEP_LATEST:], meta.best_step, meta.last_finite_step}
-        for step in self.steps():
-            if step not in keep:
-                shutil.rmtree(self.path(step), ignore_errors=True)
+
+def _halves(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the model needs, and what only training needs."""
+    return state["parameters"], {name: value for name, value in state.items() if name != "parameters"}
 
 
 @contextmanager
@@ -253,34 +232,17 @@ def _writing(staging: Path, final: Path) -> Iterator[None]:
 
 
 def _sums(folder: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
-    return {path.relative_to(folder).as_posix(): _sum(path) for path in files}
+    sums = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != "manifest.json":
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            sums[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
+    return sums
 
 
-def _sum(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _difference(got: dict[str, Any], want: dict[str, Any]) -> str:
+def _check_sums(got: dict[str, Any], want: dict[str, Any]) -> None:
     for name in sorted({*got, *want}):
-        if name not in got:
-            return f"{name} is missing"
-        if name not in want:
-            return f"{name} does not belong there"
-        if got[name] != want[name]:
-            return f"{name} has changed"
-    return "its files have changed"
-
-
-def _flush_tree(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        _flush(path)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        if name not in got or got[name] != want.get(name):
+            wrong = "does not belong there" if name not in want else "has changed" if name in got else "is missing"
+            raise ValueError(f"{name} {wrong}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nfcli.errors import NFError, RunError
-from nfcli.presets import PRESETS, Preset
+from nfcli.presets import PRESETS
 from nfcli.runs.directory import RunDir
 from nfcli.runs.lookup import find_run, list_runs, natural, no_run
 from nfcli.runs.pretrained import list_pretrained
-from nfcli.runs.results import Evaluation, best_first, load_evaluations, load_timing
+from nfcli.runs.results import Evaluation, best_first, load_results
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Row:
         test_fingerprint: sha256 of all test images; None before the first measurement.
         inference_ms, sampling_ms: For a batch of 64.
         group: Rows of one number answer the same question; None before the first measurement.
-        pretrained: Whether the run came with the package.
+        shipped: Whether the run came with the package.
         published_val_bpd, published_test_bpd: Of the same preset, in print, after the full recipe elsewhere; None
             unless the run ships and was trained on the same images.
     """
@@ -46,22 +46,34 @@ class Row:
     parameters: int
     dataset: str
     conditional: bool
-    val_bpd: float | None
-    val_bpd_stderr: float | None
-    test_bpd: float | None
-    test_bpd_stderr: float | None
-    test_elbo_bpd: float | None
-    effective_sample_size: float | None
-    checkpoint_step: int | None
-    importance_samples: int | None
-    images: int | None
-    test_fingerprint: str | None
-    inference_ms: float | None
-    sampling_ms: float | None
-    group: int | None
-    pretrained: bool
-    published_val_bpd: float | None
-    published_test_bpd: float | None
+    val_bpd: float | None = None
+    val_bpd_stderr: float | None = None
+    test_bpd: float | None = None
+    test_bpd_stderr: float | None = None
+    test_elbo_bpd: float | None = None
+    effective_sample_size: float | None = None
+    checkpoint_step: int | None = None
+    importance_samples: int | None = None
+    images: int | None = None
+    test_fingerprint: str | None = None
+    inference_ms: float | None = None
+    sampling_ms: float | None = None
+    group: int | None = None
+    shipped: bool = False
+    published_val_bpd: float | None = None
+    published_test_bpd: float | None = None
+
+    @property
+    def question(self) -> tuple[str, str, int | None, int | None, bool] | None:
+        """Data set, test images, how many, K, whether labels were given; None before the first measurement."""
+        if self.test_fingerprint is None:
+            return None
+        return self.dataset, self.test_fingerprint, self.images, self.importance_samples, self.conditional
+
+    @property
+    def rank(self) -> tuple[bool, float, bool, float]:
+        """What to sort rows by: group after group, the best first."""
+        return self.group is None, self.group or 0, self.test_bpd is None, self.test_bpd or 0
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ class Comparison:
     @property
     def pretrained(self) -> bool:
         """Whether all rows are of runs that ship with the package."""
-        return all(row.pretrained for row in self.rows)
+        return all(row.shipped for row in self.rows)
 
     @property
     def has_published(self) -> bool:
@@ -109,25 +121,25 @@ def compare(
     Raises:
         RunError: There is no run at all, or a named one is missing or damaged.
     """
-    if names:
-        runs = {run.path: run for run in (find_run(name, runs_dir) for name in names)}
-        entries = [_entry(run, importance_samples) for run in runs.values()]
-    else:
-        entries = []
-        found = _runs_to_show(runs_dir)
-        for run in found:
-            try:
-                entries.append(_entry(run, importance_samples))
-            except NFError as error:
-                warn(f"leaving out run '{run.name}': {error.message}")
-        if not entries:
-            raise RunError(f"every run in {found[0].path.parent} is damaged")
-    questions = list(dict.fromkeys(entry.question for entry in entries if entry.question is not None))
-    rows = [entry.row(questions) for entry in entries]
-    rows.sort(key=lambda row: natural(row.name))
-    rows.sort(key=lambda row: (row.group is None, row.group or 0, row.test_bpd is None, row.test_bpd or 0))
-    notes = tuple(entry.note for entry in entries if entry.note is not None)
-    return Comparison(tuple(rows), tuple(_in_words(question) for question in questions), notes)
+    runs: Sequence[RunDir] = [find_run(name, runs_dir) for name in names] or _runs_to_show(runs_dir)
+    found: list[tuple[Row, str | None]] = []
+    for run in {run.path: run for run in runs}.values():
+        try:
+            found.append(_row(run, importance_samples))
+        except NFError as error:
+            if names:
+                raise
+            warn(f"leaving out run '{run.name}': {error.message}")
+    if not found:
+        raise RunError(f"every run in {runs[0].path.parent} is damaged")
+    questions = list(dict.fromkeys(row.question for row, _ in found if row.question is not None))
+    in_words = tuple(_in_words(*question) for question in questions)
+    rows = [
+        replace(row, group=None if row.question is None else questions.index(row.question))
+        for row, _ in sorted(found, key=lambda entry: natural(entry[0].name))
+    ]
+    rows.sort(key=lambda row: row.rank)
+    return Comparison(tuple(rows), in_words, tuple(note for _, note in found if note is not None))
 
 
 def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:
@@ -141,101 +153,66 @@ def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:
     return pretrained
 
 
-Question = tuple[str, str, int, int, bool]
-"""Data set, sha256 of the test images, how many of them, K, whether labels were given."""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    run: RunDir
-    config: dict[str, Any]
-    timing: dict[str, Any]
-    test: Evaluation | None
-    val: Evaluation | None
-    newest: Evaluation | None
-
-    @property
-    def question(self) -> Question | None:
-        if self.test is None:
-            return None
-        test = self.test
-        return self.dataset, test.split_fingerprint, test.images, test.importance_samples, self.conditional
-
-    @property
-    def dataset(self) -> str:
-        return str(self.config["data"]["name"])
-
-    @property
-    def conditional(self) -> bool:
-        return bool(self.config["model"].get("classes", 0))
-
-    @property
-    def note(self) -> str | None:
-        """What there is to say of a newer measurement than the one shown."""
-        test, newest = self.test, self.newest
-        if test is None or newest is None or newest is test:
-            return None
-        k, other = test.importance_samples, newest.importance_samples
-        shown = f"'{self.run.name}' is shown as measured on {test.images:,} test images with K = {k}"
-        left_out = f"a later measurement on {newest.images:,} with K = {other} is left out"
-        return f"{shown}; {left_out}" + (f" (-k {other} shows it)" if other != k else "")
-
-    def row(self, questions: list[Question]) -> Row:
-        test, published = self.test, self._published()
-        return Row(
-            name=self.run.name,
-            preset=self.config["model"]["preset"],
-            parameters=self.config["model"]["parameters"],
-            dataset=self.dataset,
-            conditional=self.conditional,
-            val_bpd=self.val.bpd if self.val else None,
-            val_bpd_stderr=self.val.bpd_stderr if self.val else None,
-            test_bpd=test.bpd if test else None,
-            test_bpd_stderr=test.bpd_stderr if test else None,
-            test_elbo_bpd=test.elbo_bpd if test else None,
-            effective_sample_size=test.effective_sample_size if test else None,
-            checkpoint_step=test.checkpoint_step if test else None,
-            importance_samples=test.importance_samples if test else None,
-            images=test.images if test else None,
-            test_fingerprint=test.split_fingerprint if test else None,
-            inference_ms=self.timing.get("inference_ms"),
-            sampling_ms=self.timing.get("sampling_ms"),
-            group=questions.index(self.question) if self.question is not None else None,
-            pretrained=self.run.pretrained,
-            published_val_bpd=published.reference_val_bpd if published else None,
-            published_test_bpd=published.reference_test_bpd if published else None,
-        )
-
-    def _published(self) -> Preset | None:
-        """The preset, if what is in print about it may stand beside this run."""
-        model, data = self.config["model"], self.config["data"]
-        kind = (data["name"], model["levels"], model["shape"], model["smoke"], model.get("classes", 0))
-        same = kind == ("mnist", 256, [28, 28, 1], False, 0)
-        return PRESETS.get(model["preset"]) if self.run.pretrained and same else None
-
-
-def _entry(run: RunDir, importance_samples: int | None) -> _Entry:
-    config = run.config()
-    evaluations = [
-        evaluation
-        for evaluation in load_evaluations(run)
-        if importance_samples in (None, evaluation.importance_samples)
+def _row(run: RunDir, importance_samples: int | None) -> tuple[Row, str | None]:
+    """A run's row, and what there is to say of a newer measurement than the one shown."""
+    config, (evaluations, timing) = run.config(), load_results(run)
+    model = config["model"]
+    row = Row(
+        name=run.name,
+        preset=model["preset"],
+        parameters=model["parameters"],
+        dataset=config["data"]["name"],
+        conditional=bool(model["classes"]),
+        inference_ms=timing.get("inference_ms"),
+        sampling_ms=timing.get("sampling_ms"),
+        shipped=run.pretrained,
+        **_published(config) if run.pretrained else {},
+    )
+    tests = best_first(evaluations, "test", importance_samples)
+    if not tests:
+        return row, None
+    test = tests[0]
+    vals = [
+        entry
+        for entry in best_first(evaluations, "val", test.importance_samples, test.checkpoint_step)
+        if entry.seed == test.seed
     ]
-    tests = [entry for entry in evaluations if entry.split == "test"]
-    test = next(iter(best_first(tests)), None)
-    val = None
-    if test is not None:
-        same = (test.importance_samples, test.checkpoint_step, test.seed)
-        vals = [
-            entry
-            for entry in evaluations
-            if entry.split == "val" and (entry.importance_samples, entry.checkpoint_step, entry.seed) == same
-        ]
-        val = next(iter(best_first(vals)), None)
-    return _Entry(run, config, load_timing(run), test, val, tests[-1] if tests else None)
+    row = replace(
+        row,
+        val_bpd=vals[0].bpd if vals else None,
+        val_bpd_stderr=vals[0].bpd_stderr if vals else None,
+        test_bpd=test.bpd,
+        test_bpd_stderr=test.bpd_stderr,
+        test_elbo_bpd=test.elbo_bpd,
+        effective_sample_size=test.effective_sample_size,
+        checkpoint_step=test.checkpoint_step,
+        importance_samples=test.importance_samples,
+        images=test.images,
+        test_fingerprint=test.split_fingerprint,
+    )
+    newest = next(entry for entry in reversed(evaluations) if entry in tests)
+    return row, None if newest is test else _note(run.name, test, newest)
 
 
-def _in_words(question: Question) -> str:
-    dataset, fingerprint, images, samples, given_labels = question
-    given = "given its label, " if given_labels else ""
+def _note(name: str, test: Evaluation, newest: Evaluation) -> str:
+    k, other = test.importance_samples, newest.importance_samples
+    return (
+        f"'{name}' is shown as measured on {test.images:,} test images with K = {k}; "
+        f"a later measurement on {newest.images:,} with K = {other} is left out"
+        f"{f' (-k {other} shows it)' if other != k else ''}"
+    )
+
+
+def _in_words(dataset: str, fingerprint: str, images: int | None, samples: int | None, conditional: bool) -> str:
+    given = "given its label, " if conditional else ""
     return f"{dataset} (test images {fingerprint[:8]}), first {images:,} of them, {given}K = {samples}"
+
+
+def _published(config: dict[str, Any]) -> dict[str, Any]:
+    """What is in print about the preset of a run, if it may stand beside the run."""
+    model, data = config["model"], config["data"]
+    kind = (data["name"], model["levels"], model["shape"], model["smoke"], model["classes"])
+    preset = PRESETS.get(model["preset"])
+    if preset is None or kind != ("mnist", 256, [28, 28, 1], False, 0):
+        return {}
+    return {"published_val_bpd": preset.reference_val_bpd, "published_test_bpd": preset.reference_test_bpd}

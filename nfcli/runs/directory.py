@@ -8,48 +8,12 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Annotated, Any
 
 from nfcli.config import renamed
 from nfcli.errors import NFError, RunError
 from nfcli.files import STAGING, parse_json, read_json, read_text, remove_tree, write_error, write_json, write_text
-from nfcli.runs.schema import (
-    COUNT,
-    FLAG,
-    FRACTION,
-    INDEX,
-    NUMBER,
-    OBJECT,
-    SHAPE,
-    TEXT,
-    Check,
-    check_fields,
-    optional,
-)
-
-CONFIG: dict[str, Check] = {
-    "id": TEXT,
-    "settings.epochs": COUNT,
-    "settings.batch_size": COUNT,
-    "settings.dataset": TEXT,
-    "model.preset": TEXT,
-    "model.smoke": FLAG,
-    "model.shape": SHAPE,
-    "model.levels": ("a whole number of 2 or more", lambda value: COUNT[1](value) and value >= 2),
-    "model.alpha": FRACTION,
-    "model.parameters": COUNT,
-    "data.name": TEXT,
-    "data.source": TEXT,
-    "data.fingerprint": TEXT,
-    "data.train_images": COUNT,
-    "data.val_images": COUNT,
-    "versions": OBJECT,
-    "device": OBJECT,
-    "continued": ("a list of versions and devices", lambda value: _is_history(value)),
-}
-
-CURVES: dict[str, Check] = {"train_bpd": optional(NUMBER), "val_bpd": optional(NUMBER)}
-"""Columns of metrics.jsonl that are drawn; training itself looks at none of them again."""
+from nfcli.runs.schema import Check, Count, Flag, Fraction, Index, Number, Object, Shape, Text, check_fields, is_whole
 
 
 def _is_history(value: Any) -> bool:
@@ -57,6 +21,32 @@ def _is_history(value: Any) -> bool:
         return all(isinstance(entry[name], dict) for entry in value for name in ("versions", "device"))
     except (TypeError, KeyError):
         return False
+
+
+CONFIG = {
+    "id": Text,
+    "settings.epochs": Count,
+    "settings.batch_size": Count,
+    "settings.dataset": Text,
+    "model.preset": Text,
+    "model.smoke": Flag,
+    "model.shape": Shape,
+    "model.levels": Annotated[int, Check("a whole number of 2 or more", lambda value: is_whole(value, 2))],
+    "model.alpha": Fraction,
+    "model.parameters": Count,
+    "data.name": Text,
+    "data.source": Text,
+    "data.fingerprint": Text,
+    "data.train_images": Count,
+    "data.val_images": Count,
+    "versions": Object,
+    "device": Object,
+    "continued": Annotated[list[Any], Check("a list of versions and devices", _is_history)],
+    "model.classes": Index,
+}
+
+CURVES = {"train_bpd": Number | None, "val_bpd": Number | None}
+"""Columns of metrics.jsonl that are drawn; training itself looks at none of them again."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +87,10 @@ class RunDir:
         """
         path = self.path / "config.json"
         content = read_json(path, kind="run file")
+        if isinstance(content.get("model"), dict):
+            content["model"].setdefault("classes", 0)  # as it was before there were class-conditional models
         try:
             check_fields(content, CONFIG)
-            # Runs of the time before class-conditional models have none.
-            check_fields({"classes": content["model"].get("classes", 0)}, {"classes": INDEX})
         except ValueError as error:
             raise RunError(
                 f"run file {path} is damaged: {error}",
@@ -121,11 +111,7 @@ class RunDir:
         path = self.path / "results.json"
         return read_json(path, kind="results file") if path.exists() else None
 
-    def write_results(self, content: dict[str, Any]) -> None:
-        """Write results.json."""
-        write_json(self.path / "results.json", content)
-
-    def metrics(self, columns: Mapping[str, Check] | None = None) -> list[dict[str, Any]]:
+    def metrics(self, columns: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a last line that a kill cut off is left out.
 
         Args:
@@ -134,16 +120,13 @@ class RunDir:
         Raises:
             RunError: Another line is damaged.
         """
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return []
-        rows = []
-        lines = read_text(path, kind="metrics file").splitlines(keepends=True)
+        path, rows = self.path / "metrics.jsonl", []
+        lines = read_text(path, kind="metrics file").splitlines(keepends=True) if path.exists() else []
         for number, line in enumerate(lines, 1):
             try:
                 row = parse_json(line)
-                looked_at = {name: check for name, check in (columns or {}).items() if name in row}
-                check_fields(row, {"epoch": COUNT, "step": INDEX, **looked_at})
+                looked_at = {name: kind for name, kind in (columns or {}).items() if name in row}
+                check_fields(row, {"epoch": Count, "step": Index, **looked_at})
                 rows.append(row)
             except ValueError as error:
                 if number == len(lines) and not line.endswith("\n"):
@@ -190,12 +173,8 @@ class RunDir:
         """
         import fcntl
 
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("a+")
-        except OSError as error:
-            raise write_error(self.path, error) from error
-        with file:
+        path = self.path / ".lock"
+        with _opened(path, self.path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -205,7 +184,7 @@ class RunDir:
                 ) from None
             except OSError as error:
                 raise NFError(
-                    f"cannot lock {self.path / '.lock'}: {error.strerror or error}",
+                    f"cannot lock {path}: {error.strerror or error}",
                     hint="the file system must know locks (flock); --runs-dir names another place",
                 ) from error
             yield
@@ -220,15 +199,20 @@ class RunDir:
         import fcntl
 
         path = self.path / ".results.lock"
-        try:
-            file = path.open("a+")
-        except OSError as error:
-            raise write_error(path, error) from error
-        with file:
+        with _opened(path, path) as file:
             # Without locks on this file system the worst is that one of two simultaneous measurements is lost.
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _opened(lock: Path, named: Path) -> IO[str]:
+    """A file to lock, made where there is none; `named` is what an error is about."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return lock.open("a+")
+    except OSError as error:
+        raise write_error(named, error) from error
 
 
 def _row(row: dict[str, Any]) -> str:

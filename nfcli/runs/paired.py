@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nfcli.errors import RunError, UsageError
 from nfcli.runs import RunDir, find_run
 from nfcli.runs.per_image import load_per_image
-from nfcli.runs.results import Evaluation, best_first, load_evaluations
+from nfcli.runs.results import Evaluation, best_first, load_results
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -23,7 +24,8 @@ class PairedComparison:
 
     Attributes:
         first, second: Names of the runs.
-        images: Test images that both were measured on.
+        images: Test images that both were measured on: the first so many of the split.
+        first_images, second_images: How many each was measured on.
         importance_samples: K of both.
         difference_bpd: Mean over images of the first's bits per dimension minus the second's.
         difference_stderr: Standard error of that mean.
@@ -38,6 +40,8 @@ class PairedComparison:
     first: str
     second: str
     images: int
+    first_images: int
+    second_images: int
     importance_samples: int
     difference_bpd: float
     difference_stderr: float
@@ -55,6 +59,8 @@ def compare_paired(
 ) -> PairedComparison:
     """Compare two runs image by image (Efron, Tibshirani 1993: the bootstrap over images).
 
+    A measurement is of the first images of its split, so that of two, those of the smaller one are in both.
+
     Args:
         first, second: Names of runs whose test images were measured.
         runs_dir: Where runs live.
@@ -69,77 +75,73 @@ def compare_paired(
     tests = _matching(*(_tests_of(run, importance_samples) for run in runs))
     _check_comparable(runs, tests)
     bpds = [load_per_image(run, evaluation)["bpd"] for run, evaluation in zip(runs, tests, strict=True)]
-    difference = bpds[0] - bpds[1]
+    common = min(map(len, bpds))
+    difference = bpds[0][:common] - bpds[1][:common]
     low, high = bootstrap_interval(difference, seed=seed)
     mean = float(difference.mean())
-    decided = not low <= 0 <= high
     return PairedComparison(
         first=runs[0].name,
         second=runs[1].name,
-        images=len(difference),
+        images=common,
+        first_images=tests[0].images,
+        second_images=tests[1].images,
         importance_samples=tests[0].importance_samples,
         difference_bpd=mean,
-        difference_stderr=float(difference.std(ddof=1) / np.sqrt(len(difference))),
+        difference_stderr=float(difference.std(ddof=1) / np.sqrt(common)),
         interval_low=low,
         interval_high=high,
         confidence=CONFIDENCE,
         resamples=RESAMPLES,
         better_images=float(np.mean(difference < 0)),
-        decided=decided,
-        sentence=_sentence(runs[0].name, runs[1].name, mean, low, high, len(difference)),
+        decided=not low <= 0 <= high,
+        sentence=_sentence(runs[0].name, runs[1].name, mean, low, high, _images_in_words(tests)),
     )
 
 
 def bootstrap_interval(values: np.ndarray, *, seed: int) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of (N,) values."""
-    generator = np.random.default_rng(seed)
-    means = np.concatenate(
-        [
-            values[generator.integers(0, len(values), (CHUNK, len(values)), dtype=np.int32)].mean(axis=1)
-            for _ in range(RESAMPLES // CHUNK)
-        ]
-    )
+    generator, size = np.random.default_rng(seed), (CHUNK, len(values))
+    draws = (generator.integers(0, len(values), size, dtype=np.int32) for _ in range(RESAMPLES // CHUNK))
+    means = np.concatenate([values[rows].mean(axis=1) for rows in draws])
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def _matching(first: list[Evaluation], second: list[Evaluation]) -> list[Evaluation]:
-    """The best measurements of the same images and K, or else the best ones."""
+    """The measurements of the same split and K that have most images in common, or else the best ones."""
 
-    def question(entry: Evaluation) -> tuple[str, int, int]:
-        return entry.split_fingerprint, entry.images, entry.importance_samples
+    def question(entry: Evaluation) -> tuple[str, int]:
+        return entry.split_fingerprint, entry.importance_samples
 
-    pairs = ([mine, theirs] for mine in first for theirs in second if question(mine) == question(theirs))
-    return next(pairs, [first[0], second[0]])
+    pairs = [[mine, theirs] for mine in first for theirs in second if question(mine) == question(theirs)]
+    sizes = [sorted(entry.images for entry in pair) for pair in pairs]
+    best = max(range(len(pairs)), key=lambda index: (sizes[index][0], -sizes[index][1]), default=None)
+    return [first[0], second[0]] if best is None else pairs[best]
 
 
 def _tests_of(run: RunDir, importance_samples: int | None) -> list[Evaluation]:
-    tests = [
-        entry
-        for entry in load_evaluations(run)
-        if entry.split == "test" and importance_samples in (None, entry.importance_samples)
-    ]
-    if tests:
-        return best_first(tests)
-    wanted = "" if importance_samples is None else f" with K = {importance_samples}"
-    hint = "leave -k out" if run.pretrained else f"nf eval {run.name}"
-    raise RunError(f"run '{run.name}' has no measurement of its test images{wanted}", hint=hint)
+    tests = best_first(load_results(run).evaluations, "test", importance_samples)
+    if not tests:
+        wanted = "" if importance_samples is None else f" with K = {importance_samples}"
+        hint = "leave -k out" if run.pretrained else f"nf eval {run.name}"
+        raise RunError(f"run '{run.name}' has no measurement of its test images{wanted}", hint=hint)
+    return tests
 
 
 def _check_comparable(runs: list[RunDir], tests: list[Evaluation]) -> None:
-    first, second = tests
-    for what, mine, theirs in (
-        ("other test images", first.split_fingerprint[:8], second.split_fingerprint[:8]),
-        ("another number of images", first.images, second.images),
-        ("another K", first.importance_samples, second.importance_samples),
-        ("another question", *(_asks(run) for run in runs)),
-    ):
+    conditional = [bool(run.config()["model"]["classes"]) for run in runs]
+    asked: dict[str, list[Any]] = {
+        "other test images": [test.split_fingerprint[:8] for test in tests],
+        "another K": [test.importance_samples for test in tests],
+        "another question": ["images given their labels" if given else "images alone" for given in conditional],
+    }
+    for what, (mine, theirs) in asked.items():
         if mine != theirs:
             raise UsageError(
                 f"'{runs[0].name}' and '{runs[1].name}' were measured on {what}: {mine} and {theirs}",
                 hint=_how_to_match(runs, tests),
             )
-    if first.images < 2:
+    if min(test.images for test in tests) < 2:
         raise UsageError("a single image tells nothing of the spread", hint="measure more of them with nf eval")
 
 
@@ -150,19 +152,20 @@ def _how_to_match(runs: list[RunDir], tests: list[Evaluation]) -> str:
     return "measure both with the same nf eval options"
 
 
-def _asks(run: RunDir) -> str:
-    return "images given their labels" if run.config()["model"].get("classes", 0) else "images alone"
+def _images_in_words(tests: list[Evaluation]) -> str:
+    few, many = sorted(test.images for test in tests)
+    return f"{few:,} test images" if few == many else f"{few:,} test images in common (of {many:,} of one run)"
 
 
-def _sentence(first: str, second: str, mean: float, low: float, high: float, images: int) -> str:
+def _sentence(first: str, second: str, mean: float, low: float, high: float, images: str) -> str:
     if not low <= 0 <= high:
         better, worse = (first, second) if mean < 0 else (second, first)
         small, large = sorted((abs(low), abs(high)))
         return (
-            f"The {images:,} test images decide for {better}: it needs {abs(mean):.4f} bits per dimension less than "
+            f"The {images} decide for {better}: it needs {abs(mean):.4f} bits per dimension less than "
             f"{worse} (95 % interval {small:.4f} to {large:.4f})."
         )
     return (
-        f"The {images:,} test images do not decide between {first} and {second}: the difference of {mean:+.4f} bits "
+        f"The {images} do not decide between {first} and {second}: the difference of {mean:+.4f} bits "
         f"per dimension has a 95 % interval of {low:+.4f} to {high:+.4f}, which contains 0."
     )

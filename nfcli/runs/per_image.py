@@ -24,20 +24,23 @@ Table = dict[str, "np.ndarray"]
 of the K-draw and the one-draw bound), bpd (bits per dimension of the former), effective_sample_size."""
 
 
-def check_output(path: Path, inputs: Iterable[str | Path]) -> None:
-    """Find out before the work whether its table may be written here.
+def check_output(option: str, path: Path | None, inputs: Iterable[str | Path]) -> None:
+    """Find out before the work whether its numbers may be written here.
 
     Args:
-        path: What the user named.
+        option: That names the file.
+        path: What the user named, if anything.
         inputs: What is read, and must not be replaced.
 
     Raises:
         UsageError: It would replace an input, or a file of a run.
         WriteError: It could not be written.
     """
+    if path is None:
+        return
     if any(path.resolve() == Path(source).resolve() for source in inputs):
-        raise UsageError(f"--save-per-image {path} would replace the images", hint="name another file")
-    refuse_inside_run(path, "--save-per-image")
+        raise UsageError(f"{option} {path} would replace the images", hint="name another file")
+    refuse_inside_run(path, option)
     check_place(path)
 
 
@@ -48,7 +51,7 @@ def save_table(path: Path, table: Table) -> None:
         WriteError: The file cannot be written.
     """
     if path.suffix == ".npz":
-        write_bytes(path, _npz(table))
+        write_bytes(path, npz_bytes(table))
         return
     cells: dict[str, list[Any]] = {column: values.tolist() for column, values in table.items()}
     if "label" in cells:
@@ -73,7 +76,7 @@ def keep_per_image(run: RunDir, evaluation: Evaluation, table: Table) -> None:
     Raises:
         WriteError: The file cannot be written.
     """
-    write_bytes(per_image_path(run, evaluation), _npz(table))
+    write_bytes(per_image_path(run, evaluation), npz_bytes(table))
 
 
 def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
@@ -109,7 +112,8 @@ def per_image_path(run: RunDir, evaluation: Evaluation) -> Path:
     return run.path / "per-image" / name
 
 
-def _npz(table: Table) -> bytes:
+def npz_bytes(table: Table) -> bytes:
+    """The columns as an npz file."""
     import numpy as np
 
     columns: dict[str, Any] = table

@@ -13,7 +13,7 @@ from typing import Any
 
 from nfcli.errors import RunError
 from nfcli.runs.directory import RunDir
-from nfcli.runs.schema import COUNT, INDEX, NUMBER, POSITIVE, TEXT, Check, check_fields, optional
+from nfcli.runs.schema import Count, Index, Number, Positive, Text, check_fields
 
 PREFIX = "pretrained:"
 
@@ -25,16 +25,16 @@ BEST = "mixture"
 MOST_BYTES = 25_000_000
 """That all of them may take together."""
 
-TRAINING: dict[str, Check] = {
-    "training.hardware": TEXT,
-    "training.epochs": POSITIVE,
-    "training.steps": COUNT,
-    "training.best_step": INDEX,
-    "training.best_val_bpd": NUMBER,
-    "training.best_val_stderr": optional(POSITIVE),
-    "training.seconds": POSITIVE,
-    "training.train_seconds": POSITIVE,
-    "training.train_images": COUNT,
+TRAINING = {
+    "training.hardware": Text,
+    "training.epochs": Positive,
+    "training.steps": Count,
+    "training.best_step": Index,
+    "training.best_val_bpd": Number,
+    "training.best_val_stderr": Positive | None,
+    "training.seconds": Positive,
+    "training.train_seconds": Positive,
+    "training.train_images": Count,
 }
 """What config.json of a run that ships says besides: what it took to train it."""
 

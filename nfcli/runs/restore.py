@@ -12,6 +12,7 @@ from nfcli.errors import CheckpointError, DataError, NFError, RunError, UsageErr
 from nfcli.flows import FlowModel, Parameters, build
 from nfcli.presets import get_preset
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir
+from nfcli.runs.arrays import load_tree
 from nfcli.runs.pretrained import REINSTALL
 
 
@@ -106,7 +107,7 @@ def _load_best(checkpoints: Checkpoints, model: FlowModel) -> tuple[CheckpointMe
         before = checkpoints.steps()
         try:
             meta, path = checkpoints.best()
-            return meta, checkpoints.load_parameters(path, model.parameter_shapes())
+            return meta, load_tree(path / "parameters", model.parameter_shapes())
         except CheckpointError:
             if checkpoints.steps() == before:
                 raise

@@ -2,148 +2,168 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 from nfcli.errors import RunError
+from nfcli.files import write_json
 from nfcli.runs.directory import RunDir
-from nfcli.runs.schema import COUNT, INDEX, LIST, NUMBER, OBJECT, POSITIVE, TEXT, Check, check_fields, optional
+from nfcli.runs.schema import Count, Index, List, Number, Object, Positive, Text, check_fields, parse
 
-RESULTS: dict[str, Check] = {
-    "evaluations": LIST,
-    "timing": OBJECT,
-    "timing.inference_ms": POSITIVE,
-    "timing.sampling_ms": POSITIVE,
-}
-
-EVALUATION: dict[str, Check] = {
-    "split": TEXT,
-    "split_fingerprint": TEXT,
-    "images": COUNT,
-    "importance_samples": COUNT,
-    "seed": INDEX,
-    "checkpoint_step": INDEX,
-    "bpd": optional(NUMBER),
-    "bpd_stderr": optional(POSITIVE),
-    "elbo_bpd": optional(NUMBER),
-    "effective_sample_size": optional(POSITIVE),
-    "precision": TEXT,
-    "versions": OBJECT,
-    "device": OBJECT,
-}
+RESULTS = {"evaluations": List, "timing": Object, "timing.inference_ms": Positive, "timing.sampling_ms": Positive}
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Summary:
+    """Mean of a bound over images, with its uncertainty.
+
+    Attributes:
+        bpd: Bits per dimension of the K-draw bound, an upper bound on the model's true value in expectation; None when
+            some image has no finite bound.
+        bpd_stderr: Standard error of that mean over images; None for a single image.
+        elbo_bpd: As `bpd`, for K = 1.
+        effective_sample_size: Mean over images, between 1 and K: near 1, more draws would still tighten the bound.
+        images: How many.
+    """
+
+    bpd: Number | None
+    bpd_stderr: Positive | None
+    elbo_bpd: Number | None
+    effective_sample_size: Positive | None
+    images: Count
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a class-conditional model says of the labels of a split, see `nfcli.evaluation.labels`.
+
+    Attributes:
+        bpd, bpd_stderr: Bits per dimension of p(x), summed over labels, and their standard error over images.
+        accuracy: Share of images whose own label is the most probable one.
+        label_bits: Mean of -log2 p(label | x).
+        calibration_error: Expected calibration error of the most probable label.
+        calibration_bins: Of it, of equal width.
+        label_prior: What p(label) was, in words.
+    """
+
+    bpd: Number | None
+    bpd_stderr: Positive | None
+    accuracy: Positive | None
+    label_bits: Positive | None
+    calibration_error: Positive | None
+    calibration_bins: Count
+    label_prior: Text
+
+
+@dataclass(frozen=True)
+class Evaluation(Summary):
     """One split, measured once.
 
     Attributes:
-        split: "train", "val" or "test".
+        split: "train", "val" or "test"; the first `images` of it were measured.
         split_fingerprint: sha256 of the whole split's images.
-        images: The first so many of them were measured.
         importance_samples: Noise draws an image, K.
         seed: Of the noise.
         checkpoint_step: Which weights; chosen on validation.
-        bpd, bpd_stderr: Bits per dimension of the K-draw bound and its standard error over images.
-        elbo_bpd: The same for K = 1.
-        effective_sample_size: Of the K importance weights, mean over images.
         precision, versions, device: What computed it.
+        classification: A `Classification`; None where none was asked for.
     """
 
-    split: str
-    split_fingerprint: str
-    images: int
-    importance_samples: int
-    seed: int
-    checkpoint_step: int
-    bpd: float | None
-    bpd_stderr: float | None
-    elbo_bpd: float | None
-    effective_sample_size: float | None
-    precision: str
-    versions: dict[str, str]
-    device: dict[str, Any]
+    split: Text
+    split_fingerprint: Text
+    importance_samples: Count
+    seed: Index
+    checkpoint_step: Index
+    precision: Text
+    versions: Object
+    device: Object
+    classification: Object | None = None
 
     @property
-    def question(self) -> tuple[Any, ...]:
+    def question(self) -> tuple[str | int, ...]:
         """What was asked: a later answer to the same question replaces this one."""
-        return (
-            self.split,
-            self.split_fingerprint,
-            self.images,
-            self.importance_samples,
-            self.seed,
-            self.checkpoint_step,
-        )
+        which = (self.split, self.split_fingerprint, self.images)
+        return *which, self.importance_samples, self.seed, self.checkpoint_step
+
+
+class Results(NamedTuple):
+    """Measurements, oldest first, and the latest timing: `inference_ms`, `sampling_ms` and what they depend on."""
+
+    evaluations: list[Evaluation]
+    timing: dict[str, Any]
+
+
+def load_results(run: RunDir) -> Results:
+    """What results.json holds, nothing before the first evaluation.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    results = run.results()
+    if results is None:
+        return Results([], {})
+    try:
+        check_fields(results, RESULTS)
+        for number, entry in enumerate(results["evaluations"]):
+            check_fields({f"evaluations[{number}]": entry}, {f"evaluations[{number}]": Object})
+            entry.setdefault("classification", None)  # as in files of the time before there was one
+            if entry["classification"] is not None:
+                parse(Classification, entry["classification"])
+        return Results([parse(Evaluation, entry) for entry in results["evaluations"]], results["timing"])
+    except ValueError as error:
+        raise RunError(
+            f"results file {run.path / 'results.json'} is damaged: {error}", hint="delete it and run nf eval again"
+        ) from error
 
 
 def record(run: RunDir, config: dict[str, Any], evaluations: list[Evaluation], timing: dict[str, Any]) -> None:
-    """Add measurements to results.json; the newest come last.
+    """Add measurements to results.json; the newest come last, and without a classification keep that of the same
+    measurement before.
 
     Raises:
         RunError: The results.json there is damaged, or the run was replaced since `config` was read.
         WriteError: It cannot be written.
     """
-    asked = {evaluation.question for evaluation in evaluations}
+    asked = {evaluation.question: evaluation for evaluation in evaluations}
     with run.results_lock():
         if run.config()["id"] != config["id"]:
             raise RunError(
                 f"run '{run.name}' was replaced by another one while it was measured",
                 hint="the measurement was not written; repeat it",
             )
-        kept = [evaluation for evaluation in load_evaluations(run) if evaluation.question not in asked]
-        run.write_results(
-            {
-                "run": run.name,
-                "preset": config["model"]["preset"],
-                "dataset": config["data"]["name"],
-                "parameters": config["model"]["parameters"],
-                "evaluations": [asdict(evaluation) for evaluation in (*kept, *evaluations)],
-                "timing": timing,
-            }
-        )
+        kept = []
+        for known in load_results(run).evaluations:
+            again = asked.get(known.question)
+            if again is None:
+                kept.append(known)
+            elif again.classification is None:
+                asked[known.question] = replace(again, classification=known.classification)
+        content = {
+            "run": run.name,
+            "preset": config["model"]["preset"],
+            "dataset": config["data"]["name"],
+            "parameters": config["model"]["parameters"],
+            "evaluations": [asdict(evaluation) for evaluation in (*kept, *asked.values())],
+            "timing": timing,
+        }
+        write_json(run.path / "results.json", content)
 
 
-def load_evaluations(run: RunDir) -> list[Evaluation]:
-    """The measurements in results.json, oldest first; none before the first evaluation.
-
-    Raises:
-        RunError: results.json is damaged.
-    """
-    return _load(run)[0]
-
-
-def best_first(evaluations: list[Evaluation]) -> list[Evaluation]:
-    """Those with the weights that were measured last: of most images first, and of as many, the newest first.
+def best_first(
+    evaluations: list[Evaluation], split: str, importance_samples: int | None = None, checkpoint_step: int | None = None
+) -> list[Evaluation]:
+    """Measurements of a split, those of most images first, and of as many, the newest first.
 
     Args:
         evaluations: Oldest first.
+        split: Whose measurements count.
+        importance_samples: Only those with this K; None for any.
+        checkpoint_step: Only those of these weights; None for the weights that were measured last.
     """
-    latest = [entry for entry in reversed(evaluations) if entry.checkpoint_step == evaluations[-1].checkpoint_step]
-    return sorted(latest, key=lambda entry: -entry.images)
-
-
-def load_timing(run: RunDir) -> dict[str, Any]:
-    """When the model was last timed: `inference_ms`, `sampling_ms` and what they depend on; empty before that.
-
-    Raises:
-        RunError: results.json is damaged.
-    """
-    return _load(run)[1]
-
-
-def _load(run: RunDir) -> tuple[list[Evaluation], dict[str, Any]]:
-    results = run.results()
-    if results is None:
-        return [], {}
-    names = [field.name for field in fields(Evaluation)]
-    try:
-        check_fields(results, RESULTS)
-        for number, entry in enumerate(results["evaluations"]):
-            check_fields({f"evaluations[{number}]": entry}, {f"evaluations[{number}]": OBJECT})
-            check_fields(entry, EVALUATION)
-    except ValueError as error:
-        raise RunError(
-            f"results file {run.path / 'results.json'} is damaged: {error}", hint="delete it and run nf eval again"
-        ) from error
-    return [Evaluation(**{name: entry[name] for name in names}) for entry in results["evaluations"]], results["timing"]
+    asked = [
+        entry
+        for entry in reversed(evaluations)
+        if entry.split == split and importance_samples in (None, entry.importance_samples)
+    ]
+    step = asked[0].checkpoint_step if asked and checkpoint_step is None else checkpoint_step
+    return sorted((entry for entry in asked if entry.checkpoint_step == step), key=lambda entry: -entry.images)

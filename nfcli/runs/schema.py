@@ -1,13 +1,16 @@
-"""Checks of what JSON files hold, so that a file edited by hand is refused where it is read and not where it hurts."""
+"""Checks of what JSON files hold, so that a file edited by hand is refused where it is read and not where it hurts.
+
+A type such as `Count` is `int` to Python and says besides what a value read from a file must be. Fields of dataclasses
+have these types, and `parse` makes the dataclass of a JSON object; `X | None` takes null too.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
-Check = tuple[str, Callable[[Any], bool]]
-"""What a value must be, in words, and the test of it."""
+T = TypeVar("T")
 
 LARGEST = 2**53
 """Whole numbers above are none that nf counts, and would not survive other JSON readers."""
@@ -19,50 +22,76 @@ LARGEST_IMAGE = 2**26
 """Numbers in an image: more than any that a flow can be trained on."""
 
 
-def _is_int(value: Any) -> bool:
-    return type(value) is int and abs(value) <= LARGEST
+class Check(NamedTuple):
+    """What a value must be, in words, and the test of it."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def is_whole(value: Any, least: int = -LARGEST) -> bool:
+    """Whether a value is a whole number, not below the least one."""
+    return type(value) is int and least <= value <= LARGEST
 
 
 def _is_number(value: Any) -> bool:
-    return (type(value) is float and abs(value) <= LARGEST_NUMBER) or _is_int(value)
-
-
-TEXT: Check = ("text", lambda value: isinstance(value, str))
-FLAG: Check = ("true or false", lambda value: isinstance(value, bool))
-OBJECT: Check = ("an object", lambda value: isinstance(value, dict))
-LIST: Check = ("a list", lambda value: isinstance(value, list))
-COUNT: Check = ("a whole number of 1 or more", lambda value: _is_int(value) and value >= 1)
-INDEX: Check = ("a whole number of 0 or more", lambda value: _is_int(value) and value >= 0)
-NUMBER: Check = (f"a number up to {LARGEST_NUMBER:g}", _is_number)
-POSITIVE: Check = (f"a number from 0 to {LARGEST_NUMBER:g}", lambda value: _is_number(value) and value >= 0)
-FRACTION: Check = ("a number between 0 and 1", lambda value: _is_number(value) and 0 < value < 1)
-SHAPE: Check = ("height, width and channels of an image", lambda value: _is_shape(value))
+    return (type(value) is float and abs(value) <= LARGEST_NUMBER) or is_whole(value)
 
 
 def _is_shape(value: Any) -> bool:
-    if not isinstance(value, list) or len(value) != 3 or not all(_is_int(size) and size >= 1 for size in value):
-        return False
-    return math.prod(value) <= LARGEST_IMAGE
+    return isinstance(value, list) and len(value) == 3 and all(is_whole(size, 1) for size in value) and _fits(value)
 
 
-def optional(check: Check) -> Check:
-    """The same, or null."""
-    wanted, holds = check
-    return f"{wanted} or null", lambda value: value is None or holds(value)
+def _fits(shape: list[int]) -> bool:
+    return math.prod(shape) <= LARGEST_IMAGE
 
 
-def check_fields(content: Mapping[str, Any], wanted: Mapping[str, Check]) -> None:
+Text = Annotated[str, Check("text", lambda value: isinstance(value, str))]
+Flag = Annotated[bool, Check("true or false", lambda value: isinstance(value, bool))]
+Object = Annotated[dict[str, Any], Check("an object", lambda value: isinstance(value, dict))]
+List = Annotated[list[Any], Check("a list", lambda value: isinstance(value, list))]
+Count = Annotated[int, Check("a whole number of 1 or more", lambda value: is_whole(value, 1))]
+Index = Annotated[int, Check("a whole number of 0 or more", lambda value: is_whole(value, 0))]
+Number = Annotated[float, Check(f"a number up to {LARGEST_NUMBER:g}", _is_number)]
+Positive = Annotated[
+    float, Check(f"a number from 0 to {LARGEST_NUMBER:g}", lambda value: _is_number(value) and value >= 0)
+]
+Fraction = Annotated[float, Check("a number between 0 and 1", lambda value: _is_number(value) and 0 < value < 1)]
+Shape = Annotated[list[int], Check("height, width and channels of an image", _is_shape)]
+
+
+def parse(kind: type[T], content: Mapping[str, Any]) -> T:
+    """A dataclass of a JSON object; what else the object holds is passed over.
+
+    Raises:
+        ValueError: The first field that is missing or not what its type says, in words.
+    """
+    wanted = get_type_hints(kind, include_extras=True)
+    check_fields(content, wanted)
+    return kind(**{name: content[name] for name in wanted})
+
+
+def check_fields(content: Any, wanted: Mapping[str, Any]) -> None:
     """Check fields of a JSON object; `a.b` is field b of the object in field a.
+
+    Args:
+        content: What was read.
+        wanted: Paths of fields, each with a type of this file.
 
     Raises:
         ValueError: The first field that is missing or not what it must be, in words.
     """
-    for path, (words, holds) in wanted.items():
-        place: Any = content
+    for path, kind in wanted.items():
+        place = content
         for name in path.split("."):
             if not isinstance(place, dict) or name not in place:
                 raise ValueError(f"{path} is missing")
             place = place[name]
-        if not holds(place):
+        optional = type(None) in get_args(kind)
+        check = (get_args(kind)[0] if optional else kind).__metadata__[0]
+        if not ((optional and place is None) or check.holds(place)):
             shown = repr(place)
-            raise ValueError(f"{path} is {shown if len(shown) <= 40 else shown[:40] + '...'}, not {words}")
+            raise ValueError(
+                f"{path} is {shown if len(shown) <= 40 else shown[:40] + '...'}, "
+                f"not {check.words}{' or null' * optional}"
+            )

@@ -1,13 +1,20 @@
-"""Time of a training run: training steps alone, everything, and what is left."""
+"""Time of a training run: training steps alone, everything, what is left; and when its processes stop or save."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
+from jax.sharding import Mesh
+
+from nfcli.backend.mesh import all_reduce_max
 from nfcli.config import TrainConfig
+from nfcli.process.signals import StopRequest
 from nfcli.runs.checkpoints import CheckpointMeta
 from nfcli.training.reporter import Progress
+
+Answer = Callable[[], tuple[int, ...]]
 
 
 class Clock:
@@ -19,15 +26,12 @@ class Clock:
     """
 
     def __init__(self, meta: CheckpointMeta, config: TrainConfig) -> None:
-        self.config, self.steps_per_epoch = config, meta.steps_per_epoch
+        self.config, self.total_steps = config, meta.steps_per_epoch * config.epochs
+        self.seconds_before, self.train_seconds, self.train_images = meta.seconds, meta.train_seconds, meta.train_images
         self._born = self._saved = time.monotonic()
-        self._earlier = meta
         self._running_since: float | None = None
-        self._first_start: float | None = None
-        self._from_step, self._stepping_before = meta.step, 0.0
-        self._stepping = 0.0
-        self._images = 0
-        self._row_mark = (0.0, 0, self._born)
+        self._began = (meta.step, self.train_seconds, self._born)
+        self._row_began = (self.train_seconds, self.train_images, self._born)
 
     @property
     def checkpoint_due(self) -> bool:
@@ -40,63 +44,82 @@ class Clock:
         limit = self.config.max_minutes
         return limit is not None and time.monotonic() - self._born > 60 * limit
 
-    def start(self) -> None:
-        """Training steps begin."""
-        if self._running_since is None:
-            self._running_since = time.monotonic()
-            self._first_start = self._first_start or self._running_since
+    def begin(self, step: int) -> None:
+        """Training steps begin after `step`, at first or once more: estimates count from here."""
+        self.pause()
+        self._began = (step, self.train_seconds, time.monotonic())
+        self.start()
 
-    def go_back(self, step: int) -> None:
-        """Training begins again after an earlier step: estimates count from here."""
-        self._from_step, self._stepping_before, self._first_start = step, self._stepping, time.monotonic()
+    def start(self) -> None:
+        """Training steps go on."""
+        self._running_since = self._running_since or time.monotonic()
 
     def pause(self) -> None:
         """Something else than training steps begins. The caller has waited for the last step."""
-        if self._running_since is not None:
-            self._stepping += time.monotonic() - self._running_since
-            self._running_since = None
-
-    def count(self, images: int) -> None:
-        """A step took this many images."""
-        self._images += images
+        self.train_seconds += self._running()
+        self._running_since = None
 
     def stamp(self, meta: CheckpointMeta) -> CheckpointMeta:
         """Write the times into a checkpoint's description; the next checkpoint is due from now."""
         self._saved = time.monotonic()
-        return replace(
-            meta,
-            seconds=self._earlier.seconds + self._saved - self._born,
-            train_seconds=self._earlier.train_seconds + self._stepping,
-            train_images=self._earlier.train_images + self._images,
-        )
+        seconds = self.seconds_before + self._saved - self._born
+        return replace(meta, seconds=seconds, train_seconds=self.train_seconds, train_images=self.train_images)
 
     def row(self) -> dict[str, float | None]:
         """The timings of one epoch's row."""
-        stepping, images, since = self._row_mark
-        now = time.monotonic()
-        self._row_mark = (self._stepping, self._images, now)
-        spent = self._stepping - stepping
-        return {
-            "images_per_second": (self._images - images) / spent if spent > 0 else None,
-            "seconds": now - since,
-        }
+        train_seconds, train_images, since = self._row_began
+        self._row_began = (self.train_seconds, self.train_images, time.monotonic())
+        spent, images = self.train_seconds - train_seconds, self.train_images - train_images
+        return {"images_per_second": images / spent if spent > 0 else None, "seconds": self._row_began[2] - since}
 
     def progress(self, meta: CheckpointMeta, loss: float) -> Progress:
         """What a progress line shows."""
-        now = time.monotonic()
-        stepping = self._stepping + (now - self._running_since if self._running_since is not None else 0.0)
-        total = self.config.epochs * self.steps_per_epoch
-        # Of steps known to be done: those under way are counted in `_images` already. And without compilation.
-        done = max(1, meta.step - self._from_step)
-        per_step = (now - (self._first_start or now)) / done
-        stepping -= self._stepping_before
+        step, train_seconds, since = self._began
+        # Of steps known to be done: those under way are counted in `train_images` already. And without compilation.
+        done = max(1, meta.step - step)
+        spent = self.train_seconds + self._running() - train_seconds
         return Progress(
             step=meta.step,
-            total_steps=total,
-            epoch=min(self.config.epochs, (meta.step - 1) // self.steps_per_epoch + 1),
+            total_steps=self.total_steps,
+            epoch=min(self.config.epochs, (meta.step - 1) // meta.steps_per_epoch + 1),
             epochs=self.config.epochs,
             loss=loss,
-            images_per_second=done * self.config.batch_size / stepping if stepping > 0 else 0.0,
+            images_per_second=done * self.config.batch_size / spent if spent > 0 else 0.0,
             best_val_bpd=meta.best_val_bpd,
-            seconds_left=per_step * (total - meta.step),
+            seconds_left=(time.monotonic() - since) / done * (self.total_steps - meta.step),
         )
+
+    def _running(self) -> float:
+        """Seconds of training steps since the clock was last started."""
+        return 0.0 if self._running_since is None else time.monotonic() - self._running_since
+
+
+class Stopping:
+    """What the processes agree on.
+
+    Attributes:
+        signum: Of the signal that some process got, 0 for none.
+        leaving: Whether all leave after the next checkpoint, because of it or because time is up.
+
+    Args:
+        mesh: Devices of all processes.
+        clock: Of this process.
+        request: Of this process.
+    """
+
+    def __init__(self, mesh: Mesh, clock: Clock, request: StopRequest) -> None:
+        self.mesh, self.clock, self.request = mesh, clock, request
+        self.signum, self.leaving = 0, False
+
+    def ask(self) -> Answer:
+        """Ask every process whether to leave or to save; the answer comes when the steps before this are done."""
+        clock, request = self.clock, self.request
+        wishes = (lambda: request.signum or 0), (lambda: clock.out_of_time), (lambda: clock.checkpoint_due)
+        return all_reduce_max(self.mesh, wishes)
+
+    def is_due(self, answer: Answer) -> bool:
+        """Whether a checkpoint is due, because of the time or because all are `leaving` after it."""
+        signum, out_of_time, checkpoint_due = answer()
+        self.signum = self.signum or signum
+        self.leaving = self.leaving or bool(self.signum or out_of_time)
+        return self.leaving or bool(checkpoint_due)

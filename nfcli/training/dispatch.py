@@ -7,6 +7,7 @@ host between steps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,10 +17,10 @@ from jax import Array
 
 from nfcli.backend.mesh import batched, compiler_options, replicate, replicated, shard
 from nfcli.data.store import AnyImages
-from nfcli.training.step import State, TrainStep
+from nfcli.training.step import News, State, TrainStep
 
-News = tuple[Array, Array]
-"""Loss of the last step, and how many of the latest steps were skipped in a row."""
+Examples = Sequence[AnyImages]
+"""The images and, for a class-conditional model, their labels, by the same indices."""
 
 STEPS_PER_DISPATCH = 50
 """On an accelerator. Signals and time limits are looked at between two dispatches."""
@@ -33,15 +34,13 @@ class OneByOne:
 
     Args:
         step: Of the run.
-        images: (N, H, W, C) integers on the host.
-        labels: (N,) of a class-conditional model, None for another one.
+        examples: (N, H, W, C) integers on the host and, for a class-conditional model, (N,) labels.
     """
 
     per_dispatch = 1
 
-    def __init__(self, step: TrainStep, images: AnyImages, labels: np.ndarray | None = None) -> None:
-        self.step, self.images = step, images
-        self.labels = None if labels is None else labels.astype(np.int32)
+    def __init__(self, step: TrainStep, examples: Examples) -> None:
+        self.step, self.examples = step, examples
 
     def fetch(self) -> None:
         """Begin to load the program, if it was compiled before."""
@@ -53,11 +52,9 @@ class OneByOne:
 
     def __call__(self, state: State, chosen: np.ndarray) -> tuple[State, News]:
         """One step on the images of indices `chosen`, (1, batch); the state that was given is used up."""
-        mesh, size, labels = self.step.mesh, chosen.shape[1], self.labels
-        images = shard(mesh, size, lambda rows: self.images[chosen[0][rows]])
-        if labels is None:
-            return self.step(state, images)
-        return self.step(state, images, shard(mesh, size, lambda rows: labels[chosen[0][rows]]))
+        mesh, size = self.step.mesh, chosen.shape[1]
+        batch = [shard(mesh, size, lambda rows, of=of: of[chosen[0][rows]]) for of in self.examples]  # type: ignore[misc]
+        return self.step(state, *batch)
 
 
 class ManyAtOnce:
@@ -66,11 +63,10 @@ class ManyAtOnce:
     The number of steps is an argument of one program, so results do not depend on how an epoch is cut into calls.
     """
 
-    def __init__(self, step: TrainStep, images: AnyImages, per_dispatch: int, labels: np.ndarray | None = None) -> None:
+    def __init__(self, step: TrainStep, examples: Examples, per_dispatch: int) -> None:
         # An epoch is the most that is asked for at a time.
         self.step, self.per_dispatch = step, min(per_dispatch, step.steps_per_epoch)
-        resident = np.asarray(images) if labels is None else (np.asarray(images), labels.astype(np.int32))
-        self.examples = replicate(step.mesh, resident)
+        self.examples = replicate(step.mesh, tuple(np.asarray(of) for of in examples))
         same = replicated(step.mesh)
         self._compiled: Any = jax.jit(
             self._steps,
@@ -98,27 +94,24 @@ class ManyAtOnce:
         arguments: tuple[Array, Array] = replicate(self.step.mesh, (order, np.int32(len(chosen))))
         return arguments
 
-    def _steps(self, state: State, examples: Any, order: Array, count: Array) -> tuple[State, News]:
+    def _steps(self, state: State, examples: tuple[Array, ...], order: Array, count: Array) -> tuple[State, News]:
         def body(index: Array, carry: tuple[State, News]) -> tuple[State, News]:
-            chosen = jax.tree.map(lambda all_: all_[order[index]], examples)
+            chosen = [of[order[index]] for of in examples]
             batch = jax.lax.with_sharding_constraint(chosen, batched(self.step.mesh))
-            return self.step.map_state(carry[0], *(batch if isinstance(batch, tuple) else (batch,)))
+            return self.step.map_state(carry[0], *batch)
 
         return jax.lax.fori_loop(0, count, body, (state, (jnp.float32(0), jnp.int32(0))))
 
 
-def make_dispatch(
-    step: TrainStep, images: AnyImages, per_dispatch: int | None, labels: np.ndarray | None = None
-) -> OneByOne | ManyAtOnce:
+def make_dispatch(step: TrainStep, examples: Examples, per_dispatch: int | None) -> OneByOne | ManyAtOnce:
     """The way that fits the platform and the images.
 
     Args:
         step: Of the run.
-        images: (N, H, W, C) integers.
+        examples: (N, H, W, C) integers and, for a class-conditional model, (N,) labels.
         per_dispatch: Steps a dispatch; None for automatic.
-        labels: (N,) of a class-conditional model, None for another one.
     """
     if per_dispatch is None:
-        accelerated = step.mesh.devices.flat[0].platform != "cpu" and images.nbytes <= LARGEST_RESIDENT
+        accelerated = step.mesh.devices.flat[0].platform != "cpu" and examples[0].nbytes <= LARGEST_RESIDENT
         per_dispatch = STEPS_PER_DISPATCH if accelerated else 1
-    return OneByOne(step, images, labels) if per_dispatch == 1 else ManyAtOnce(step, images, per_dispatch, labels)
+    return OneByOne(step, examples) if per_dispatch == 1 else ManyAtOnce(step, examples, per_dispatch)

@@ -1,4 +1,4 @@
-"""What training tells whoever watches; the silent default does nothing."""
+"""What training tells: whoever watches, step by step, and whoever called it, at the end."""
 
 from __future__ import annotations
 
@@ -28,6 +28,36 @@ class Progress:
     images_per_second: float
     best_val_bpd: float | None
     seconds_left: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What `nf train --json` prints.
+
+    Attributes:
+        run: Name of the run.
+        path: Its directory.
+        preset: Name of the model.
+        parameters: Scalars learned.
+        epochs, steps: Done in all.
+        best_step: Step of the best validation.
+        best_val_bpd: Its result with one noise draw, bits per dimension.
+        images_per_second: Training steps alone, over the whole run.
+        seconds: Everything, over the whole run.
+        finished: False when `max_minutes` ended it.
+    """
+
+    run: str
+    path: str
+    preset: str
+    parameters: int
+    epochs: int
+    steps: int
+    best_step: int | None
+    best_val_bpd: float | None
+    images_per_second: float | None
+    seconds: float
+    finished: bool
 
 
 class Reporter:

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from nfcli.backend.mesh import data_mesh, device_description
+from nfcli.backend.probe import matrix_units_found
 from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
 from nfcli.data.dataset import SPLIT_NAMES
-from nfcli.data.files import shown
-from nfcli.errors import RunError, UsageError
+from nfcli.data.reading import shown
+from nfcli.data.store import AnyImages
+from nfcli.errors import UsageError
 from nfcli.evaluation.bound import BoundEvaluator
-from nfcli.files import remove_tree
 from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import ComputePolicy
+from nfcli.flows.randomness import Purpose
 from nfcli.limits import LARGEST
-from nfcli.presets import Preset, get_preset
 from nfcli.presets.definition import define
-from nfcli.process.collectives import from_first, together
 from nfcli.runs import RunDir, run_named
-from nfcli.training.precision import network_dtype, policy_of
 from nfcli.versions import versions
-
-SEEN_SECONDS = 10
-"""A network file system may show so late what another machine wrote."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +69,19 @@ class Job:
         """Of the validation images."""
         return BoundEvaluator(self.model, self.config.batch_size, devices=self.config.devices, images=len(self.val))
 
+    def order(self, epoch: int) -> np.ndarray:
+        """The order of the training images in an epoch (counted from 0), (N,) indices."""
+        return epoch_order(self.config.seed, epoch, len(self.train))
+
     def labels(self, split: ImageSplit) -> np.ndarray | None:
         """What the model is told of a split's images, None for a model that is told nothing."""
         return split.labels if self.model.classes else None
+
+    @property
+    def examples(self) -> tuple[AnyImages, ...]:
+        """The training images and, for a class-conditional model, their labels."""
+        labels = self.labels(self.train)
+        return (self.train.images,) if labels is None else (self.train.images, labels.astype(np.int32))
 
     def description(self) -> dict[str, Any]:
         """What config.json holds; `continued` lists the versions and devices of later starts, where they changed."""
@@ -113,6 +119,11 @@ class Job:
             },
             "continued": [],
         }
+
+
+def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
+    """A fresh permutation each epoch that follows from the seed and the epoch alone, (size,) indices."""
+    return np.random.default_rng([seed, int(Purpose.ORDER), epoch]).permutation(size)
 
 
 def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: None) -> Job:
@@ -161,7 +172,9 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
 def data_in_words(job: Job) -> str:
     """What the data turned out to be, in lines that fit a terminal."""
     dataset, config = job.dataset, job.config
-    where = "the bundled MNIST" if dataset.source == "mnist" else shown(_shortest(dataset.source))
+    path, here = Path(dataset.source), Path.cwd()
+    short = path.relative_to(here) if path.is_relative_to(here) else path
+    where = "the bundled MNIST" if dataset.source == "mnist" else shown(short)
     counts = ", ".join(f"{len(dataset.split(name)):,} {name}" for name in SPLIT_NAMES)
     size = "x".join(map(str, dataset.shape))
     lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", f"{counts} images of {size}, {dataset.levels} levels"]
@@ -169,124 +182,28 @@ def data_in_words(job: Job) -> str:
     return "\n      ".join([*lines, *([f"after {done}"] if done else [])])
 
 
-def _shortest(path: str) -> str:
-    """A path as seen from the working directory, if it is below."""
-    here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+def network_dtype(config: TrainConfig, run: RunDir) -> str:
+    """What "auto" becomes; a run that is continued has settled it."""
+    if config.network_dtype != "auto":
+        return config.network_dtype
+    if run.exists() and not config.overwrite:
+        return str(run.config()["settings"].get("network_dtype", "float32"))
+    return "bfloat16" if not config.smoke and _has_matrix_units() else "float32"
 
 
-def enter_run(job: Job, message: Callable[[str], None]) -> bool:
-    """Make the run directory, or check that the one there is the same run. Call with the lock held.
-
-    Returns:
-        Whether there is something to continue.
-
-    Raises:
-        UsageError: The run there has other settings.
-        RunError: The run there is damaged.
-    """
-    if job.run.exists() and job.config.overwrite:
-        message(f"deleting the earlier run {job.run.path}")
-        for name in ("checkpoints", "figures", "per-image", "tensorboard"):
-            remove_tree(job.run.path / name)
-        for name in ("results.json", "metrics.jsonl", "config.json"):
-            (job.run.path / name).unlink(missing_ok=True)
-    job.run.sweep()
-    if not job.run.exists():
-        job.run.write_config(job.description())
-        return False
-    known = job.run.config()
-    _check_same(job, known)
-    now = {**known, "settings": {**known["settings"], "epochs": job.config.epochs}}
-    if now != known:
-        job.run.write_config(now)
-    return True
+def policy_of(config: TrainConfig) -> ComputePolicy:
+    """How the networks of a configuration, whose "auto" is resolved, are computed on this machine."""
+    if config.network_dtype != "bfloat16":
+        return ComputePolicy(remat=config.remat)
+    return ComputePolicy(jnp.dtype(jnp.bfloat16), matrix_units=_has_matrix_units(), remat=config.remat)
 
 
-def check_shared(run: RunDir) -> None:
-    """See that all processes have the run directory that the first one entered.
-
-    Raises:
-        UsageError: One of them has not.
-    """
-    identity = from_first(lambda: run.config()["id"])
-    with together():
-        end = time.monotonic() + SEEN_SECONDS
-        while not _is_seen(run, identity):
-            if time.monotonic() > end:
-                raise UsageError(
-                    f"{run.path} is not the folder that the first process writes",
-                    hint="all processes need the same --runs-dir, on a file system that they share",
-                )
-            time.sleep(0.2)
+def policy_in_words(policy: ComputePolicy) -> str:
+    """How the networks are computed, for a line at the start."""
+    if policy.matrix_units:
+        return "bfloat16, on the matrix units of this CPU"
+    return "float32" if policy.dtype is None else str(policy.dtype)
 
 
-def _is_seen(run: RunDir, identity: str) -> bool:
-    try:
-        return bool(run.config()["id"] == identity)
-    except RunError:
-        return False
-
-
-def note_where(job: Job, message: Callable[[str], None]) -> None:
-    """Write down versions and devices that differ from those that trained the run last, and say so."""
-    known = job.run.config()
-    elsewhere = _elsewhere(job, known)
-    if elsewhere is not None:
-        message(f"continuing elsewhere ({elsewhere}): the result will equal an undisturbed run only within rounding")
-        here = {name: job.description()[name] for name in ("versions", "device")}
-        job.run.write_config({**known, "continued": [*known["continued"], here]})
-
-
-def _elsewhere(job: Job, known: dict[str, Any]) -> str | None:
-    """What differs, in words, from where the run was last trained; None when it continues bit for bit."""
-    before, here = [known, *known["continued"]][-1], job.description()
-    changed = []
-    for part in ("versions", "device"):
-        for name, value in here[part].items():
-            earlier = before[part].get(name, {"processes": 1, "matrix_units": False}.get(name, "unknown"))
-            if earlier != value:
-                changed.append(f"{name} {earlier} became {value}")
-    return ", ".join(changed) or None
-
-
-def _is_same_model(definition: dict[str, Any] | None, preset: Preset | None) -> bool:
-    """Whether a run was started with this preset file, its recipe left out, which is among the settings."""
-    if definition is None or preset is None:
-        return definition is None and preset is None
-    before = get_preset(preset.name, definition=definition)
-    return (before.layers, before.dequantization) == (preset.layers, preset.dequantization)
-
-
-def _check_same(job: Job, known: dict[str, Any]) -> None:
-    settings, before = job.config.settings(), known.get("settings", {})
-    # The images are compared below: there are many names for one place. A setting that is new has its default.
-    defaults = TrainConfig(preset=job.config.preset, network_dtype="float32").settings()
-    before = {**defaults, **before, "dataset": settings["dataset"]}
-    changed = [name for name in settings if name != "epochs" and settings[name] != before[name]]
-    if changed:
-        text = ", ".join(f"--{name.replace('_', '-')} {before[name]} became {settings[name]}" for name in changed)
-        raise UsageError(
-            f"run '{job.run.name}' was started with other settings: {text}",
-            hint="give this one another --name, or replace the earlier run with --overwrite",
-        )
-    if not _is_same_model(known.get("model", {}).get("definition"), job.config.custom):
-        raise UsageError(
-            f"run '{job.run.name}' was started with another model than that of preset '{job.config.preset}' now",
-            hint="give this one another --name, or replace the earlier run with --overwrite",
-        )
-    if known.get("data", {}).get("fingerprint") != job.dataset.fingerprint:
-        raise UsageError(
-            f"run '{job.run.name}' was started on other images than {job.dataset.source} now holds",
-            hint="give this one another --name, or replace the earlier run with --overwrite",
-        )
-    if job.config.schedule == "cosine" and job.config.epochs != before.get("epochs"):
-        raise UsageError(
-            f"the learning rate of run '{job.run.name}' falls along a cosine over --epochs {before.get('epochs')}",
-            hint="such a run cannot be extended: give this one another --name, or replace it with --overwrite",
-        )
-    if job.config.epochs < before.get("epochs", 0):
-        raise UsageError(
-            f"run '{job.run.name}' was started with --epochs {before['epochs']}, and {job.config.epochs} is fewer",
-            hint="give this one another --name, or replace the earlier run with --overwrite",
-        )
+def _has_matrix_units() -> bool:
+    return jax.default_backend() == "cpu" and matrix_units_found()

@@ -1,4 +1,4 @@
-"""One training step: loss, gradient, clipped Adam."""
+"""One training step: loss, gradient, an optimizer's update."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from nfcli.config import TrainConfig
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.networks import PLAIN, ComputePolicy
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.training.optimizer import ema_decay, learning_rate_scale, learning_rate_schedule, make_optimizer
 
 State = dict[str, Any]
 """Everything that training needs to go on.
@@ -32,46 +33,8 @@ the learning rate. Where `parameters` are a moving average, `trained` are the we
 Batch = tuple[Array, Array, Array | None]
 """(B, H, W, C) images, (B,) keys and, for a class-conditional model, (B,) labels."""
 
-
-def learning_rate_schedule(config: TrainConfig, steps_per_epoch: int) -> optax.Schedule:
-    """Down to the floor, exponentially or by half a cosine, smooth in steps; after a straight rise if one is wanted."""
-    floor, rate = config.learning_rate_floor, config.learning_rate
-    if config.schedule == "cosine":
-        falling = optax.cosine_decay_schedule(rate, steps_per_epoch * config.epochs, alpha=floor / rate)
-    elif config.learning_rate_decay == 1:  # optax would take the floor for a ceiling
-        falling = optax.constant_schedule(rate)
-    else:
-        falling = optax.exponential_decay(rate, steps_per_epoch, config.learning_rate_decay, end_value=floor)
-    if not config.warmup_steps:
-        return falling
-    return lambda step: falling(step) * jnp.minimum(1.0, (step + 1) / config.warmup_steps)
-
-
-def learning_rate_scale(recoveries: Array | int) -> Array:
-    """Factor on the learning rate after so many recoveries."""
-    return jnp.float32(0.5) ** recoveries
-
-
-def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Adam (Kingma, Ba 2015, arXiv:1412.6980) after clipping by the global norm.
-
-    With weight decay on the kernels if it is wanted, decoupled (Loshchilov, Hutter 2019, arXiv:1711.05101). Clipping
-    and Adam see all parameters as one vector: a program with a few pieces in place of a few for each of some 300 arrays
-    is smaller, and sooner loaded.
-    """
-    schedule = learning_rate_schedule(config, steps_per_epoch)
-    adam = optax.flatten(optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.scale_by_adam()))
-    decay = [optax.add_decayed_weights(config.weight_decay, _kernels)] if config.weight_decay else []
-    return optax.chain(adam, *decay, optax.scale_by_learning_rate(schedule))
-
-
-def _kernels(parameters: Any) -> Any:
-    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", parameters)
-
-
-def ema_decay(most: float, step: Array) -> Array:
-    """Of the moving average at a step: short at first, so that the fresh weights are soon forgotten."""
-    return jnp.minimum(most, (1 + step) / (10 + step))
+News = tuple[Array, Array]
+"""Loss of the last step in bits per dimension, and how many of the latest steps were skipped in a row."""
 
 
 class TrainStep:
@@ -125,24 +88,19 @@ class TrainStep:
     def start_from(self, parameters: Parameters) -> State:
         """The state before the first step, of these parameters."""
         parameters = jax.device_get(parameters)
+        # What `optimizer.init` gives, without compiling a program for every shape: Adam starts at zero.
+        optimizer = jax.eval_shape(self.optimizer.init, parameters)
+        counters = ("step", "skipped", "skipped_in_a_row", "recoveries")
         return self.place(
             {
                 "parameters": parameters,
                 # Copies: a buffer that is given away must not be another one's too.
                 **({"trained": jax.tree.map(np.array, parameters)} if self.config.ema_decay else {}),
-                "optimizer": self._optimizer_start(parameters),
-                "step": np.int32(0),
+                "optimizer": jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), optimizer),
                 "loss_sum": np.float32(0),
-                "skipped": np.int32(0),
-                "skipped_in_a_row": np.int32(0),
-                "recoveries": np.int32(0),
+                **{name: np.int32(0) for name in counters},
             }
         )
-
-    def _optimizer_start(self, parameters: Parameters) -> Any:
-        """What `optimizer.init` gives, without compiling a program for every shape: Adam starts at zero."""
-        shapes = jax.eval_shape(self.optimizer.init, parameters)
-        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
     def place(self, state: State) -> State:
         """Put a state on the run's devices."""
@@ -173,17 +131,17 @@ class TrainStep:
             lambda: self._compiled.lower(state, images, labels).compile(), results=(state, (0, 0))
         )
 
-    def __call__(self, state: State, images: Any, labels: Any = None) -> tuple[State, tuple[Array, Array]]:
+    def __call__(self, state: State, images: Any, labels: Any = None) -> tuple[State, News]:
         """One step on (B, H, W, C) integers and, for a class-conditional model, (B,) labels; the state is used up.
 
         Returns:
             The next state; and the batch's loss in bits per dimension with the number of steps skipped in a row.
         """
         batch = jax.device_put((images, labels), batched(self.mesh))
-        result: tuple[State, tuple[Array, Array]] = self._compiled(state, *batch)
+        result: tuple[State, News] = self._compiled(state, *batch)
         return result
 
-    def map_state(self, state: State, images: Array, labels: Array | None = None) -> tuple[State, tuple[Array, Array]]:
+    def map_state(self, state: State, images: Array, labels: Array | None = None) -> tuple[State, News]:
         """The step itself, not compiled; arguments and results as of a call."""
         key = jax.random.fold_in(stream(self.config.seed, Purpose.TRAINING), state["step"])
         keys = indexed_keys(key, jnp.arange(images.shape[0]))
@@ -192,7 +150,12 @@ class TrainStep:
         updates, optimizer = self.optimizer.update(gradient, state["optimizer"], weights)
         scale = learning_rate_scale(state["recoveries"])
         updates = jax.tree.map(lambda update: update * scale, updates)
-        moved = {**self._moved(state, optax.apply_updates(weights, updates)), "optimizer": optimizer}
+        weights = optax.apply_updates(weights, updates)
+        moved = {"parameters": weights, "optimizer": optimizer}
+        if "trained" in state:
+            share = 1 - ema_decay(self.config.ema_decay, state["step"])
+            average = jax.tree.map(lambda mean, new: mean + share * (new - mean), state["parameters"], weights)
+            moved |= {"parameters": average, "trained": weights}
         # A non-finite loss or gradient never reaches the parameters: the step is skipped, and counted.
         finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(ravel_pytree(gradient)[0]))
         kept = {name: state[name] for name in moved}
@@ -207,14 +170,6 @@ class TrainStep:
             "skipped_in_a_row": in_a_row,
         }
         return following, (loss, in_a_row)
-
-    def _moved(self, state: State, weights: Parameters) -> State:
-        """The weights after a step, and their average where there is one."""
-        if "trained" not in state:
-            return {"parameters": weights}
-        share = 1 - ema_decay(self.config.ema_decay, state["step"])
-        average = jax.tree.map(lambda mean, new: mean + share * (new - mean), state["parameters"], weights)
-        return {"parameters": average, "trained": weights}
 
     def _gradient(self, parameters: Any, batch: Batch) -> tuple[Array, Any]:
         """Loss and gradient of the whole batch; each device works on its part, and only means are exchanged."""

@@ -34,8 +34,7 @@ import jax  # noqa: E402
 from nfcli.config import TrainConfig  # noqa: E402
 from nfcli.evaluation.bound import BoundEvaluator  # noqa: E402
 from nfcli.presets import PRESETS, MaskedCouplings, PartitionedCouplings, Preset, Split  # noqa: E402
-from nfcli.training.order import epoch_order  # noqa: E402
-from nfcli.training.setup import Job, prepare_job  # noqa: E402
+from nfcli.training.setup import Job, epoch_order, prepare_job  # noqa: E402
 from nfcli.training.step import State, TrainStep  # noqa: E402
 
 BATCH = 64

@@ -49,7 +49,7 @@ class NF:
         from nfcli.evaluation.bound import BoundEvaluator
         from nfcli.flows import build
         from nfcli.presets import get_preset
-        from nfcli.training.precision import policy_of
+        from nfcli.training.setup import policy_of
         from nfcli.training.step import TrainStep
 
         self.jax = jax

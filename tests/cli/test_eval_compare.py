@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from nfcli.cli.tables import formats
 from nfcli.evaluation.bound import BoundEvaluator
-from nfcli.evaluation.evaluate import EvalConfig, evaluate
-from nfcli.evaluation.score import score
+from nfcli.evaluation.config import EvalConfig
+from nfcli.evaluation.evaluate import evaluate
 from tests.cli.program import assert_refused, succeeds
 
 KEYS = {"run", "preset", "dataset", "importance_samples", "checkpoint_step", "splits", "inference_ms", "sampling_ms"}
@@ -211,8 +212,9 @@ def test_few_images_are_not_padded_to_a_whole_batch(limit, asked, batch_size, ow
     config = EvalConfig("simple", home / "runs", splits=("test",), limit=limit, batch_size=asked, devices=1)
     if own:
         np.savez(home / "mine.npz", images=measured_images(home)[:limit])
+        config = replace(config, images=home / "mine.npz")
     with pytest.raises(_Made, match=f"^{batch_size}$"):
-        score(config, home / "mine.npz") if own else evaluate(config)
+        evaluate(config)
 
 
 def test_saved_images_never_replace_what_is_measured(home, call):
@@ -221,3 +223,26 @@ def test_saved_images_never_replace_what_is_measured(home, call):
     assert_refused(call("eval", "simple", "--images", "tiny.npz", "--save-per-image", "./tiny.npz", cwd=home), 2)
     assert_refused(call("eval", "simple", "--save-per-image", "runs/simple/each.csv", cwd=home), 2)
     assert (home / "tiny.npz").read_bytes() == images
+
+
+def test_seeds_are_one_row_in_every_form(home, call):
+    copy = shutil.copytree(home / "runs/simple", home / "runs/simple-again")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "settings": {**config["settings"], "seed": 43}}))
+    shutil.copytree(home / "runs/multiscale", home / "runs/new")
+    (home / "runs/new/results.json").unlink()
+    told = call("compare", "--group-seeds", "--json", cwd=home)
+    rows = {row["name"]: row for row in told.json["rows"]}
+    assert rows.keys() == {"simple +1", "multiscale", "new"}
+    assert (rows["simple +1"]["seeds"], rows["simple +1"]["runs"]) == ([42, 43], ["simple", "simple-again"])
+    assert (rows["simple +1"]["test_bpd_seed_std"], rows["multiscale"]["test_bpd_seed_std"]) == (0, None)
+    done = call("compare", "--group-seeds", cwd=home)
+    assert "std seeds: standard deviation" in done.out
+    assert "nf eval new" in done.err
+    assert max(map(len, done.out.splitlines())) <= 80
+    table = call("compare", "--group-seeds", "--format", "csv", cwd=home)
+    read = {row["run"]: row for row in csv.DictReader(table.out.splitlines())}
+    assert (read["simple +1"]["seeds"], read["simple +1"]["test bpd std seeds"]) == ("2", "0.0000")
+    assert "seeds" not in call("compare", "--format", "csv", cwd=home).out
+    for other in (("--paired",), ("--html", "page.html")):
+        assert_refused(call("compare", "--group-seeds", *other, cwd=home), 2)

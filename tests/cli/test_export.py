@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nfcli.errors import RunError
-from nfcli.pretrained.portable import check_portable
+from nfcli.pretrained.export import check_portable
 from nfcli.runs.pretrained import TRAINING
 from nfcli.runs.schema import check_fields
 from tests.cli.conftest import export

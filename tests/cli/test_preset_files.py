@@ -186,7 +186,7 @@ def test_the_same_content_continues_and_another_does_not(trained, call):
     (home / "mine.toml").write_text(text.replace("count = 2", "count = 3"))
     done = call(*words, cwd=home)
     assert_refused(done, 2)
-    assert "another model than that of preset 'mine' now" in done.err
+    assert "another model than preset 'mine' is now" in done.err
     (home / "mine.toml").unlink()
     assert contents(home / "runs") == before
 

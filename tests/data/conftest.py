@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nfcli.data import files, npz
+from nfcli.data import npz, reading
 
 NOBODY = 65534
 
@@ -45,7 +45,7 @@ def open_folder():
 
 @pytest.fixture
 def tiny_limit(monkeypatch):
-    monkeypatch.setattr(files, "MAX_BYTES", 1_000)
+    monkeypatch.setattr(reading, "MAX_BYTES", 1_000)
     monkeypatch.setattr(npz, "MAX_BYTES", 1_000)
 
 

@@ -7,15 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nfcli.data import bundled, load_dataset
+from nfcli.data import idx, load_dataset
 from nfcli.errors import DataError
 
-FOLDER = Path(bundled.__file__).parent / "mnist"
+FOLDER = idx.MNIST
 FINGERPRINT = "ef714adcd7aa30aadcc286423ae9df6a0f148d1ff13731fea5da1750706bbc8f"
 
 
@@ -28,7 +27,7 @@ def mnist():
 def copied(tmp_path, monkeypatch):
     """A copy of the bundled files to damage."""
     shutil.copytree(FOLDER, tmp_path / "mnist")
-    monkeypatch.setattr(bundled, "_folder", lambda: tmp_path / "mnist")
+    monkeypatch.setattr(idx, "MNIST", tmp_path / "mnist")
     return tmp_path / "mnist"
 
 
@@ -69,7 +68,7 @@ def test_import_needs_numpy_alone():
 
 def test_notice_names_every_file_authors_and_licence():
     notice = (FOLDER / "NOTICE.md").read_text()
-    for text in ("Yann LeCun", "Corinna Cortes", "CC BY-SA 3.0", *bundled.MD5.values()):
+    for text in ("Yann LeCun", "Corinna Cortes", "CC BY-SA 3.0", *idx.MD5.values()):
         assert text in notice
     for file in FOLDER.glob("*.gz"):
         assert file.name in notice

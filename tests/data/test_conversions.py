@@ -35,7 +35,7 @@ def test_every_conversion_is_counted_once(tmp_path):
     picture.save(tmp_path / "keyed.png", transparency=(0, 0, 0))
     picture.save(tmp_path / "moving.png", save_all=True, append_images=[picture.rotate(180)])
     picture.rotate(180).save(tmp_path / "turned.png", exif=exif(3))
-    (images, names), messages = said(tmp_path)
+    (images, names, _), messages = said(tmp_path)
     (text,) = messages
     start, _, listing = text.partition(" converted: ")
     assert start == "note: 7 of 10 images"
@@ -61,7 +61,7 @@ def test_gray_with_transparency_and_one_bit(tmp_path):
     gray = Image.fromarray(some_images(1)[0, ..., 0])
     gray.convert("LA").save(tmp_path / "a.png")
     gray.convert("1").save(tmp_path / "b.png")
-    (images, _), messages = said(tmp_path)
+    (images, _, _), messages = said(tmp_path)
     assert images.shape == (2, 6, 5, 1)
     assert messages == ["note: 2 of 2 images converted: 1 gray with transparency to gray, 1 1-bit to 8-bit"]
 
@@ -71,7 +71,7 @@ def test_gray_with_transparency_and_one_bit(tmp_path):
 def test_images_are_turned_as_their_exif_says(tmp_path, orientation, suffix):
     path = tmp_path / f"a{suffix}"
     Image.fromarray(UPRIGHT).save(path, exif=exif(orientation))
-    (images, _), messages = said(path)
+    (images, _, _), messages = said(path)
     with Image.open(path) as stored:
         np.testing.assert_array_equal(images[0], np.asarray(ImageOps.exif_transpose(stored)))
     assert len(messages) == (orientation != 1)
@@ -80,14 +80,14 @@ def test_images_are_turned_as_their_exif_says(tmp_path, orientation, suffix):
 def test_turned_images_have_the_size_that_they_are_seen_in(tmp_path):
     write_pngs(tmp_path, some_images(2, channels=3))
     Image.fromarray(UPRIGHT.swapaxes(0, 1)).save(tmp_path / "0002.png", exif=exif(5))
-    (images, _), _ = said(tmp_path)
+    (images, _, _), _ = said(tmp_path)
     np.testing.assert_array_equal(images[2], UPRIGHT)
 
 
 @pytest.mark.parametrize("damage", [b"II", b"Exif\0\0junk", b"Exif\0\0MM\0*\xff\xff\xff\xff"])
 def test_damaged_exif_is_passed_over(tmp_path, damage):
     Image.fromarray(UPRIGHT).save(tmp_path / "a.png", exif=damage)
-    (images, _), messages = said(tmp_path)
+    (images, _, _), messages = said(tmp_path)
     np.testing.assert_array_equal(images[0], UPRIGHT)
     assert messages == []
 
@@ -96,8 +96,8 @@ def test_images_that_were_kept_are_not_said_to_be_converted_again(tmp_path, monk
     monkeypatch.setenv("NF_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(intake, "IN_MEMORY", 0)
     write_pngs(tmp_path / "images", some_images(2, channels=4))
-    (first, _), messages = said(tmp_path / "images")
+    (first, _, _), messages = said(tmp_path / "images")
     assert messages == ["note: 2 of 2 images converted: 2 RGBA to RGB"]
-    (again, _), messages = said(tmp_path / "images")
+    (again, _, _), messages = said(tmp_path / "images")
     assert messages == []
     np.testing.assert_array_equal(again[:], first[:])

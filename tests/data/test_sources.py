@@ -8,6 +8,7 @@ from PIL import Image
 
 from nfcli.data import load_dataset, load_images
 from tests.data.image_writers import some_images, write_idx, write_labelled_pngs, write_pngs
+from tests.data.refusals import refused
 
 TRAIN, TEST = some_images(12, seed=1), some_images(3, seed=2)
 TRAIN_LABELS, TEST_LABELS = np.arange(12) % 10, np.array([9, 0, 5])
@@ -85,7 +86,7 @@ def test_npz_without_splits_is_split(tmp_path, key):
 def test_npz_of_other_layouts_and_integers(tmp_path, change):
     images = some_images(4, channels=3)
     np.savez(tmp_path / "a.npz", images=change(images))
-    loaded, names = load_images(tmp_path / "a.npz")
+    loaded, names, _ = load_images(tmp_path / "a.npz")
     assert loaded.dtype == np.uint8
     np.testing.assert_array_equal(loaded, images)
     assert names == ["a.npz[0]", "a.npz[1]", "a.npz[2]", "a.npz[3]"]
@@ -133,7 +134,7 @@ def test_hidden_and_foreign_files_are_skipped(tmp_path):
 def test_png_modes(tmp_path, mode, channels):
     image = Image.fromarray(some_images(1, channels=3)[0]).convert(mode)
     image.save(tmp_path / "a.png")
-    loaded, names = load_images(tmp_path / "a.png")
+    loaded, names, _ = load_images(tmp_path / "a.png")
     expected = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(1, 6, 5, channels)
     np.testing.assert_array_equal(loaded, expected)
     assert names == ["a.png"]
@@ -142,7 +143,7 @@ def test_png_modes(tmp_path, mode, channels):
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("CMYK", 3)])
 def test_jpeg_modes(tmp_path, mode, channels):
     Image.new("RGB", (5, 6), (200, 200, 200)).convert(mode).save(tmp_path / "a.JPEG")
-    loaded, _ = load_images(tmp_path / "a.JPEG")
+    loaded, _, _ = load_images(tmp_path / "a.JPEG")
     assert loaded.shape == (1, 6, 5, channels)
     assert np.abs(loaded.astype(int) - 200).max() <= 2
 
@@ -151,7 +152,7 @@ def test_load_images_of_a_folder_in_order_of_name(tmp_path):
     images = some_images(3)
     for name, image in zip(("b.png", "a.png", "C.PNG"), images, strict=True):
         Image.fromarray(image[..., 0]).save(tmp_path / name)
-    loaded, names = load_images(str(tmp_path))
+    loaded, names, _ = load_images(str(tmp_path))
     assert names == ["C.PNG", "a.png", "b.png"]
     np.testing.assert_array_equal(loaded, images[[2, 1, 0]])
 
@@ -188,3 +189,59 @@ def test_folder_named_like_an_npz_file(tmp_path):
     folder = write_pngs(tmp_path / "x.npz", TRAIN)
     assert load_dataset(str(folder)).shape == (6, 5, 1)
     assert len(load_images(folder)[0]) == 12
+
+
+def test_load_images_with_labels_of_sub_folders(tmp_path):
+    images, labels = some_images(5), np.array([7, 2, 7, 10, 2])
+    write_labelled_pngs(tmp_path, images, labels)
+    loaded = load_images(tmp_path)
+    kept = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    assert [kept[image.tobytes()] for image in loaded.images] == loaded.labels.tolist() == [10, 2, 2, 7, 7]
+    assert loaded.names[0].startswith("10/")
+    assert load_images(tmp_path, classes=0).labels is None
+    assert load_images(tmp_path, classes=11).labels.tolist() == loaded.labels.tolist()
+    assert "label 10 of " in refused(tmp_path, load=lambda path: load_images(path, classes=10))
+
+
+def test_load_images_with_sub_folders_called_by_words(tmp_path):
+    for name in ("cat", "dog"):
+        write_pngs(tmp_path / name, some_images(2))
+    assert load_images(tmp_path).labels.tolist() == load_images(tmp_path, classes=2).labels.tolist() == [0, 0, 1, 1]
+    assert "2 sub-folders with names, and the model knows 3 labels" in refused(
+        tmp_path, load=lambda path: load_images(path, classes=3)
+    )
+    assert len(load_images(tmp_path, classes=0).images) == 4
+
+
+def test_load_images_with_labels_of_an_npz(tmp_path):
+    for key in ("labels", "y"):
+        np.savez(tmp_path / f"{key}.npz", images=TRAIN, **{key: TRAIN_LABELS})
+        assert load_images(tmp_path / f"{key}.npz").labels.tolist() == TRAIN_LABELS.tolist()
+    assert "label 9 of " in refused(tmp_path / "y.npz", load=lambda path: load_images(path, classes=9))
+    np.savez(tmp_path / "plain.npz", images=TRAIN)
+    assert load_images(tmp_path / "plain.npz", classes=3).labels is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [(TRAIN_LABELS[1:], "has 12 images but 11 labels"), (TRAIN_LABELS / 2, "not integers")]
+)
+def test_load_images_looks_at_labels_only_where_they_are_wanted(tmp_path, labels, message):
+    np.savez(tmp_path / "a.npz", images=TRAIN, labels=labels)
+    assert message in refused(tmp_path / "a.npz", load=load_images)
+    assert load_images(tmp_path / "a.npz", classes=0).labels is None
+
+
+def test_load_images_of_plain_files_has_no_labels(tmp_path):
+    write_pngs(tmp_path, some_images(3))
+    write_pngs(tmp_path / "7", some_images(2))
+    loaded = load_images(tmp_path)
+    assert (len(loaded.images), loaded.names[0], loaded.labels) == (3, "0000.png", None)
+    assert load_images(tmp_path / "0000.png", classes=3).labels is None
+
+
+def test_load_images_of_a_folder_with_splits(tmp_path):
+    for split in ("train", "test"):
+        write_pngs(tmp_path / split, some_images(2))
+    text = refused(tmp_path, load=load_images)
+    assert "has several splits | give one of its folders train, test" in text
+    assert len(load_images(tmp_path / "test").images) == 2

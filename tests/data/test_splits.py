@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nfcli.data.splits import Part, assemble
+from nfcli.data.dataset import Part, assemble
 from nfcli.errors import DataError
 from tests.data.image_writers import some_images
 

@@ -96,7 +96,7 @@ def test_photographs_of_many_sizes_become_one(tmp_path):
     assert "1.png is 16x8x3, but 0.png is 8x12x3" in text
     assert "--resize" in text
     for transform in (Transform.parse("8", None, 256), Transform.parse(None, "4", 256)):
-        images, _ = load_images(tmp_path, transform)
+        images, _, _ = load_images(tmp_path, transform)
         assert images.shape == (3, *(transform.crop or transform.resize), 3)
 
 

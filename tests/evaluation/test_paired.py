@@ -12,47 +12,8 @@ from nfcli.errors import RunError, UsageError
 from nfcli.runs import RunDir
 from nfcli.runs.paired import bootstrap_interval, compare_paired
 from nfcli.runs.per_image import keep_per_image
-from nfcli.runs.results import Evaluation, best_first, record
-
-IMAGES = 200
-CONFIG = {
-    "id": "0",
-    "settings": {"epochs": 1, "batch_size": 1, "dataset": "digits"},
-    "model": {"preset": "simple", "smoke": False, "shape": [8, 8, 1], "levels": 256, "alpha": 1e-5, "parameters": 10},
-    "data": {"name": "digits", "source": "digits", "fingerprint": "0", "train_images": 1, "val_images": 1},
-    "versions": {},
-    "device": {},
-    "continued": [],
-}
-
-
-def evaluation_of(bpd: np.ndarray) -> Evaluation:
-    """A measurement with these bits per dimension of each image."""
-    return Evaluation(
-        split="test",
-        split_fingerprint="f" * 64,
-        images=len(bpd),
-        importance_samples=8,
-        seed=42,
-        checkpoint_step=10,
-        bpd=float(bpd.mean()),
-        bpd_stderr=0.1,
-        elbo_bpd=2.0,
-        effective_sample_size=1.5,
-        precision="float32",
-        versions={},
-        device={},
-    )
-
-
-def measured(folder: Path, name: str, bpd: np.ndarray, **changes) -> RunDir:
-    """A run directory with one measurement."""
-    run = RunDir(folder / name)
-    run.write_config(CONFIG)
-    evaluation = replace(evaluation_of(bpd), **changes)
-    keep_per_image(run, evaluation, {"bpd": bpd})
-    record(run, CONFIG, [evaluation], {"inference_ms": 1.0, "sampling_ms": 2.0})
-    return run
+from nfcli.runs.results import best_first, record
+from tests.runs.measured import CONFIG, IMAGES, evaluation_of, measured
 
 
 @pytest.fixture
@@ -106,11 +67,25 @@ def test_unequal_questions_are_refused(tmp_path: Path, bpd: np.ndarray, changes:
         compare_paired("a", "b", tmp_path)
 
 
-def test_another_number_of_images_is_refused(tmp_path: Path, bpd: np.ndarray) -> None:
+def test_of_other_numbers_of_images_those_in_common_are_compared(tmp_path: Path, bpd: np.ndarray) -> None:
+    """A measurement is of the first images of the split."""
     measured(tmp_path, "a", bpd)
-    measured(tmp_path, "b", bpd[:100])
-    with pytest.raises(UsageError, match="another number of images: 200 and 100"):
-        compare_paired("a", "b", tmp_path)
+    measured(tmp_path, "b", bpd[:100] + 0.01)
+    result = compare_paired("a", "b", tmp_path)
+    assert (result.images, result.first_images, result.second_images) == (100, 200, 100)
+    assert result.difference_bpd == pytest.approx(-0.01, abs=1e-12)
+    assert result.sentence.startswith("The 100 test images in common (of 200 of one run) decide for a")
+    measured(tmp_path, "c", bpd[:1])
+    with pytest.raises(UsageError, match="a single image"):
+        compare_paired("a", "c", tmp_path)
+
+
+def test_most_images_in_common_count(tmp_path: Path, bpd: np.ndarray) -> None:
+    """Also where another pair of measurements is of equally many."""
+    a, b = measured(tmp_path, "a", bpd), measured(tmp_path, "b", bpd[:150] + 0.01)
+    for run in (a, b):
+        add(run, bpd[:8])
+    assert compare_paired("a", "b", tmp_path).images == 150
 
 
 def add(run: RunDir, bpd: np.ndarray) -> None:
@@ -134,9 +109,9 @@ def test_the_weights_that_were_measured_last_count(bpd: np.ndarray) -> None:
     old = replace(evaluation_of(bpd), checkpoint_step=5)
     half, whole, quick = (evaluation_of(bpd[:count]) for count in (100, 200, 8))
     again = replace(half, seed=43)
-    assert best_first([old, half, whole, again, quick]) == [whole, again, half, quick]
-    assert best_first([whole, old]) == [old]
-    assert best_first([]) == []
+    assert best_first([old, half, whole, again, quick], "test") == [whole, again, half, quick]
+    assert best_first([whole, old], "test") == [old]
+    assert best_first([], "test") == []
 
 
 def test_a_run_that_was_not_measured(tmp_path: Path, bpd: np.ndarray) -> None:

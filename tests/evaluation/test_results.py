@@ -10,19 +10,19 @@ import pytest
 
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import PerImageBound
-from nfcli.evaluation.evaluate import EvalConfig, table_of
-from nfcli.evaluation.statistics import summarize
+from nfcli.evaluation.config import EvalConfig
+from nfcli.evaluation.evaluate import table_of
 from nfcli.runs.per_image import concatenate, save_table
 
 
 def bound_of(log_prob, *, index=None):
     log_prob = np.array(log_prob, np.float64)
     index = np.arange(len(log_prob)) if index is None else np.array(index)
-    return PerImageBound(index, log_prob, log_prob - 0.1, np.full(len(log_prob), 1.5), samples=4, seed=0, dimensions=2)
+    return PerImageBound(index, log_prob, log_prob - 0.1, np.full(len(log_prob), 1.5), dimensions=2)
 
 
 def test_summary():
-    summary = summarize(bound_of([-1.0, -2.0, -6.0]))
+    summary = bound_of([-1.0, -2.0, -6.0]).summary()
     bits = np.array([1, 2, 6]) / (2 * np.log(2))
     assert summary.bpd == pytest.approx(bits.mean(), rel=1e-12)
     # Standard deviation with n - 1, over the root of n.
@@ -33,7 +33,7 @@ def test_summary():
 
 
 def test_one_image_has_no_standard_error():
-    summary = summarize(bound_of([-1.0]))
+    summary = bound_of([-1.0]).summary()
     assert summary.bpd == pytest.approx(0.5 / np.log(2))
     assert (summary.bpd_stderr, summary.images) == (None, 1)
 
@@ -41,7 +41,7 @@ def test_one_image_has_no_standard_error():
 @pytest.mark.parametrize("value", [-np.inf, np.inf, np.nan])
 def test_an_image_without_a_bound_leaves_no_mean(value):
     """And numpy says nothing about it: the caller does."""
-    summary = summarize(bound_of([-1.0, value, -2.0]))
+    summary = bound_of([-1.0, value, -2.0]).summary()
     assert (summary.bpd, summary.bpd_stderr, summary.elbo_bpd) == (None, None, None)
     assert summary.images == 3
 
@@ -59,7 +59,7 @@ WANT = {
 }
 
 
-TABLE = concatenate([table_of(name, bound, LABELS[name]) for name, bound in BOUNDS.items()])
+TABLE = concatenate([table_of(name, bound, None, LABELS[name]) for name, bound in BOUNDS.items()])
 
 
 def test_npz_round_trip(tmp_path):

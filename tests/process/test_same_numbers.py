@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from nfcli.config import TrainConfig
-from nfcli.evaluation.evaluate import EvalConfig, evaluate
+from nfcli.evaluation.config import EvalConfig
+from nfcli.evaluation.evaluate import evaluate
 from nfcli.runs import RunDir
-from nfcli.runs.results import load_evaluations
+from nfcli.runs.results import load_results
 from nfcli.training.loop import train
 from tests.process.pairs import STEPS, run_pair, settings
 from tests.survival.processes import rows
@@ -64,7 +65,7 @@ def test_an_evaluation_by_two_processes_is_that_of_one(together, tmp_path):
     told = json.loads(both.out[0])
     assert both.out[1] == ""
     assert both.second.lines == []
-    recorded = {entry.split: entry.bpd for entry in load_evaluations(RunDir(run))}
+    recorded = {entry.split: entry.bpd for entry in load_results(RunDir(run)).evaluations}
     config = EvalConfig("run", run.parent, 3, limit=45, batch_size=48, devices=1, save_per_image=tmp_path / "one.npz")
     one = evaluate(config)
     for split, summary in one.splits.items():

@@ -15,8 +15,8 @@ from nfcli.drawing.interpolation import InterpolateConfig, interpolate
 from nfcli.drawing.samples import SampleConfig, sample
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import BoundEvaluator
-from nfcli.evaluation.evaluate import EvalConfig, evaluate
-from nfcli.evaluation.score import score
+from nfcli.evaluation.config import EvalConfig
+from nfcli.evaluation.evaluate import evaluate
 from nfcli.runs import find_run
 from nfcli.runs.restore import restore
 from nfcli.training.loop import train
@@ -111,9 +111,10 @@ def test_interpolation_ends_in_the_images(conditional: TrainConfig) -> None:
     assert result.ends_exact
 
 
-def test_images_without_labels_are_not_scored(conditional: TrainConfig, digits: Path) -> None:
+def test_images_without_labels_are_not_scored(conditional: TrainConfig, digits: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", images=next(iter(np.load(digits).values()))[:2])
     with pytest.raises(UsageError, match="given its label"):
-        score(EvalConfig(run="run", runs_dir=conditional.runs_dir), digits)
+        evaluate(EvalConfig(run="run", runs_dir=conditional.runs_dir, images=tmp_path / "images.npz"))
 
 
 def test_labels_that_cannot_be_learned_are_refused(configure: Configure, digits: Path, tmp_path: Path) -> None:

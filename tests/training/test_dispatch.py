@@ -11,10 +11,10 @@ import pytest
 from nfcli.config import TrainConfig
 from nfcli.errors import UsageError
 from nfcli.limits import LARGEST
-from nfcli.training.dispatch import ManyAtOnce, News, OneByOne, make_dispatch
+from nfcli.training.dispatch import ManyAtOnce, OneByOne, make_dispatch
 from nfcli.training.loop import train
 from nfcli.training.setup import prepare_job
-from nfcli.training.step import State, TrainStep
+from nfcli.training.step import News, State, TrainStep
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
 Configure = Callable[..., TrainConfig]
@@ -48,14 +48,14 @@ def test_how_an_epoch_is_cut_changes_nothing(configure: Configure) -> None:
 def test_on_cpu_steps_go_one_by_one(configure: Configure) -> None:
     job = prepare_job(configure())
     step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.policy)
-    assert isinstance(make_dispatch(step, job.train.images, None), OneByOne)
-    assert isinstance(make_dispatch(step, job.train.images, 4), ManyAtOnce)
+    assert isinstance(make_dispatch(step, job.examples, None), OneByOne)
+    assert isinstance(make_dispatch(step, job.examples, 4), ManyAtOnce)
 
 
 def test_no_more_than_an_epoch_is_asked_for_at_a_time(configure: Configure) -> None:
     job = prepare_job(configure())
     step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh)
-    assert make_dispatch(step, job.train.images, LARGEST).per_dispatch == job.steps_per_epoch == 5
+    assert make_dispatch(step, job.examples, LARGEST).per_dispatch == job.steps_per_epoch == 5
 
 
 def test_on_cpu_a_step_begins_when_the_one_before_is_done(
@@ -80,7 +80,7 @@ def test_images_are_those_of_the_order(configure: Configure) -> None:
     job = prepare_job(configure(devices=2))
     step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.policy)
     chosen = np.random.default_rng(0).permutation(160)[:64].reshape(2, 32)
-    many = ManyAtOnce(step, job.train.images, 4)
+    many = ManyAtOnce(step, job.examples, 4)
     many.compile(step.init())
     together, (loss, _) = many(step.init(), chosen)
     apart = step.init()

@@ -19,10 +19,10 @@ from nfcli.presets import get_preset
 from nfcli.runs import Checkpoints, RunDir
 from nfcli.training import loop
 from nfcli.training.loop import train
-from nfcli.training.order import epoch_order
+from nfcli.training.optimizer import learning_rate_schedule
 from nfcli.training.reporter import Progress, Reporter
-from nfcli.training.setup import prepare_job
-from nfcli.training.step import TrainStep, learning_rate_schedule
+from nfcli.training.setup import epoch_order, prepare_job
+from nfcli.training.step import TrainStep
 
 Configure = Callable[..., TrainConfig]
 TIMINGS = {"images_per_second", "seconds"}

@@ -15,8 +15,9 @@ from nfcli.errors import UsageError
 from nfcli.presets import PRESETS
 from nfcli.runs import RunDir
 from nfcli.training.loop import train
+from nfcli.training.optimizer import ema_decay, learning_rate_schedule
 from nfcli.training.setup import prepare_job
-from nfcli.training.step import TrainStep, ema_decay, learning_rate_schedule
+from nfcli.training.step import TrainStep
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
 Configure = Callable[..., TrainConfig]

@@ -16,11 +16,12 @@ from nfcli.config import TrainConfig
 from nfcli.errors import DivergedError
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.runs import RunDir
-from nfcli.training import loop
+from nfcli.training import saved
 from nfcli.training.loop import train
+from nfcli.training.optimizer import _kernels, learning_rate_schedule, make_optimizer
 from nfcli.training.reporter import Reporter
 from nfcli.training.setup import prepare_job
-from nfcli.training.step import TrainStep, _kernels, learning_rate_schedule, make_optimizer
+from nfcli.training.step import TrainStep
 
 Configure = Callable[..., TrainConfig]
 
@@ -150,7 +151,7 @@ def _changed_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_changed_code")
 def test_a_run_that_stays_bad_gives_up(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
+    monkeypatch.setattr(saved, "SKIPPED_IN_A_ROW", 3)
     monkeypatch.setattr(TrainStep, "_loss", lambda self, parameters, *batch: jnp.float32(jnp.nan))
     reporter = Warnings()
     with pytest.raises(DivergedError, match="after 3 recoveries"):
@@ -198,7 +199,7 @@ def bad_from(step: int) -> Callable[..., tuple]:
 def test_a_run_recovers_with_a_smaller_learning_rate(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, in_a_row: int, bad: int
 ) -> None:
-    monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", in_a_row)
+    monkeypatch.setattr(saved, "SKIPPED_IN_A_ROW", in_a_row)
     monkeypatch.setattr(TrainStep, "map_state", bad_from(bad))
     reporter = Warnings()
     result = train(configure(), reporter)
@@ -210,7 +211,7 @@ def test_a_run_recovers_with_a_smaller_learning_rate(
 @pytest.mark.usefixtures("_changed_code")
 def test_a_recovery_passes_over_checkpoints_of_a_bad_row(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad from step 6 on until the learning rate is halved, and a checkpoint after every step."""
-    monkeypatch.setattr(loop, "SKIPPED_IN_A_ROW", 3)
+    monkeypatch.setattr(saved, "SKIPPED_IN_A_ROW", 3)
     monkeypatch.setattr(TrainStep, "map_state", bad_from(6))
     reporter = Warnings()
     result = train(configure(checkpoint_minutes=1e-9), reporter)

@@ -9,19 +9,17 @@ from __future__ import annotations
 import math
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nfcli.errors import DataError, NFError
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
 
 MAX_PIXELS = 64_000_000
 """Height times width that one image may have."""
@@ -37,7 +35,7 @@ CHUNK = 2**24
 AnyPath = Path | str
 
 
-def shown(path: AnyPath | Traversable) -> str:
+def shown(path: AnyPath) -> str:
     """A path fit for a terminal: line breaks, escape codes and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
@@ -93,9 +91,7 @@ def visible_entries(folder: Path) -> list[Path]:
     return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
 
 
-def check_size(
-    path: AnyPath | Traversable, shape: Sequence[int], itemsize: int = 1, *, in_memory: bool = False
-) -> None:
+def check_size(path: AnyPath, shape: Sequence[int], itemsize: int = 1, *, in_memory: bool = False) -> None:
     """Refuse arrays that are empty, or too large to be meant.
 
     Args:
@@ -123,65 +119,49 @@ def check_size(
         )
 
 
-def read_exactly(stream: BinaryIO, size: int, path: AnyPath | Traversable) -> NDArray[np.uint8]:
-    """Read `size` bytes and see that the stream ends there, taking at most one byte more.
+def read_exactly(stream: BinaryIO, size: int, path: AnyPath) -> NDArray[np.uint8]:
+    """Read `size` bytes, (size,) uint8; otherwise like `read_rows`."""
+    (row,) = read_rows(stream, 1, size, path)  # takes the generator to its end, where it looks for more bytes
+    return row[0]
 
-    Returns:
-        (size,) uint8, writable.
+
+def read_rows(stream: BinaryIO, count: int, size: int, path: AnyPath) -> Iterator[NDArray[np.uint8]]:
+    """Read `count` rows of `size` bytes block by block, and see that the stream ends there.
+
+    At most one byte more is read: reading up to the end also makes gzip and zip compare their checksums.
+
+    Yields:
+        (n, size) uint8, writable.
 
     Raises:
         DataError: There are fewer or more bytes.
     """
-    data = np.empty(size, np.uint8)
-    _read_into(data, stream, 0, size, path)
-    _check_end(stream, size, path)
-    return data
-
-
-def _read_into(
-    data: NDArray[np.uint8], stream: BinaryIO, done: int, promised: int, path: AnyPath | Traversable
-) -> None:
-    position = 0
-    while position < len(data):
-        chunk = stream.read(min(CHUNK, len(data) - position))
-        if not chunk:
-            raise DataError(
-                f"{shown(path)} is cut short: its header promises {promised:,} bytes of data, and "
-                f"{done + position:,} follow",
-                hint="get the file again",
-            )
-        data[position : position + len(chunk)] = np.frombuffer(chunk, np.uint8)
-        position += len(chunk)
-
-
-def _check_end(stream: BinaryIO, promised: int, path: AnyPath | Traversable) -> None:
-    if stream.read(1):  # reading up to the end also makes gzip and zip compare their checksums
+    promised, done, rows = count * size, 0, max(1, CHUNK // size)
+    for start in range(0, count, rows):
+        block = np.empty((min(rows, count - start), size), np.uint8)
+        data, position = block.reshape(-1), 0
+        while position < len(data):
+            chunk = stream.read(min(CHUNK, len(data) - position))
+            if not chunk:
+                raise DataError(
+                    f"{shown(path)} is cut short: its header promises {promised:,} bytes of data, and "
+                    f"{done + position:,} follow",
+                    hint="get the file again",
+                )
+            data[position : position + len(chunk)] = np.frombuffer(chunk, np.uint8)
+            position += len(chunk)
+        done += position
+        yield block
+    if stream.read(1):
         raise DataError(
             f"{shown(path)} holds more than the {promised:,} bytes of data that its header promises",
             hint="get the file again",
         )
 
 
-def read_rows(stream: BinaryIO, count: int, size: int, path: AnyPath | Traversable) -> Iterator[NDArray[np.uint8]]:
-    """Read `count` rows of `size` bytes block by block, and see that the stream ends there.
-
-    Yields:
-        (n, size) uint8.
-
-    Raises:
-        DataError: There are fewer or more bytes.
-    """
-    rows = max(1, CHUNK // size)
-    for start in range(0, count, rows):
-        block = np.empty((min(rows, count - start), size), np.uint8)
-        _read_into(block.reshape(-1), stream, start * size, count * size, path)
-        yield block
-    _check_end(stream, count * size, path)
-
-
 @contextmanager
-def decoding(path: AnyPath | Traversable, kind: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a `DataError` that names the file.
+def decoding(path: AnyPath, kind: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a `DataError` that names the file; what it warns of is dealt with here.
 
     Args:
         path: The file.
@@ -191,14 +171,16 @@ def decoding(path: AnyPath | Traversable, kind: str) -> Iterator[None]:
         DataError: The body raised any exception; those of this package pass through.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except NFError:
         raise
     except Exception as error:  # damaged bytes make decoders raise anything: struct.error, SyntaxError, IndexError ...
         raise explain(path, kind, error) from error
 
 
-def explain(path: AnyPath | Traversable, kind: str, error: Exception) -> DataError:
+def explain(path: AnyPath, kind: str, error: Exception) -> DataError:
     """The `DataError` for what an operating system call or a decoder raised."""
     if isinstance(error, OSError) and error.strerror:
         hint = "check that it exists and that you may read it"

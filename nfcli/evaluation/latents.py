@@ -1,0 +1,150 @@
+"""Latents as data: images encoded with one array a level, in an npz file, and back to exactly the same pixels."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nfcli.data.store import AnyImages
+from nfcli.errors import DataError, UsageError, one_line
+from nfcli.evaluation.bound import PRECISION
+from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.runs.per_image import npz_bytes
+from nfcli.runs.restore import TrainedModel
+
+CHUNK = 64
+"""Images that go through a model at once: one compiled program serves any number of them."""
+
+
+class Coder:
+    """A trained model as functions of numpy arrays on one device, compiled when they are first called.
+
+    Where a method takes `labels`, a class-conditional model must be given (N,) integers, and another one None.
+    """
+
+    def __init__(self, trained: TrainedModel) -> None:
+        model = trained.model
+        self._parameters = jax.device_put(trained.parameters, jax.local_devices()[0])
+        self._encode, self._decode = jax.jit(model.encode), jax.jit(model.decode)
+        self._sample = jax.jit(model.sample)
+
+    def encode(self, images: AnyImages, labels: np.ndarray | None, seed: int) -> tuple[np.ndarray, ...]:
+        """The latents of images, (N, ...) float32 a level; `decode` gives exactly the same images again.
+
+        Args:
+            images: (N, H, W, C) uint8.
+            labels: (N,) integers, or None.
+            seed: Of the dequantization noise, of which an image's depends on its place among the images too.
+        """
+        key = stream(seed, Purpose.ENCODING)
+        return self._in_chunks(
+            lambda rows: self._encode(
+                self._parameters, images[rows], indexed_keys(key, jnp.asarray(rows)), _of(labels, rows)
+            ),
+            len(images),
+        )
+
+    def decode(self, latents: Sequence[np.ndarray], labels: np.ndarray | None) -> np.ndarray:
+        """The images of latents, (N, H, W, C) uint8."""
+        (images,) = self._in_chunks(
+            lambda rows: (self._decode(self._parameters, tuple(z[rows] for z in latents), _of(labels, rows)),),
+            len(latents[0]),
+        )
+        return images
+
+    def sample(self, count: int, labels: np.ndarray | None, *, temperature: float, seed: int) -> np.ndarray:
+        """New images, (count, H, W, C) uint8; image i of a seed is the same whatever the count."""
+        key = stream(seed, Purpose.SAMPLING)
+        (images,) = self._in_chunks(
+            lambda rows: (
+                self._sample(
+                    self._parameters, indexed_keys(key, jnp.asarray(rows)), _of(labels, rows), temperature=temperature
+                ),
+            ),
+            count,
+        )
+        return images
+
+    def _in_chunks(self, call: Callable[[np.ndarray], tuple[Array, ...]], count: int) -> tuple[np.ndarray, ...]:
+        """Apply a compiled function to the numbers of rows, in chunks of one size; the last repeats its last row."""
+        parts = []
+        with jax.default_matmul_precision(PRECISION):
+            for start in range(0, count, CHUNK):
+                found = call(np.minimum(np.arange(start, start + CHUNK), count - 1))
+                parts.append([np.asarray(array) for array in found])
+        return tuple(np.concatenate(arrays)[:count] for arrays in zip(*parts, strict=True))
+
+
+def _of(labels: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if labels is None else labels[rows]
+
+
+def latents_file(
+    trained: TrainedModel, latents: tuple[np.ndarray, ...], names: list[str], labels: np.ndarray | None, seed: int
+) -> bytes:
+    """An npz with `level0`, `level1`, ..., `name`, `label` where there are some, and whose latents they are as JSON."""
+    arrays = {f"level{level}": values for level, values in enumerate(latents)}
+    about = {**_identity(trained), "run": trained.run.name, "seed": seed}
+    known = {} if labels is None else {"label": labels}
+    return npz_bytes({**arrays, "name": np.array(names), **known, "about": np.array(json.dumps(about))})
+
+
+def load_latents(trained: TrainedModel, path: Path) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
+    """Latents, and labels of a class-conditional model, from a file with the arrays of `latents_file`.
+
+    Raises:
+        DataError: The file is missing or damaged.
+        UsageError: Its latents are of another run, or of other weights.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+        about = json.loads(str(arrays["about"]))
+        if any(about.get(name) != value for name, value in _identity(trained).items()):
+            raise UsageError(
+                f"{path} holds latents of run '{about.get('run')}' with the weights of step "
+                f"{about.get('checkpoint_step')}, not of '{trained.run.name}' with those of step "
+                f"{trained.checkpoint.step}",
+                hint="name the run that made them; other weights would give other images",
+            )
+        latents = tuple(arrays[f"level{level}"] for level in range(len(trained.model.latent_shapes)))
+        labels = arrays["label"] if trained.model.classes else None
+        _check(trained, latents, labels)
+    except (OSError, ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        what = "does not exist" if isinstance(error, FileNotFoundError) else f"holds no latents: {one_line(error)}"
+        raise DataError(
+            f"{path} {what}", hint="nf eval RUN --images X --save-latents FILE writes such a file"
+        ) from error
+    return latents, labels
+
+
+def decode_file(trained: TrainedModel, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The images of the latents in a file, (N, H, W, C) uint8, and their labels if the model was told them.
+
+    Raises:
+        As `load_latents`.
+    """
+    latents, labels = load_latents(trained, path)
+    return Coder(trained).decode(latents, labels), labels
+
+
+def _check(trained: TrainedModel, latents: tuple[np.ndarray, ...], labels: np.ndarray | None) -> None:
+    count = len(latents[0])
+    for level, (values, shape) in enumerate(zip(latents, trained.model.latent_shapes, strict=True)):
+        if values.shape != (count, *shape) or values.dtype != np.float32 or not np.isfinite(values).all():
+            raise ValueError(f"level{level} is not (N, {', '.join(map(str, shape))}) finite numbers of float32")
+    known = np.arange(trained.model.classes)
+    if count == 0 or (labels is not None and (labels.shape != (count,) or not np.isin(labels, known).all())):
+        raise ValueError("it has no images, or no label for each")
+
+
+def _identity(trained: TrainedModel) -> dict[str, Any]:
+    return {"run_id": trained.config["id"], "checkpoint_step": trained.checkpoint.step}

@@ -1,0 +1,196 @@
+"""A trained run on numpy arrays: all that a notebook needs.
+
+import nfcli
+
+flow = nfcli.load("pretrained:mixture")
+images, labels = flow.images("test")
+print(flow.bpd(images[:100], samples=8).mean(), flow.sample(16).shape)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nfcli.errors import UsageError
+from nfcli.evaluation.bound import BoundEvaluator, to_bpd
+from nfcli.evaluation.latents import Coder
+from nfcli.limits import check_seed, check_whole
+from nfcli.runs.restore import TrainedModel
+
+
+class TrainedFlow:
+    """A model with the weights that did best on validation, as functions of numpy arrays. `nfcli.load` makes one.
+
+    Images are (N, H, W, C) integers from 0 to `levels` - 1; (N, H, W) will do where C is 1. A class-conditional model
+    takes `labels`, (N,) integers from 0 to `classes` - 1, wherever they can be given, and another one takes none. Noise
+    follows from the seed and an image's position alone, as in the commands: `log_prob` and `bpd` give what `nf eval`
+    says of the same images and seed, and `sample` what `nf sample` draws.
+
+    Attributes:
+        name: Of the run.
+        shape: (H, W, C) of an image.
+        levels: Number of values of a pixel.
+        classes: Of the labels that it was told in training, 0 for none.
+        latent_shapes: Shape of each latent, without the batch axis; one a scale, the coarsest last.
+        config: The run's config.json.
+        step: Of training, whose weights these are.
+    """
+
+    def __init__(self, trained: TrainedModel) -> None:
+        self._trained, self._model = trained, trained.model
+        self.name, self.config, self.step = trained.run.name, trained.config, trained.checkpoint.step
+        self.shape, self.levels, self.classes = self._model.shape, self._model.levels, self._model.classes
+        self.latent_shapes = self._model.latent_shapes
+        self._coder = Coder(trained)
+
+    def __repr__(self) -> str:
+        return f"<nf run '{self.name}', weights of step {self.step:,}, images of {'x'.join(map(str, self.shape))}>"
+
+    def images(self, split: str = "test") -> tuple[np.ndarray, np.ndarray | None]:
+        """Images and labels that the run was trained, validated or tested on.
+
+        Args:
+            split: "train", "val" or "test".
+
+        Returns:
+            (N, H, W, C) uint8, and (N,) integers or None where there are no labels.
+
+        Raises:
+            DataError: They cannot be read, or are not the same any more.
+        """
+        found = self._trained.dataset().split(split)
+        return np.asarray(found.images[:]), found.labels
+
+    def log_prob(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        samples: int = 1,
+        seed: int = 42,
+        batch_size: int = 128,
+    ) -> np.ndarray:
+        """A lower bound on log p(x), or log p(x | label), that tightens with `samples` in expectation.
+
+        Args:
+            images: (N, H, W, C) integers.
+            labels: (N,) integers, of a class-conditional model.
+            samples: Noise draws an image, K (Burda et al. 2015, arXiv:1509.00519).
+            seed: Of the noise.
+            batch_size: Images at a time; it does not change the result.
+
+        Returns:
+            (N,) natural logarithms, float64.
+
+        Raises:
+            UsageError: Images, labels or numbers do not fit the model.
+        """
+        check_whole("samples", samples)
+        check_whole("batch_size", batch_size)
+        check_seed(seed)
+        images, labels = self._checked(images), self._checked_labels(labels, len(images))
+        evaluator = BoundEvaluator(self._model, batch_size, images=len(images))
+        return evaluator(self._trained.parameters, images, samples=samples, seed=seed, labels=labels).log_prob
+
+    def bpd(self, images: np.ndarray, labels: np.ndarray | None = None, **options: Any) -> np.ndarray:
+        """The same in bits per dimension, (N,) float64: `-log2 p(x) / (H W C)`; lower is better."""
+        return to_bpd(self.log_prob(images, labels, **options), self._model.dimensions)
+
+    def sample(
+        self,
+        count: int = 16,
+        labels: Sequence[int] | np.ndarray | None = None,
+        *,
+        temperature: float = 1.0,
+        seed: int = 44,
+    ) -> np.ndarray:
+        """Draw images.
+
+        Args:
+            count: How many.
+            labels: Of a class-conditional model: image i gets label i modulo their number; all in turn by default.
+            temperature: Standard deviation of the latents; below 1 gives tamer images.
+            seed: Image i of a seed is always the same.
+
+        Returns:
+            (count, H, W, C) uint8.
+
+        Raises:
+            UsageError: Labels or numbers do not fit the model.
+        """
+        check_whole("count", count)
+        check_seed(seed)
+        if labels is None and self.classes:
+            labels = np.arange(self.classes)
+        given = None if labels is None else np.resize(np.asarray(labels), count)
+        known = self._checked_labels(given, count)
+        return self._coder.sample(count, known, temperature=temperature, seed=seed)
+
+    def encode(self, images: np.ndarray, labels: np.ndarray | None = None, *, seed: int = 42) -> tuple[np.ndarray, ...]:
+        """Images to latents that `decode` turns back into exactly the same images.
+
+        Args:
+            images: (N, H, W, C) integers.
+            labels: (N,) integers, of a class-conditional model.
+            seed: Of the dequantization noise, which is kept away from the edges of a pixel value.
+
+        Returns:
+            One float32 array a scale, (N, ...), in the shapes of `latent_shapes`.
+
+        Raises:
+            UsageError: Images, labels or seed do not fit the model.
+        """
+        check_seed(seed)
+        images, known = self._checked(images), self._checked_labels(labels, len(images))
+        return self._coder.encode(images, known, seed)
+
+    def decode(self, latents: Sequence[np.ndarray], labels: np.ndarray | None = None) -> np.ndarray:
+        """Latents to images: arrays as of `encode` to (N, H, W, C) uint8.
+
+        Raises:
+            UsageError: The arrays are not of the model's `latent_shapes`, or there are labels too many or too few.
+        """
+        arrays = [np.asarray(array, np.float32) for array in latents]
+        count = len(arrays[0]) if arrays and arrays[0].ndim else 0
+        if [array.shape for array in arrays] != [(count, *shape) for shape in self.latent_shapes]:
+            raise UsageError(
+                f"latents of shapes {[array.shape for array in arrays]} do not fit '{self.name}'",
+                hint=f"give arrays of {['(N, ' + ', '.join(map(str, shape)) + ')' for shape in self.latent_shapes]}",
+            )
+        return self._coder.decode(arrays, self._checked_labels(labels, count))
+
+    def _checked(self, images: np.ndarray) -> np.ndarray:
+        images = np.asarray(images)
+        if images.ndim == 3 and self.shape[-1] == 1:
+            images = images[..., None]
+        if images.shape[1:] != self.shape or not len(images) or not np.issubdtype(images.dtype, np.integer):
+            raise UsageError(
+                f"images of shape {images.shape} and type {images.dtype} do not fit '{self.name}'",
+                hint=f"give integers of shape (N, {', '.join(map(str, self.shape))})",
+            )
+        if images.min() < 0 or images.max() >= self.levels:
+            raise UsageError(
+                f"pixels from {images.min()} to {images.max()} do not fit '{self.name}'",
+                hint=f"it knows values from 0 to {self.levels - 1}",
+            )
+        return images.astype(np.uint8)
+
+    def _checked_labels(self, labels: np.ndarray | None, count: int) -> np.ndarray | None:
+        if labels is None and not self.classes:
+            return None
+        if labels is None or not self.classes:
+            what = "needs labels" if self.classes else "takes no labels"
+            raise UsageError(
+                f"'{self.name}' {what}", hint=f"it was trained {'with' if self.classes else 'without'} them"
+            )
+        labels = np.asarray(labels)
+        fits = labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer)
+        if not fits or labels.min() < 0 or labels.max() >= self.classes:
+            raise UsageError(
+                f"labels of shape {labels.shape} and type {labels.dtype} do not fit {count} images of '{self.name}'",
+                hint=f"give one integer from 0 to {self.classes - 1} an image",
+            )
+        return labels.astype(np.int32)

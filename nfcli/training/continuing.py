@@ -1,0 +1,120 @@
+"""Entering a run directory: a new one is made; an old one is continued if it is the same run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nfcli.config import TrainConfig
+from nfcli.errors import RunError, UsageError
+from nfcli.files import remove_tree
+from nfcli.presets import Preset, get_preset
+from nfcli.process.collectives import from_first, together
+from nfcli.runs import RunDir
+from nfcli.training.setup import Job
+
+SEEN_SECONDS = 10
+"""A network file system may show so late what another machine wrote."""
+
+
+def enter_run(job: Job, message: Callable[[str], None]) -> bool:
+    """Make the run directory, or check that the one there is the same run. Call with the lock held.
+
+    Returns:
+        Whether there is something to continue.
+
+    Raises:
+        UsageError: The run there has other settings.
+        RunError: The run there is damaged.
+    """
+    if job.run.exists() and job.config.overwrite:
+        message(f"deleting the earlier run {job.run.path}")
+        for name in ("checkpoints", "figures", "per-image", "tensorboard"):
+            remove_tree(job.run.path / name)
+        for name in ("results.json", "metrics.jsonl", "config.json"):
+            (job.run.path / name).unlink(missing_ok=True)
+    job.run.sweep()
+    if not job.run.exists():
+        job.run.write_config(job.description())
+        return False
+    known = job.run.config()
+    _check_same(job, known)
+    now = {**known, "settings": {**known["settings"], "epochs": job.config.epochs}}
+    if now != known:
+        job.run.write_config(now)
+    return True
+
+
+def _check_same(job: Job, known: dict[str, Any]) -> None:
+    """Raise `UsageError` for what cannot be continued with these settings and images."""
+    run, epochs, settings = f"run '{job.run.name}'", job.config.epochs, job.config.settings()
+    # The images are compared below: there are many names for one place. A setting that is new has its default.
+    defaults = TrainConfig(job.config.preset, custom=job.config.custom, network_dtype="float32").settings()
+    before = {**defaults, **known["settings"], "dataset": settings["dataset"]}
+    changed = [name for name in settings if name != "epochs" and settings[name] != before[name]]
+    hint = "give this one another --name, or replace the earlier run with --overwrite"
+    if changed:
+        text = ", ".join(f"--{name.replace('_', '-')} {before[name]} became {settings[name]}" for name in changed)
+        raise UsageError(f"{run} was started with other settings: {text}", hint=hint)
+    if not _is_same_model(known["model"].get("definition"), job.config.custom):
+        raise UsageError(f"{run} was started with another model than preset '{job.config.preset}' is now", hint=hint)
+    if known["data"]["fingerprint"] != job.dataset.fingerprint:
+        raise UsageError(f"{run} was started on other images than {job.dataset.source} now holds", hint=hint)
+    if job.config.schedule == "cosine" and epochs != before["epochs"]:
+        raise UsageError(
+            f"the learning rate of {run} falls along a cosine over --epochs {before['epochs']}",
+            hint="such a run cannot be extended: give this one another --name, or replace it with --overwrite",
+        )
+    if epochs < before["epochs"]:
+        raise UsageError(f"{run} was started with --epochs {before['epochs']}, and {epochs} is fewer", hint=hint)
+
+
+def _is_same_model(definition: dict[str, Any] | None, preset: Preset | None) -> bool:
+    """Whether a run was started with this preset file; its recipe is left out, which is among the settings."""
+    if definition is None or preset is None:
+        return definition is None and preset is None
+    before = get_preset(preset.name, definition=definition)
+    return (before.layers, before.dequantization) == (preset.layers, preset.dequantization)
+
+
+def check_shared(run: RunDir) -> None:
+    """See that all processes have the run directory that the first one entered.
+
+    Raises:
+        UsageError: One of them has not.
+    """
+    identity = from_first(lambda: run.config()["id"])
+    with together():
+        end = time.monotonic() + SEEN_SECONDS
+        while not _is_seen(run, identity):
+            if time.monotonic() > end:
+                raise UsageError(
+                    f"{run.path} is not the folder that the first process writes",
+                    hint="all processes need the same --runs-dir, on a file system that they share",
+                )
+            time.sleep(0.2)
+
+
+def _is_seen(run: RunDir, identity: str) -> bool:
+    try:
+        return bool(run.config()["id"] == identity)
+    except RunError:
+        return False
+
+
+def note_where(job: Job, message: Callable[[str], None]) -> None:
+    """Write down versions and devices that differ from those that trained the run last, and say so."""
+    known, here = job.run.config(), job.description()
+    before = [known, *known["continued"]][-1]
+    changed = []
+    for part in ("versions", "device"):
+        for name, value in here[part].items():
+            earlier = before[part].get(name, {"processes": 1, "matrix_units": False}.get(name, "unknown"))
+            if earlier != value:
+                changed.append(f"{name} {earlier} became {value}")
+    if changed:
+        where = ", ".join(changed)
+        message(f"continuing elsewhere ({where}): the result will equal an undisturbed run only within rounding")
+        entry = {name: here[name] for name in ("versions", "device")}
+        job.run.write_config({**known, "continued": [*known["continued"], entry]})

@@ -1,0 +1,177 @@
+"""`nf eval` of a class-conditional run: its labels, and images with labels."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nfcli.drawing.grid import image_grid
+from nfcli.evaluation.latents import decode_file
+from nfcli.runs import find_run
+from nfcli.runs.restore import restore
+from tests.cli.program import assert_refused, succeeds
+from tests.sharing import made_once
+
+CLASSES = 3
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder with a class-conditional run `simple` of labelled images. Do not change it."""
+
+    def make(path):
+        generator = np.random.default_rng(5)
+        arrays = {}
+        for split, count in {"train": 48, "val": 16, "test": 12}.items():
+            labels = np.arange(count) % CLASSES
+            noise = generator.integers(0, 60, (count, 8, 8))
+            arrays |= {split: (noise + 60 * labels[:, None, None]).astype(np.uint8), f"{split}_labels": labels}
+        np.savez(path / "tiny.npz", **arrays)
+        settings = ("--dataset", "tiny.npz", "--conditional", "--smoke", "--batch-size", "16", "--name", "simple")
+        succeeds("train", "simple", *settings, "--train-size", "47", "--epochs", "1", "--json", cwd=path)
+
+    path, _ = made_once(tmp_path_factory, "trained-with-labels", make)
+    return path
+
+
+@pytest.fixture
+def home(trained, tmp_path):
+    """A copy of it, to be changed."""
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    config = copy / "runs/simple/config.json"
+    content = json.loads(config.read_text())
+    content["data"]["source"] = str(copy / "tiny.npz")
+    config.write_text(json.dumps(content))
+    return copy
+
+
+def results(home):
+    return json.loads((home / "runs/simple/results.json").read_text())["evaluations"]
+
+
+def test_labels_are_asked_for_and_recorded(home, call):
+    plain = succeeds("eval", "simple", "--split", "test", "-k", "2", "--json", cwd=home).json
+    assert plain["classification"] == {}
+    settings = ("eval", "simple", "--split", "test", "-k", "2", "--classify")
+    told = call(*settings, "--save-per-image", "each.csv", "--json", cwd=home).json
+    assert told["splits"]["test"] == pytest.approx(plain["splits"]["test"], rel=1e-6)
+    said = told["classification"]["test"]
+    assert (said["calibration_bins"], said["label_prior"]) == (15, "shares of the training images")
+    (recorded,) = results(home)
+    assert recorded["classification"] == said
+    with (home / "each.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = [row["label"] == row["predicted"] for row in rows]
+    assert said["accuracy"] == np.mean(right)
+    assert said["bpd"] == pytest.approx(np.mean([float(row["marginal_bpd"]) for row in rows]))
+    probability = np.array([float(row["label_probability"]) for row in rows])
+    # p(x) = p(x | y) p(y) / p(y | x), of 47 training images, 16, 16 and 15 of a label.
+    shares = np.array([16, 16, 15])[[int(row["label"]) for row in rows]] / 47
+    log_prob = np.array([float(row["log_prob"]) for row in rows]) + np.log(shares) - np.log(probability)
+    assert said["bpd"] == pytest.approx(np.mean(-log_prob / (64 * np.log(2))))
+    # A later measurement of the same, without the labels, keeps what was said of them.
+    assert call("eval", "simple", "--split", "test", "-k", "2", cwd=home).code == 0
+    assert results(home)[0]["classification"] == said
+
+
+def test_a_table_that_fits_the_terminal(home, call):
+    done = call("eval", "simple", "--limit", "5", "-k", "1", "--classify", cwd=home)
+    assert done.code == 0
+    assert "bpd of p(x)" in done.out
+    assert "expected calibration error, 15 bins" in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("value", ["x", [], {}, 1, {"bpd": "x"}])
+def test_a_classification_of_another_kind_is_refused(value, home, call):
+    assert call("eval", "simple", "--limit", "2", "--split", "test", "-k", "1", cwd=home).code == 0
+    path = home / "runs/simple/results.json"
+    content = json.loads(path.read_text())
+    content["evaluations"][0]["classification"] = value
+    path.write_text(json.dumps(content))
+    assert_refused(call("compare", "simple", cwd=home), 3)
+
+
+def test_a_run_without_labels_has_none_to_ask_for(measured, call):
+    done = call("eval", "simple", "--classify", cwd=measured.path)
+    assert_refused(done, 2)
+    assert "trained with --conditional" in done.err
+
+
+@pytest.fixture
+def mine(home):
+    """A few images in several forms: with labels, without, in folders named by label."""
+    with np.load(home / "tiny.npz") as arrays:
+        images, labels = arrays["test"][:5], arrays["test_labels"][:5]
+    np.savez(home / "labelled.npz", images=images, labels=labels)
+    np.savez(home / "alone.npz", images=images)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = home / "folder" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{index}.png")
+    return images, labels
+
+
+def test_images_come_with_labels_or_are_given_one(mine, home, call):
+    _, labels = mine
+    settings = ("eval", "simple", "-k", "2", "--json", "--images")
+    told = succeeds(*settings, "labelled.npz", cwd=home).json["images"]
+    assert [image["label"] for image in told] == labels.tolist()
+    assert all(image["bpd"] > 0 and image["predicted"] is None for image in told)
+    in_folders = call(*settings, "folder", cwd=home).json["images"]
+    assert [image["label"] for image in in_folders] == sorted(labels)
+    given = call(*settings, "labelled.npz", "--label", "1", cwd=home).json["images"]
+    assert {image["label"] for image in given} == {1}
+    for mine_, theirs in zip(given, told, strict=True):
+        assert (mine_["bpd"] == pytest.approx(theirs["bpd"], rel=1e-6)) is (theirs["label"] == 1)
+    asked = call(*settings, "alone.npz", "--classify", cwd=home)
+    assert asked.json["classification"]["accuracy"] is None
+    assert [image["bpd"] for image in asked.json["images"]] == [None] * 5
+    known = call(*settings, "labelled.npz", "--classify", cwd=home).json
+    assert known["classification"]["bpd"] == pytest.approx(asked.json["classification"]["bpd"])
+    right = [image["predicted"] == image["label"] for image in known["images"]]
+    assert known["classification"]["accuracy"] == np.mean(right)
+    table = call("eval", "simple", "-k", "2", "--images", "labelled.npz", "--classify", cwd=home).out
+    assert "predicted" in table
+    assert max(map(len, table.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--images", "alone.npz"), "has no labels"),
+        (("--images", "alone.npz", "--label", "3"), "knows no label 3"),
+        (("--images", "alone.npz", "--classify", "--save-latents", "z.npz"), "has no labels"),
+        (("--label", "1"), "--label is for your own images"),
+        (("--save-latents", "z.npz"), "--save-latents is for your own images"),
+        (("--images", "labelled.npz", "--save-latents", "z.npy"), "is not .npz"),
+        (("--images", "labelled.npz", "--save-latents", "labelled.npz"), "would replace the images"),
+        (("--images", "labelled.npz", "--save-latents", "a.npz", "--save-per-image", "a.npz"), "the same file"),
+    ],
+)
+@pytest.mark.usefixtures("mine")
+def test_what_cannot_be_asked(options, words, home, call):
+    done = call("eval", "simple", *options, cwd=home)
+    assert_refused(done, 2)
+    assert words in done.err
+    assert not (home / "z.npz").exists()
+
+
+def test_latents_of_labelled_images_come_back(mine, home, call):
+    images, labels = mine
+    done = succeeds("eval", "simple", "-k", "1", "--images", "labelled.npz", "--save-latents", "z.npz", cwd=home)
+    assert "warning" not in done.err
+    with np.load(home / "z.npz") as content:
+        assert content["label"].tolist() == labels.tolist()
+        assert content["name"].tolist() == [f"labelled.npz[{index}]" for index in range(5)]
+    drawn = succeeds("sample", "simple", "--from-latents", "z.npz", "-o", "again.png", "--json", cwd=home).json
+    assert (drawn["num"], drawn["labels"]) == (5, labels.tolist())
+    again, _ = decode_file(restore(find_run("simple", home / "runs")), home / "z.npz")
+    np.testing.assert_array_equal(again[..., 0], images)
+    want = image_grid(images[..., None], columns=3)
+    np.testing.assert_array_equal(np.asarray(Image.open(home / "again.png")), want[..., 0])
