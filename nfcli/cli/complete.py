@@ -56,10 +56,13 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_preset(incomplete: str) -> list[tuple[str, str]]:
-    """Names of presets that begin with `incomplete`, with what they are."""
+    """Names of presets that begin with `incomplete`, with what they are, and preset files."""
+    from glob import escape, glob
+
     from nfcli.presets import PRESETS
 
-    return [(name, preset.summary) for name, preset in PRESETS.items() if name.startswith(incomplete)]
+    names = [(name, preset.summary) for name, preset in PRESETS.items() if name.startswith(incomplete)]
+    return [*names, *((path, "preset file") for path in sorted(glob(f"{escape(incomplete)}*.toml")))]
 
 
 def complete_one_of(choices: Sequence[str]) -> Callable[[str], list[str]]:

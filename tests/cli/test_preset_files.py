@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nfcli.cli.complete import complete_preset
 from nfcli.config import TrainConfig
 from nfcli.errors import UsageError
 from nfcli.flows import build
@@ -151,6 +152,14 @@ def test_a_recipe_gives_way_to_the_user(tmp_path):
     config = TrainConfig.of_preset(str(EXAMPLES / "glow.toml"), ema_decay=0.5)
     assert (config.preset, config.warmup_steps, config.ema_decay) == ("glow", 100, 0.5)
     assert config.run_name("mnist") == "glow"
+
+
+def test_preset_files_complete(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.toml", "sim.toml", "other.txt", "[m].toml"):
+        (tmp_path / name).touch()
+    assert [word for word, _ in complete_preset("m")] == ["multiscale", "mixture", "mine.toml"]
+    assert [word for word, _ in complete_preset("[")] == ["[m].toml"]
 
 
 @pytest.fixture(scope="module", params=["glow", "spline"])
