@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, MutableMapping, Sequence
+from pathlib import Path
 
 import typer
 
@@ -57,12 +58,11 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def complete_preset(incomplete: str) -> list[tuple[str, str]]:
     """Names of presets that begin with `incomplete`, with what they are, and preset files."""
-    from glob import escape, glob
-
     from nfcli.presets import PRESETS
 
     names = [(name, preset.summary) for name, preset in PRESETS.items() if name.startswith(incomplete)]
-    return [*names, *((path, "preset file") for path in sorted(glob(f"{escape(incomplete)}*.toml")))]
+    files = sorted(map(str, Path(f"{incomplete}.").parent.glob("*.toml")))
+    return [*names, *((path, "preset file") for path in files if path.startswith(incomplete))]
 
 
 def complete_one_of(choices: Sequence[str]) -> Callable[[str], list[str]]:
