@@ -61,7 +61,7 @@ def complete_preset(incomplete: str) -> list[tuple[str, str]]:
     from nfcli.presets import PRESETS
 
     names = [(name, preset.summary) for name, preset in PRESETS.items() if name.startswith(incomplete)]
-    files = sorted(map(str, Path(f"{incomplete}.").parent.glob("*.toml")))
+    files = sorted(map(str, Path(f"{incomplete}x").parent.glob("*.toml")))
     return [*names, *((path, "preset file") for path in files if path.startswith(incomplete))]
 
 
