@@ -64,6 +64,11 @@ def take_weights(
                 f"{_text(model[what])} here",
                 hint=hint,
             )
+    if theirs.get("definition") != model.get("definition"):
+        raise UsageError(
+            f"cannot start from the weights of '{config.init}': its preset file described another model",
+            hint=HINTS["preset"],
+        )
     source = restore(run, warn)
     if begun is not None and begun.config().get("init") != taken(source):
         raise RunError(

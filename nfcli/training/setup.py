@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import ComputePolicy
 from nfcli.flows.randomness import Purpose
 from nfcli.limits import LARGEST
-from nfcli.presets import get_preset
+from nfcli.presets.definition import define
 from nfcli.runs import RunDir, run_named
 from nfcli.runs.restore import TrainedModel
 from nfcli.training.initial import settled_init, take_weights, taken
@@ -60,15 +61,12 @@ class Job:
 
     def identity(self) -> dict[str, Any]:
         """All that the processes of one run must agree on."""
-        # The images may lie elsewhere on another machine; their fingerprint says whether they are the same.
-        settings = {name: value for name, value in self.config.settings().items() if name != "dataset"}
-        operational = ("overwrite", "remat", "accumulate", "steps_per_dispatch")
         return {
             "run": self.run.name,
-            **settings,
-            **{name: getattr(self.config, name) for name in operational},
+            **self.config.shared_settings(),
             "devices": self.mesh.size,
             "matrix_units": self.policy.matrix_units,
+            "model": hashlib.sha256(repr(self.model.cache_key()).encode()).hexdigest()[:12],
             "images": self.dataset.fingerprint,
             "versions": versions(),
         }
@@ -109,6 +107,8 @@ class Job:
                 "alpha": self.model.alpha,
                 "classes": self.model.classes,
                 "parameters": self.model.num_parameters,
+                # A run must not need the file of a preset of the user's any more.
+                **({} if self.config.custom is None else {"definition": define(self.config.custom)}),
             },
             "data": {
                 "name": self.dataset.name,
@@ -157,9 +157,8 @@ def prepare_job(
     config = config.fitted(len(dataset.train), len(dataset.val))
     train, val = dataset.train.first(config.train_size), dataset.val.first(config.val_size)
     _check_steps(config, len(train))
-    preset = get_preset(config.preset, smoke=config.smoke)
     classes = dataset.classes() if config.conditional else 0
-    model = build(preset, dataset.shape, levels=dataset.levels, classes=classes)
+    model = build(config.model_preset(), dataset.shape, levels=dataset.levels, classes=classes)
     run = run_named(config.run_name(dataset.name), config.runs_dir)
     config = replace(config, network_dtype=network_dtype(config, run), init=settled_init(config, run))
     policy = policy_of(config)
