@@ -54,8 +54,7 @@ def sample(
 
         nf sample mixture-conditional --label 7 --real
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
-    runtime.prepare()
+    console = _begin(as_json=as_json, quiet=quiet, verbose=verbose)
     from nfcli.drawing.samples import SampleConfig
     from nfcli.drawing.samples import sample as draw_samples
 
@@ -71,9 +70,9 @@ def sample(
         real=real,
         labels=tuple(label or ()),
     )
-    result = draw_samples(config, warn=console.warning)
-    console.detail(f"weights of step {result.checkpoint_step:,}")
-    console.result(result, f"{result.image}\n{result.numbers}")
+    drawn = draw_samples(config, warn=console.warning)
+    console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}")
+    console.result(drawn.content, drawn.text)
 
 
 def interpolate(
@@ -102,16 +101,15 @@ def interpolate(
 
         nf interpolate multiscale --pairs 0,7 --pairs 3,12 --steps 10
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
-    runtime.prepare()
+    console = _begin(as_json=as_json, quiet=quiet, verbose=verbose)
     from nfcli.drawing.interpolation import InterpolateConfig
     from nfcli.drawing.interpolation import interpolate as walk
 
     chosen = {"pairs": tuple(_pair(text) for text in pairs)} if pairs else {}
     config = InterpolateConfig(run=run, runs_dir=runs_dir, split=split, steps=steps, seed=seed, output=output, **chosen)
-    result = walk(config, warn=console.warning)
-    console.detail(f"weights of step {result.checkpoint_step:,}; ends exact: {result.ends_exact}")
-    console.result(result, f"{result.image}\n{result.numbers}")
+    drawn = walk(config, warn=console.warning)
+    console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}; ends exact: {drawn.facts['ends_exact']}")
+    console.result(drawn.content, drawn.text)
 
 
 def inspect_dequant(
@@ -145,8 +143,7 @@ def inspect_dequant(
 
         nf inspect-dequant --explain --output masks.png
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
-    runtime.prepare()
+    console = _begin(as_json=as_json, quiet=quiet, verbose=verbose)
     from nfcli.drawing.dequantization import InspectDequantConfig, inspect_dequantization
 
     config = InspectDequantConfig(
@@ -160,10 +157,16 @@ def inspect_dequant(
         output=output,
         explain=explain,
     )
-    result = inspect_dequantization(config, warn=console.warning)
-    if result.moved_pixels is not None:
-        console.message(f"round trip: {result.moved_pixels} of {result.checked_pixels:,} pixels moved")
-    console.result(result, "\n".join(path for path in (result.image, result.numbers) if path is not None))
+    drawn = inspect_dequantization(config, warn=console.warning)
+    if not explain:
+        moved, checked = drawn.facts["moved_pixels"], drawn.facts["checked_pixels"]
+        console.message(f"round trip: {moved} of {checked:,} pixels moved")
+    console.result(drawn.content, drawn.text)
+
+
+def _begin(**printing: bool) -> Console:
+    runtime.prepare()
+    return Console(**printing)
 
 
 def _pair(text: str) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from jax import Array
 
 from nfcli.backend.mesh import batched, data_mesh, replicate, replicated, shard
 from nfcli.data.store import AnyImages
+from nfcli.evaluation.batches import batches
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 
@@ -161,11 +162,12 @@ class BoundEvaluator:
         indices = np.arange(len(images)) if indices is None else np.asarray(indices)
         parameters = replicate(self.mesh, parameters)
         parts: list[StreamingLogSumExp] = []
-        for start in range(0, len(images), self.batch_size):
-            places = np.arange(start, min(start + self.batch_size, len(images)))
-            parts.append(self._batch(parameters, images, labels, indices, places, samples, seed))
+        done = 0
+        for places, new in batches(len(images), self.batch_size):
+            parts.append(self._batch(parameters, images, labels, indices, places, new, samples, seed))
+            done += new
             if progress is not None:
-                progress(min(start + self.batch_size, len(images)), len(images))
+                progress(done, len(images))
         return PerImageBound(
             index=indices,
             log_prob=np.concatenate([part.bound() for part in parts]),
@@ -194,12 +196,10 @@ class BoundEvaluator:
         labels: np.ndarray | None,
         indices: np.ndarray,
         places: np.ndarray,
+        size: int,
         samples: int,
         seed: int,
     ) -> StreamingLogSumExp:
-        size = len(places)
-        # The ragged last batch repeats its last image.
-        places = places[np.minimum(np.arange(self.batch_size), size - 1)]
         x = shard(self.mesh, self.batch_size, lambda rows: images[places[rows]])
         known = None
         if labels is not None:

@@ -83,7 +83,7 @@ def test_measuring_uses_each_image_s_label(conditional: TrainConfig) -> None:
 
 def test_samples_of_a_label(conditional: TrainConfig) -> None:
     def drawn(**settings: object) -> dict:
-        return vars(sample(SampleConfig(run="run", runs_dir=conditional.runs_dir, num=12, **settings)))  # type: ignore[arg-type]
+        return sample(SampleConfig(run="run", runs_dir=conditional.runs_dir, num=12, **settings)).facts  # type: ignore[arg-type]
 
     assert drawn()["labels"] == [*range(10), 0, 1]
     assert drawn(labels=(7, 3))["labels"] == [7, 3] * 6
@@ -97,10 +97,10 @@ def test_real_images_of_a_label(conditional: TrainConfig) -> None:
     known = restore(find_run("run", conditional.runs_dir)).dataset().train
     assert known.labels is not None
     rows = np.stack([np.flatnonzero(known.labels == label)[:2] for label in (3, 7)], axis=1).ravel()
-    shown = sample(SampleConfig(labels=(3, 7), **settings))  # type: ignore[arg-type]
-    assert shown.labels == [3, 7, 3, 7]
-    assert shown.mean_pixel == pytest.approx(known.images[rows].mean())
-    assert sample(SampleConfig(**settings)).labels == known.labels[:4].tolist()  # type: ignore[arg-type]
+    shown = sample(SampleConfig(labels=(3, 7), **settings)).facts  # type: ignore[arg-type]
+    assert shown["labels"] == [3, 7, 3, 7]
+    assert shown["mean_pixel"] == pytest.approx(known.images[rows].mean())
+    assert sample(SampleConfig(**settings)).facts["labels"] == known.labels[:4].tolist()  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="0 training images of label 10") as caught:
         sample(SampleConfig(labels=(10,), **settings))  # type: ignore[arg-type]
     assert caught.value.hint == "labels: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
@@ -108,7 +108,7 @@ def test_real_images_of_a_label(conditional: TrainConfig) -> None:
 
 def test_interpolation_ends_in_the_images(conditional: TrainConfig) -> None:
     result = interpolate(InterpolateConfig(run="run", runs_dir=conditional.runs_dir, pairs=((0, 1), (2, 2)), steps=3))
-    assert result.ends_exact
+    assert result.facts["ends_exact"]
 
 
 def test_images_without_labels_are_not_scored(conditional: TrainConfig, digits: Path) -> None:
