@@ -9,7 +9,7 @@ import typer
 from nfcli.backend import runtime
 from nfcli.cli.complete import SPLITS, complete_one_of
 from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR, Json, Output, Quiet, Run, RunsDir, Verbose
+from nfcli.cli.options import RUNS_DIR, Dpi, Json, Output, Quiet, Run, RunsDir, Scale, Verbose
 from nfcli.errors import UsageError
 
 
@@ -34,13 +34,18 @@ def sample(
         ),
     ] = None,
     real: Annotated[bool, typer.Option("--real", help="Show training images instead.")] = False,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Write the label of each row, or of each column, beside it.")
+    ] = False,
+    scale: Scale = None,
+    dpi: Dpi = None,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Draw images from a model as a PNG grid.
+    """Draw images from a model as a grid.
 
     Examples:
 
@@ -53,6 +58,8 @@ def sample(
         nf sample mixture-conditional --label 7
 
         nf sample mixture-conditional --label 7 --real
+
+        nf sample mixture-conditional --num 40 --columns 10 --captions -o digits.pdf
     """
     console = _begin(as_json=as_json, quiet=quiet, verbose=verbose)
     from nfcli.drawing.samples import SampleConfig
@@ -66,6 +73,9 @@ def sample(
         temperature=temperature,
         seed=seed,
         output=output,
+        dpi=dpi,
+        scale=scale,
+        captions=captions,
         share_final_latent=share_final_latent,
         real=real,
         labels=tuple(label or ()),
@@ -87,6 +97,11 @@ def interpolate(
     ] = "test",
     steps: Annotated[int, typer.Option(help="Frames of a row, both ends included.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the dequantization noise.")] = 42,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Write the indices of each pair beside its row.")
+    ] = False,
+    scale: Scale = None,
+    dpi: Dpi = None,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
     as_json: Json = False,
@@ -100,13 +115,26 @@ def interpolate(
         nf interpolate
 
         nf interpolate multiscale --pairs 0,7 --pairs 3,12 --steps 10
+
+        nf interpolate multiscale --captions --output walk.svg
     """
     console = _begin(as_json=as_json, quiet=quiet, verbose=verbose)
     from nfcli.drawing.interpolation import InterpolateConfig
     from nfcli.drawing.interpolation import interpolate as walk
 
     chosen = {"pairs": tuple(_pair(text) for text in pairs)} if pairs else {}
-    config = InterpolateConfig(run=run, runs_dir=runs_dir, split=split, steps=steps, seed=seed, output=output, **chosen)
+    config = InterpolateConfig(
+        run=run,
+        runs_dir=runs_dir,
+        split=split,
+        steps=steps,
+        seed=seed,
+        output=output,
+        dpi=dpi,
+        scale=scale,
+        captions=captions,
+        **chosen,
+    )
     drawn = walk(config, warn=console.warning)
     console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}; ends exact: {drawn.facts['ends_exact']}")
     console.result(drawn.content, drawn.text)
@@ -127,6 +155,7 @@ def inspect_dequant(
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw the masks and the scale limit instead; needs no run.")
     ] = False,
+    dpi: Dpi = None,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
     as_json: Json = False,
@@ -155,6 +184,7 @@ def inspect_dequant(
         prior=None if prior is None else _weights(prior),
         seed=seed,
         output=output,
+        dpi=dpi,
         explain=explain,
     )
     drawn = inspect_dequantization(config, warn=console.warning)

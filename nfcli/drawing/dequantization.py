@@ -58,6 +58,7 @@ class InspectDequantConfig(PictureConfig):
     explain: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("levels", self.levels, 2, 64)
         check_whole("images", self.images)
         check_whole("draws", self.draws)
@@ -91,11 +92,11 @@ def inspect_dequantization(config: InspectDequantConfig, *, warn: Callable[[str]
 
     Raises:
         InputError: Run, checkpoint or data are missing or damaged.
-        WriteError: The PNG cannot be written.
+        WriteError: The picture cannot be written.
     """
     if config.explain:
         path = image_path(config.output, Path("explain.png"), with_numbers=False)
-        save_explain_figure(path)
+        save_explain_figure(path, dpi=config.dpi)
         return Drawn(path, None, NOTHING_CHECKED)
     trained, path = config.restore("dequantization.png", warn)
     model, val = trained.model, trained.dataset().val
@@ -112,6 +113,7 @@ def inspect_dequantization(config: InspectDequantConfig, *, warn: Callable[[str]
         warn(f"{moved} of {checked} pixels were not what they had been after dequantizing and back")
     numbers = {
         **config.options(),
+        **config.look(),
         "run": trained.run.name,
         "checked_pixels": checked,
         "moved_pixels": moved,
@@ -122,7 +124,7 @@ def inspect_dequantization(config: InspectDequantConfig, *, warn: Callable[[str]
         "uniform_density": densities[0],
         "learned_density": densities[1],
     }
-    save_dequantization_figure(path, Panels.of(numbers), alpha=model.alpha, data_levels=model.levels)
+    save_dequantization_figure(path, Panels.of(numbers), alpha=model.alpha, data_levels=model.levels, dpi=config.dpi)
     facts = {name: numbers[name] for name in NOTHING_CHECKED}
     return Drawn(path, write_numbers(path, numbers), facts)
 

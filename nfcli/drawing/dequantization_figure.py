@@ -95,7 +95,13 @@ def _check(panels: Panels, alpha: float, data_levels: int) -> None:
 
 
 def save_dequantization_figure(
-    target: Path | BytesIO, panels: Panels, *, alpha: float, data_levels: int = 256, narrow: bool = False
+    target: Path | BytesIO,
+    panels: Panels,
+    *,
+    alpha: float,
+    data_levels: int = 256,
+    narrow: bool = False,
+    dpi: int | None = None,
 ) -> None:
     """Histograms above, volumes below; a row with a single panel is as wide as the figure.
 
@@ -105,6 +111,7 @@ def save_dequantization_figure(
         alpha: The squash before the logit.
         data_levels: Number of values that a pixel can take.
         narrow: For a phone: all panels below each other.
+        dpi: Pixels an inch.
 
     Raises:
         UsageError: The numbers cannot be drawn.
@@ -114,7 +121,7 @@ def save_dequantization_figure(
     densities, priors = panels.densities(), panels.priors()
     above, count = len(densities), len(densities) + len(priors)
     rows, width = (count, style.PANEL_WIDTH / 2) if narrow else (2, style.PANEL_WIDTH)
-    with style.figure(target, width, rows * style.PANEL_HEIGHT) as figure:
+    with style.figure(target, width, rows * style.PANEL_HEIGHT, dpi=dpi) as figure:
         grid = figure.add_gridspec(rows, 1 if narrow else 2)
         if narrow:
             places = [grid[row, 0] for row in range(count)]

@@ -28,13 +28,13 @@ MASKS: tuple[tuple[MaskKind, int, str, str], ...] = (
 PASSES, CHANGES = style.BLUE, style.FAINT
 
 
-def save_explain_figure(path: Path) -> None:
+def save_explain_figure(path: Path, *, dpi: int | None = None) -> None:
     """Draw the limit on the scale for three factors, the checkerboard mask and the channel mask.
 
     Raises:
         WriteError: The file cannot be written.
     """
-    with style.figure(path, style.PANEL_WIDTH, 2.9) as figure:
+    with style.figure(path, style.PANEL_WIDTH, 2.9, dpi=dpi) as figure:
         left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.7), wspace=0.04)[0]
         _draw_scale_limit(left.subplots())
         row = right.subplots(1, len(MASKS))

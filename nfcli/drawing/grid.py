@@ -1,16 +1,23 @@
-"""Images side by side: samples and interpolations."""
+"""Images side by side, samples and interpolations: as pixels, and as a picture with captions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nfcli.drawing import style
 from nfcli.errors import UsageError
+from nfcli.files import write_bytes
 
 Pixels = NDArray[np.uint8]
+
+MOST_PIXELS = 2**28
+"""Of a grid."""
 
 GAP = 168
 """Grey between the tiles, far enough from black and from white that either stays separable."""
@@ -20,6 +27,12 @@ MARK = (213, 94, 0)
 
 COMFORTABLE_SIDE = 84
 """Pixels that the longer side of a tile should have at least roughly: 28x28 images are tripled."""
+
+LETTER = 18
+"""Pixels that letters of a caption are high, where the tiles leave room for them."""
+
+LETTER_WIDTH = 0.68
+"""Of its height, about, for the wider ones."""
 
 
 def image_grid(
@@ -60,6 +73,7 @@ def image_grid(
             f"a grid of {columns} columns with a padding of {padding} pixels and a scale of {scale} cannot be drawn",
             hint="columns and scale must be at least 1, and the padding at least 0",
         )
+    check_size(len(images), columns, images.shape[1:], scale)
     tiles = spread(images, levels).repeat(scale, axis=1).repeat(scale, axis=2)
     if framed:
         tiles = tiles.repeat(3 // tiles.shape[3], axis=3)
@@ -91,6 +105,79 @@ def interpolation_grid(frames: Pixels, *, levels: int = 256, scale: int | None =
     ends = {index for index in range(pairs * steps) if index % steps in (0, steps - 1)}
     images = frames.reshape(-1, *frames.shape[2:])
     return image_grid(images, steps, levels=levels, scale=scale, padding=padding, framed=ends)
+
+
+def check_size(count: int, columns: int, shape: tuple[int, ...], scale: int | None) -> None:
+    """Refuse a grid that no viewer would open, as soon as its numbers are known.
+
+    Args:
+        count, columns: Images in all and in a row.
+        shape: Of an image, (H, W, C).
+        scale: Pixels along each side that one pixel becomes.
+
+    Raises:
+        UsageError: It would have more than `MOST_PIXELS`.
+    """
+    pixels = -(-count // columns) * columns * shape[0] * shape[1] * (scale or 1) ** 2
+    if pixels > MOST_PIXELS:
+        raise UsageError(
+            f"a grid of {pixels:,} pixels is not possible",
+            hint=f"use a smaller --scale or fewer images, for at most {MOST_PIXELS:,}",
+        )
+
+
+def save_grid(
+    pixels: Pixels, path: Path, *, dpi: int | None = None, rows: Sequence[str] = (), columns: Sequence[str] = ()
+) -> None:
+    """Write a grid; the same grid always gives the same bytes, and no pixel is blurred.
+
+    Args:
+        pixels: (H, W, C) from `image_grid`.
+        path: A .png, .pdf or .svg file.
+        dpi: Pixels an inch.
+        rows: Captions left of the rows, one each; none for no captions.
+        columns: The same above the columns.
+
+    Raises:
+        WriteError: The file cannot be written.
+    """
+    if path.suffix.lower() == ".png" and not rows and not columns:
+        write_bytes(path, encode_png(pixels, dpi))
+        return
+    height, width, channels = pixels.shape
+    dpi = dpi or style.DPI
+    room = [height / len(rows)] if rows else []
+    room += [width / len(columns) / (LETTER_WIDTH * _longest(columns))] if columns else []
+    letter = min([LETTER, *(0.8 * pixels for pixels in room)])
+    left = math.ceil(letter * (LETTER_WIDTH * _longest(rows) + 1)) if rows else 0
+    top = math.ceil(2 * letter) if columns else 0
+    # A little more than whole numbers, which dividing and multiplying must not fall short of.
+    size = ((left + width + 1e-3) / dpi, (top + height + 1e-3) / dpi)
+    font = {"fontsize": letter * 72 / dpi, "color": style.INK}
+    with style.figure(path, *size, dpi=dpi, layout=None) as figure:
+        axes = figure.add_axes((left / (left + width), 0, width / (left + width), height / (top + height)))
+        axes.set_axis_off()
+        axes.imshow(pixels.repeat(3 // channels, axis=2), interpolation="none", aspect="auto")
+        for row, text in enumerate(rows):
+            at = (-0.5 * letter / width, 1 - (row + 0.5) / len(rows))
+            axes.text(*at, text, transform=axes.transAxes, ha="right", va="center", **font)
+        for column, text in enumerate(columns):
+            at = ((column + 0.5) / len(columns), 1 + 0.5 * letter / height)
+            axes.text(*at, text, transform=axes.transAxes, ha="center", va="bottom", **font)
+
+
+def _longest(captions: Sequence[str]) -> int:
+    return max(map(len, captions))
+
+
+def encode_png(pixels: Pixels, dpi: int | None = None) -> bytes:
+    """(H, W, 1) grey or (H, W, 3) RGB pixels as a PNG; the same pixels always give the same bytes."""
+    from PIL import Image
+
+    buffer = BytesIO()
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    picture.save(buffer, format="PNG", optimize=True, **({"dpi": (dpi, dpi)} if dpi else {}))
+    return buffer.getvalue()
 
 
 def spread(images: Pixels, levels: int) -> Pixels:

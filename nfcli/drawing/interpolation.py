@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfcli.data import ImageSplit
-from nfcli.drawing.grid import interpolation_grid
-from nfcli.drawing.output import BATCH, Drawn, PictureConfig, save_png, write_numbers
+from nfcli.drawing.grid import check_size, interpolation_grid, save_grid
+from nfcli.drawing.output import BATCH, Drawn, GridConfig, write_numbers
 from nfcli.errors import UsageError
 from nfcli.evaluation.batches import in_batches
 from nfcli.evaluation.bound import PRECISION
@@ -25,7 +25,7 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class InterpolateConfig(PictureConfig):
+class InterpolateConfig(GridConfig):
     """What to interpolate.
 
     Attributes:
@@ -41,6 +41,7 @@ class InterpolateConfig(PictureConfig):
     seed: int = 42
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("steps", self.steps, 2, 100)
         if not 1 <= len(self.pairs) <= 100:
             raise UsageError(f"{len(self.pairs)} pairs are not possible", hint="give 1 to 100 of --pairs A,B")
@@ -48,12 +49,12 @@ class InterpolateConfig(PictureConfig):
 
 
 def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lambda _: None) -> Drawn:
-    """Walk between pairs of images in latent space and write the frames as a PNG.
+    """Walk between pairs of images in latent space and write the frames as a picture.
 
     Raises:
         UsageError: An index is beyond the split.
         InputError: Run, checkpoint or data are missing or damaged.
-        WriteError: The PNG cannot be written.
+        WriteError: The picture cannot be written.
     """
     trained, path = config.restore("interpolation.png", warn)
     split = trained.dataset().split(config.split)
@@ -64,11 +65,14 @@ def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lamb
                 f"image {index} is beyond the {len(images)} images of split '{config.split}'",
                 hint=f"indices go from 0 to {len(images) - 1}",
             )
+    check_size(len(config.pairs) * config.steps, config.steps, trained.model.shape, config.scale)
     frames = walk(trained, split, config)
     ends_exact = bool(np.array_equal(frames[:, [0, -1]], images[np.array(config.pairs)]))
     if not ends_exact:
         warn("an end of a row is not exactly its image: inverting this model loses too much precision")
-    save_png(interpolation_grid(frames, levels=trained.model.levels), path)
+    grid = interpolation_grid(frames, levels=trained.model.levels, scale=config.scale)
+    captions = [f"{first} \N{RIGHTWARDS ARROW} {second}" for first, second in config.pairs] if config.captions else []
+    save_grid(grid, path, dpi=config.dpi, rows=captions)
     facts = {
         "run": trained.run.name,
         "checkpoint_step": trained.checkpoint.step,
@@ -77,6 +81,7 @@ def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lamb
         "steps": config.steps,
         "seed": config.seed,
         "ends_exact": ends_exact,
+        **config.look(),
     }
     return Drawn(path, write_numbers(path, facts), facts)
 

@@ -1,24 +1,26 @@
-"""What all pictures share: where they go, the numbers beside them, and the bytes of a PNG."""
+"""What all pictures share: what they are told, where they go, and the numbers beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from nfcli.drawing import style
 from nfcli.errors import RunError, UsageError
-from nfcli.files import read_json, write_bytes, write_json
+from nfcli.files import read_json, write_json
+from nfcli.limits import check_whole
 from nfcli.runs import find_run
 from nfcli.runs.lookup import refuse_inside_run
 from nfcli.runs.restore import TrainedModel, restore
 
 BATCH = 64
 """Images that go through a model at once."""
+
+
+LOOK = ("dpi", "scale", "captions")
+"""What changes how a picture looks, and not what it shows."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,29 @@ class PictureConfig:
     Attributes:
         run: Name of the run; None for the one trained last.
         runs_dir: Where runs live.
-        output: The PNG; None for the run's figures.
+        output: The file; None for a PNG in the run's figures.
+        dpi: Pixels an inch; None for 200, which a PNG without a layout of its own need not say.
     """
 
     run: str | None = None
     runs_dir: Path = Path("runs")
     output: Path | None = None
+    dpi: int | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("dpi", self.dpi, 10, 1200)
+
+    def look(self) -> dict[str, Any]:
+        """What was chosen of how the picture looks, for the numbers beside it."""
+        return {name: value for name in LOOK if (value := getattr(self, name, None))}
+
+    def place(self, default: Path) -> Path:
+        """Where the picture goes: the user's choice, or the default.
+
+        Raises:
+            UsageError: It cannot go there.
+        """
+        return image_path(self.output, default)
 
     def restore(self, name: str, warn: Callable[[str], None]) -> tuple[TrainedModel, Path]:
         """The run's model, and where its picture `name` goes.
@@ -43,7 +62,24 @@ class PictureConfig:
             UsageError: The picture cannot go where it is wanted.
         """
         trained = restore(find_run(self.run, self.runs_dir), warn)
-        return trained, image_path(self.output, trained.run.figures / name)
+        return trained, self.place(trained.run.figures / name)
+
+
+@dataclass(frozen=True)
+class GridConfig(PictureConfig):
+    """What a grid of images is told besides.
+
+    Attributes:
+        scale: Pixels along each side that one pixel becomes; None for what is comfortable to look at.
+        captions: Write beside the rows, or above the columns, what they show.
+    """
+
+    scale: int | None = None
+    captions: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("scale", self.scale, 1, 100)
 
 
 @dataclass(frozen=True)
@@ -51,7 +87,7 @@ class Drawn:
     """A picture that was written.
 
     Attributes:
-        image: The PNG file.
+        image: The file; with samples as data, perhaps a folder.
         numbers: The JSON file beside it; None where there is none.
         facts: What `--json` says besides these two.
     """
@@ -80,20 +116,35 @@ def image_path(output: Path | None, default: Path, *, with_numbers: bool = True)
         with_numbers: Whether `write_numbers` will follow.
 
     Raises:
-        UsageError: The choice is no .png file, or it or the numbers beside it would replace something else.
+        UsageError: The choice is no file of a picture, or it or the numbers beside it would replace something else.
     """
     path = default if output is None else output
-    if path.suffix.lower() != ".png" or path.is_dir():
-        raise UsageError(f"--output {path} is not the name of a PNG file", hint="end it in .png")
+    if path.suffix.lower() not in style.FORMATS or path.is_dir():
+        raise UsageError(f"--output {path} is not the name of a picture", hint="end it in .png, .pdf or .svg")
     if output is not None:
         refuse_inside_run(path, "--output")
-    numbers = path.with_suffix(".json")
-    if with_numbers and numbers.exists() and not _is_ours(numbers):
+    if with_numbers:
+        check_numbers(path)
+    return path
+
+
+def numbers_beside(picture: Path) -> Path:
+    """The JSON file beside a picture."""
+    return picture.with_suffix(".json")
+
+
+def check_numbers(picture: Path) -> None:
+    """Keep the numbers beside a picture from replacing another file.
+
+    Raises:
+        UsageError: They would.
+    """
+    numbers = numbers_beside(picture)
+    if numbers.exists() and not _is_ours(numbers):
         raise UsageError(
             f"{numbers} is there, and was not written with a picture: it would be replaced",
             hint="give the picture another name",
         )
-    return path
 
 
 def _is_ours(numbers: Path) -> bool:
@@ -105,20 +156,6 @@ def _is_ours(numbers: Path) -> bool:
 
 def write_numbers(image: Path, numbers: dict[str, Any]) -> Path:
     """Write the numbers in a picture beside it, as JSON; returns its path."""
-    path = image.with_suffix(".json")
+    path = numbers_beside(image)
     write_json(path, {"picture": image.name, **numbers})
     return path
-
-
-def save_png(pixels: NDArray[np.uint8], path: Path) -> None:
-    """Write (H, W, 1) grey or (H, W, 3) RGB pixels; the same pixels always give the same bytes.
-
-    Raises:
-        WriteError: The file cannot be written.
-    """
-    from PIL import Image
-
-    buffer = BytesIO()
-    grey = pixels.shape[2] == 1
-    Image.fromarray(pixels[:, :, 0] if grey else pixels).save(buffer, format="PNG", optimize=True)
-    write_bytes(path, buffer.getvalue())

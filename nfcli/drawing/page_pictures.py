@@ -15,7 +15,7 @@ import numpy as np
 from nfcli.drawing.dequantization import InspectDequantConfig, inspect_dequantization
 from nfcli.drawing.dequantization_figure import Panels, save_dequantization_figure
 from nfcli.drawing.learning_curves import Curve, learning_curves, save_learning_curves
-from nfcli.drawing.output import Drawn
+from nfcli.drawing.output import LOOK, Drawn
 from nfcli.drawing.page_tables import note, section
 from nfcli.drawing.samples import SampleConfig, sample
 from nfcli.errors import CheckpointError, NFError, RunError
@@ -79,12 +79,15 @@ def samples_figure(run: RunDir, runs_dir: Path, message: Say, warn: Say) -> str:
     """Images drawn from a run's model, as HTML; `message` and `warn` are called with sentences."""
     config = SampleConfig(run=run.name, runs_dir=runs_dir, num=SAMPLES)
     classes = run.config()["model"].get("classes", 0)
+    labels = config.labels_of(classes)
 
     def draw(to: Path | None) -> Drawn:
         return sample(replace(config, output=to), warn=warn)
 
     try:
-        drawn, _ = _drawn(run, "samples.png", config.options(config.labels_of(classes)), draw, message)
+        drawn, _ = _drawn(
+            run, "samples.png", config.options(None if labels is None else labels.tolist()), draw, message
+        )
     except NFError as error:
         return _missing(run, "samples.png", "Samples", error, warn)
     caption = f"Samples at temperature {config.temperature:g}, seed {config.seed}"
@@ -147,7 +150,7 @@ def _is_current(run: RunDir, name: str, options: dict[str, Any]) -> bool:
         weights = Checkpoints(run.checkpoints).best()[0].step
     except (RunError, CheckpointError):
         return False
-    wanted = {"picture": name, "checkpoint_step": weights, **options}
+    wanted = {"picture": name, "checkpoint_step": weights, **dict.fromkeys(LOOK), **options}
     return all(said.get(name) == value for name, value in wanted.items())
 
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfcli.data import ImageSplit
-from nfcli.drawing.grid import image_grid
-from nfcli.drawing.output import BATCH, Drawn, PictureConfig, save_png, write_numbers
+from nfcli.drawing.grid import check_size, image_grid, save_grid
+from nfcli.drawing.output import BATCH, Drawn, GridConfig, write_numbers
 from nfcli.errors import UsageError
 from nfcli.evaluation.batches import in_batches
 from nfcli.evaluation.bound import PRECISION
@@ -26,7 +26,7 @@ SHARED_COLUMNS = 8
 
 
 @dataclass(frozen=True)
-class SampleConfig(PictureConfig):
+class SampleConfig(GridConfig):
     """What to draw.
 
     Attributes:
@@ -49,6 +49,7 @@ class SampleConfig(PictureConfig):
     labels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("num", self.num, 1, 10_000)
         check_whole("columns", self.columns, 1, self.num)
         for label in self.labels:
@@ -63,11 +64,10 @@ class SampleConfig(PictureConfig):
         """(N,) the label of each image of a model that knows so many classes; None for one that knows none."""
         return np.resize(np.array(self.labels or range(classes)), self.num) if classes else None
 
-    def options(self, labels: np.ndarray | None) -> dict[str, Any]:
+    def options(self, labels: list[int] | None) -> dict[str, Any]:
         """What the numbers beside the picture say of it; (N,) labels of the images, if they have any."""
         names = ("num", "temperature", "seed", "share_final_latent", "real")
-        chosen = {name: getattr(self, name) for name in names}
-        return {**chosen, "columns": self.width, "labels": None if labels is None else labels.tolist()}
+        return {**{name: getattr(self, name) for name in names}, "columns": self.width, "labels": labels}
 
     @property
     def width(self) -> int:
@@ -78,28 +78,52 @@ class SampleConfig(PictureConfig):
 
 
 def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None) -> Drawn:
-    """Draw images from a run's best checkpoint and write them as a PNG grid.
+    """Draw images from a run's best checkpoint and write them as a grid.
 
     Raises:
         UsageError: A shared final latent is asked of a model with one latent only, or a label of one that knows none.
         InputError: Run or checkpoint are missing or damaged.
-        WriteError: The PNG cannot be written.
+        WriteError: They cannot be written.
     """
     name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
     trained, path = config.restore(f"{name}.png", warn)
+    model = trained.model
+    check_size(config.num, config.width, model.shape, config.scale)
     if config.real:
-        images, labels = _training_images(trained.dataset().train, config)
+        images, known = _training_images(trained.dataset().train, config)
     else:
-        labels = _labels(trained.model, config)
-        images = draw(trained.model, trained.parameters, config, labels)
-    save_png(image_grid(images, config.width, levels=trained.model.levels), path)
+        images, known = None, _labels(model, config)
+    labels = None if known is None else known.tolist()
+    captions = _captions(labels, config) if config.captions else {}
+    if images is None:
+        images = draw(model, trained.parameters, config, known)
     facts = {
         "run": trained.run.name,
         "checkpoint_step": trained.checkpoint.step,
         **config.options(labels),
+        **config.look(),
         "mean_pixel": float(images.mean()),
     }
+    grid = image_grid(images, config.width, levels=model.levels, scale=config.scale)
+    save_grid(grid, path, dpi=config.dpi, **captions)
     return Drawn(path, write_numbers(path, facts), facts)
+
+
+def _captions(labels: list[int] | None, config: SampleConfig) -> dict[str, list[str]]:
+    """The label of each row, or else of each column."""
+    if labels is None:
+        raise UsageError("--captions has no labels to write", hint="leave it out; class-conditional runs have labels")
+    width = min(config.width, config.num)
+    lines = {
+        "rows": [labels[start : start + width] for start in range(0, config.num, width)],
+        "columns": [labels[column::width] for column in range(width)],
+    }
+    for name, found in lines.items():
+        if all(len(set(line)) == 1 for line in found):
+            return {name: [str(line[0]) for line in found]}
+    in_turn = len(config.labels) or (0 if config.real else len(set(labels)))
+    hint = f"--columns {min(in_turn, config.num)} gives each a column" if in_turn else "--label says which to show"
+    raise UsageError("--captions needs one label a row or a column", hint=hint)
 
 
 def _labels(model: FlowModel, config: SampleConfig) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nfcli.files import write_bytes
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
+"""Pixels an inch, where nobody asked for another number."""
 
 PANEL_WIDTH, PANEL_HEIGHT = 9.2, 3.7
 """Size of a row of one or two panels, in inches."""
@@ -41,13 +42,35 @@ _SETTINGS: dict[Any, Any] = {
     "axes.titlelocation": "left",
     "axes.titlepad": 8,
     "lines.linewidth": 1.8,
+    "pdf.fonttype": 42,  # letters stay letters, for those who edit or search the figure
+    "svg.hashsalt": "nf",  # names within the file would be random
 }
 """What differs from matplotlib's own defaults."""
 
 
+_NOT_SAID = {"png": ("Software",), "pdf": ("Creator", "Producer", "CreationDate"), "svg": ("Creator", "Date")}
+"""Left out of files: the same figure must be the same bytes, whenever and by whichever version it was drawn."""
+
+FORMATS = tuple(f".{kind}" for kind in _NOT_SAID)
+"""Suffixes of pictures."""
+
+
 @contextmanager
-def figure(target: Path | BytesIO, width: float, height: float) -> Iterator[Figure]:
+def figure(
+    target: Path | BytesIO,
+    width: float,
+    height: float,
+    *,
+    dpi: int | None = None,
+    layout: Literal["constrained"] | None = "constrained",
+) -> Iterator[Figure]:
     """An empty figure of `width` x `height` inches to draw on; it is written to `target` when the block ends well.
+
+    Args:
+        target: A .png, .pdf or .svg file, or memory for a PNG.
+        width, height: In inches.
+        dpi: Pixels an inch; None for 200.
+        layout: How room is made for words; None where everything is at a place of its own.
 
     Raises:
         WriteError: The file cannot be written.
@@ -59,9 +82,9 @@ def figure(target: Path | BytesIO, width: float, height: float) -> Iterator[Figu
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
-        drawn = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        drawn = Figure(figsize=(width, height), dpi=dpi or DPI, layout=layout)
         yield drawn
-        # Without the name and version of the library: the same figure must be the same bytes.
-        drawn.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        kind = target.suffix.lower().removeprefix(".") if isinstance(target, Path) else "png"
+        drawn.savefig(buffer, format=kind, dpi=dpi or DPI, metadata=dict.fromkeys(_NOT_SAID[kind]))
     if isinstance(target, Path):
         write_bytes(target, buffer.getvalue())

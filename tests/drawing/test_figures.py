@@ -87,6 +87,24 @@ def test_size_margins_and_determinism(tmp_path: Path, name: str) -> None:
     assert _share(pixels, BLUE) > 0.0005
 
 
+@pytest.mark.parametrize("suffix", [".pdf", ".SVG"])
+def test_vector_figures_are_the_same_bytes_without_a_date(tmp_path: Path, suffix: str) -> None:
+    for name in ("first", "second"):
+        save_explain_figure(tmp_path / f"{name}{suffix}")
+    first, second = ((tmp_path / f"{name}{suffix}").read_bytes() for name in ("first", "second"))
+    assert first == second
+    assert b"Date" not in first
+    assert b"date" not in first
+    assert b"Matplotlib" not in first
+    assert first.startswith(b"%PDF-" if suffix == ".pdf" else b"<?xml")
+
+
+def test_resolution(tmp_path: Path) -> None:
+    save_explain_figure(tmp_path / "figure.png", dpi=50)
+    with Image.open(tmp_path / "figure.png") as image:
+        assert image.size == (460, 145)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_write_errors(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nfcli.config import TrainConfig
 from nfcli.data import load_dataset
@@ -90,6 +91,25 @@ def test_samples_of_a_label(conditional: TrainConfig) -> None:
     assert drawn(labels=(7,))["mean_pixel"] != drawn(labels=(3,))["mean_pixel"]
     with pytest.raises(UsageError, match="--label 10"):
         drawn(labels=(10,))
+
+
+def test_captions_say_the_label_of_a_row_or_a_column(conditional: TrainConfig, tmp_path: Path) -> None:
+    def height_and_width(**settings: object) -> tuple[int, int]:
+        config = SampleConfig(run="run", runs_dir=conditional.runs_dir, num=4, output=tmp_path / "x.png", **settings)  # type: ignore[arg-type]
+        sample(config)
+        with Image.open(tmp_path / "x.png") as image:
+            return image.height, image.width
+
+    height, width = height_and_width(columns=2)
+    rows = height_and_width(columns=2, labels=(7,), captions=True)
+    assert rows[0] == height
+    assert rows[1] > width
+    columns = height_and_width(columns=2, labels=(7, 3), captions=True)
+    assert columns[0] > height
+    assert columns[1] == width
+    with pytest.raises(UsageError, match="one label a row or a column") as caught:
+        height_and_width(columns=3, labels=(7, 3), captions=True)
+    assert caught.value.hint == "--columns 2 gives each a column"
 
 
 def test_real_images_of_a_label(conditional: TrainConfig) -> None:
