@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from nfcli.backend import runtime
 from nfcli.cli.complete import SPLITS
 from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR, Output, Run, RunsDir
+from nfcli.cli.options import RUNS_DIR, Dpi, Output, Run, RunsDir, Scale
 from nfcli.errors import UsageError
 from nfcli.limits import setting
 
@@ -65,11 +67,16 @@ def sample(
     run: Run = None,
     *,
     options: SampleOptions,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Write the label of each row, or of each column, beside it.")
+    ] = False,
+    scale: Scale = None,
+    dpi: Dpi = None,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
     console: Console,
 ) -> None:
-    """Draw images from a model as a PNG grid.
+    """Draw images from a model as a grid.
 
     Examples:
 
@@ -82,22 +89,31 @@ def sample(
         nf sample mixture-conditional --label 7
 
         nf sample mixture-conditional --label 7 --real
+
+        nf sample mixture-conditional --num 40 --columns 10 --captions -o digits.pdf
     """
     runtime.prepare()
     from nfcli.drawing.samples import SampleConfig
     from nfcli.drawing.samples import sample as draw_samples
 
     chosen: dict[str, Any] = {**vars(options), "labels": tuple(options.labels or ())}
-    config = SampleConfig(run=run, runs_dir=runs_dir, output=output, **chosen)
-    result = draw_samples(config, warn=console.warning)
-    console.detail(f"weights of step {result.checkpoint_step:,}")
-    console.result(result, f"{result.image}\n{result.numbers}")
+    look: dict[str, Any] = {"captions": captions, "scale": scale, "dpi": dpi}
+    drawn = draw_samples(
+        SampleConfig(run=run, runs_dir=runs_dir, output=output, **look, **chosen), warn=console.warning
+    )
+    console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}")
+    console.result(drawn.content, drawn.text)
 
 
 def interpolate(
     run: Run = None,
     *,
     options: InterpolateOptions,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Write the indices of each pair beside its row.")
+    ] = False,
+    scale: Scale = None,
+    dpi: Dpi = None,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
     console: Console,
@@ -109,6 +125,8 @@ def interpolate(
         nf interpolate
 
         nf interpolate multiscale --pairs 0,7 --pairs 3,12 --steps 10
+
+        nf interpolate multiscale --captions --output walk.svg
     """
     runtime.prepare()
     from nfcli.drawing.interpolation import InterpolateConfig
@@ -117,16 +135,18 @@ def interpolate(
     chosen: dict[str, Any] = {name: value for name, value in vars(options).items() if value is not None}
     if options.pairs:
         chosen["pairs"] = tuple(_pair(text) for text in options.pairs)
-    config = InterpolateConfig(run=run, runs_dir=runs_dir, output=output, **chosen)
-    result = walk(config, warn=console.warning)
-    console.detail(f"weights of step {result.checkpoint_step:,}; ends exact: {result.ends_exact}")
-    console.result(result, f"{result.image}\n{result.numbers}")
+    look: dict[str, Any] = {"captions": captions, "scale": scale, "dpi": dpi}
+    config = InterpolateConfig(run=run, runs_dir=runs_dir, output=output, **look, **chosen)
+    drawn = walk(config, warn=console.warning)
+    console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}; ends exact: {drawn.facts['ends_exact']}")
+    console.result(drawn.content, drawn.text)
 
 
 def inspect_dequant(
     run: Run = None,
     *,
     options: InspectOptions,
+    dpi: Dpi = None,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
     console: Console,
@@ -145,11 +165,12 @@ def inspect_dequant(
     from nfcli.drawing.dequantization import InspectDequantConfig, inspect_dequantization
 
     chosen: dict[str, Any] = {**vars(options), "prior": None if options.prior is None else _weights(options.prior)}
-    config = InspectDequantConfig(run=run, runs_dir=runs_dir, output=output, **chosen)
-    result = inspect_dequantization(config, warn=console.warning)
-    if result.moved_pixels is not None:
-        console.message(f"round trip: {result.moved_pixels} of {result.checked_pixels:,} pixels moved")
-    console.result(result, "\n".join(path for path in (result.image, result.numbers) if path is not None))
+    config = InspectDequantConfig(run=run, runs_dir=runs_dir, output=output, dpi=dpi, **chosen)
+    drawn = inspect_dequantization(config, warn=console.warning)
+    if not config.explain:
+        moved, checked = drawn.facts["moved_pixels"], drawn.facts["checked_pixels"]
+        console.message(f"round trip: {moved} of {checked:,} pixels moved")
+    console.result(drawn.content, drawn.text)
 
 
 def _pair(text: str) -> tuple[int, int]:

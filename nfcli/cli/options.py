@@ -92,4 +92,14 @@ Run = Annotated[
 ]
 RunsDir = _TRAINING["runs_dir"][0]
 Devices = _TRAINING["devices"][0]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="The PNG file; in the run's figures by default.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="A .png, .pdf or .svg file; a PNG in the run's figures by default."),
+]
+Dpi = Annotated[
+    int | None, typer.Option("--dpi", help="Pixels an inch of the picture; 200 by default.", show_default=False)
+]
+Scale = Annotated[
+    int | None,
+    typer.Option("--scale", help="Pixels along each side that one pixel becomes; by default as fits a screen."),
+]

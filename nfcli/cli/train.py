@@ -192,7 +192,7 @@ def _draw_curve(run: RunDir, console: Console) -> None:
     curve, metrics = run.figures / "learning-curve.png", run.path / "metrics.jsonl"
     if curve.exists() and curve.stat().st_mtime_ns >= metrics.stat().st_mtime_ns:
         return
-    from nfcli.drawing.learning_curve import draw_learning_curve
+    from nfcli.drawing.learning_curves import draw_learning_curve
 
     try:
         drawn = draw_learning_curve(run)
