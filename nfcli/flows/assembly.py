@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from nfcli.flows.base import Bijection
@@ -11,16 +12,14 @@ from nfcli.flows.flow import Flow, MultiscaleTransform
 from nfcli.flows.gaussian_noise import GaussianDequantization
 from nfcli.flows.glow import ActNorm, InvertibleConv1x1
 from nfcli.flows.initializers import Initializer
-from nfcli.flows.mixture import MixtureOfLogistics
 from nfcli.flows.networks import ComputePolicy
 from nfcli.flows.partitions import PATCHES
 from nfcli.flows.prior import LearnedPrior
 from nfcli.flows.reshaping import Squeeze
-from nfcli.flows.spline import RationalQuadraticSpline
-from nfcli.flows.transformers import Affine, ScalarBijection
+from nfcli.flows.transformers import ScalarBijection
 from nfcli.presets import GaussianNoise, MaskedCouplings, PartitionedCouplings, Preset, Shape, Split
 from nfcli.presets import Squeeze as SqueezeSpec
-from nfcli.presets.layers import partition_shapes
+from nfcli.presets.layers import TRANSFORMERS, partition_shapes
 
 
 class Assembly:
@@ -108,7 +107,7 @@ class Assembly:
                     shape,
                     mask=patches[index // 2 % 3] if layer.mask == "patch" else layer.mask,
                     invert=bool(index % 2),
-                    transformer=_scalar(layer),
+                    transformer=_transformer(layer),
                     hidden=layer.hidden,
                     blocks=layer.blocks,
                     heads=layer.heads,
@@ -130,7 +129,8 @@ class Assembly:
         )
 
 
-def _scalar(layer: PartitionedCouplings) -> ScalarBijection:
-    if layer.transformer == "mixture":
-        return MixtureOfLogistics(layer.components)
-    return RationalQuadraticSpline(layer.components) if layer.transformer == "spline" else Affine()
+def _transformer(layer: PartitionedCouplings) -> ScalarBijection:
+    module, name = TRANSFORMERS[layer.transformer].split(".")
+    kind = getattr(import_module(f"nfcli.flows.{module}"), name)
+    made: ScalarBijection = kind(layer.components) if layer.components else kind()
+    return made

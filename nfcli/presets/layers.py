@@ -16,7 +16,13 @@ Shape = tuple[int, int, int]
 
 MaskKind = Literal["checkerboard", "channel"]
 Halves = Literal["checkerboard", "channel", "patch"]
-Transformer = Literal["affine", "mixture", "spline"]
+
+TRANSFORMERS = {
+    "affine": "transformers.Affine",
+    "mixture": "mixture.MixtureOfLogistics",
+    "spline": "spline.RationalQuadraticSpline",
+}
+"""What can happen to each value, and where in `nfcli.flows` it is; all but the first take a number of components."""
 
 COUNT, CHANNELS, FEW = whole(1, 256), whole(1, 4096), whole(0, 64)
 
@@ -57,7 +63,7 @@ class PartitionedCouplings:
     count: int = setting(check=COUNT)
     mask: Halves = setting(choices=("checkerboard", "channel", "patch"))
     hidden: int = setting(check=CHANNELS)
-    transformer: Transformer = setting("affine", choices=("affine", "mixture", "spline"))
+    transformer: str = setting("affine", choices=tuple(TRANSFORMERS))
     components: int = setting(0, check=FEW)
     blocks: int = setting(3, check=FEW)
     heads: int = setting(0, check=FEW)
