@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nfcli.errors import UsageError
 from nfcli.files import read_json
-from nfcli.limits import check_seed, check_whole
-from nfcli.presets import get_preset
+from nfcli.limits import (
+    BELOW_ONE,
+    POSITIVE,
+    SEED,
+    SHARE,
+    Setting,
+    check_settings,
+    fits,
+    number,
+    require,
+    setting,
+    settings_of,
+    whole,
+)
+from nfcli.presets import PRESETS, Preset, get_preset
 
 SMOKE = {"epochs": 2, "batch_size": 32, "eval_every": 1, "train_size": 2560, "val_size": 256}
 """Settings of --smoke, wherever the user said nothing else."""
@@ -22,125 +36,143 @@ SMOKE_FITS = {"train_size", "val_size", "batch_size", "warmup_steps"}
 SMOKE_WARM_UP = 0.2
 """Share of an epoch that a warm-up takes at most then."""
 
-LARGEST_FLOAT = 1e38
-"""Of float32, about."""
-
 SCHEDULES, DTYPES = ("exponential", "cosine"), ("auto", "float32", "bfloat16")
 
-OPERATIONAL = {"epochs", "runs_dir", "data_dir", "name", "overwrite", "devices", "checkpoint_minutes", "max_minutes"}
-OPERATIONAL |= {"steps_per_dispatch", "remat", "accumulate", "adaptable"}
-"""Settings that may differ when a run is continued."""
-
+RECIPE = (
+    *("epochs", "batch_size", "learning_rate", "schedule", "learning_rate_decay", "learning_rate_floor"),
+    *("warmup_steps", "weight_decay", "ema_decay", "clip_norm", "eval_every", "network_dtype", "remat", "accumulate"),
+)
+"""Settings that a preset may bring along: how it wants to be trained."""
 
 RENAMED = {"average_decay": "ema_decay"}
 """Settings that config.json of earlier runs has under another name."""
 
+OPERATIONAL: dict[str, Any] = {"operational": True, "decides_program": False}
+"""Of settings that have no part in the result."""
+
+OWN: dict[str, Any] = {**OPERATIONAL, "local": True}
+"""Of those that are each process's own."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The reference recipe by default.
+    """Everything that a training is told: the reference recipe by default.
 
-    Attributes:
-        preset: Name of the model.
-        dataset: What `nfcli.data.load_dataset` understands.
-        crop, resize, levels: What is done to its images, as `nfcli.data.Transform.parse` reads it.
-        name: Of the run; None for one made from preset and dataset.
-        conditional: Tell the model each image's label, so that it learns p(image | label).
-        epochs: Passes over the training images.
-        batch_size: Images a step; a last partial batch is dropped.
-        learning_rate: Of Adam, at the start or after the warm-up.
-        schedule: "exponential", or "cosine": half a wave down to the floor over all epochs.
-        learning_rate_decay: Factor an epoch, applied smoothly at every step; of the exponential schedule.
-        learning_rate_floor: The decay ends here.
-        warmup_steps: The learning rate rises in a straight line over the first so many steps.
-        weight_decay: Of the networks' kernels, decoupled from the gradient; times the learning rate at every step.
-        ema_decay: Of a moving average of the weights, which is then what is validated and saved; 0 for none.
-        clip_norm: Gradients longer than this, in bits per dimension, are shortened to it.
-        eval_every: Epochs between validations; the last epoch is always validated.
-        train_size, val_size: Use the first N images of the split; None for all.
-        network_dtype: What the networks inside coupling layers compute in, "float32" or "bfloat16"; all else is
-            float32, and so is every evaluation. "auto" is bfloat16 on a CPU with matrix units, but for `smoke`, and
-            float32 elsewhere; a run keeps what it became.
-        remat: Compute the coupling networks once more in the backward pass instead of keeping what they computed.
-        accumulate: Take the gradient of a batch in so many slices, one after the other.
-        seed: Of everything random.
-        smoke: Use the preset's narrow twin.
-        runs_dir: Where the run directory is made.
-        data_dir: Where TFDS keeps its data; None for `NF_DATA_DIR`, or else its own default.
-        overwrite: Delete a run of the same name first.
-        devices: How many devices share a batch; None for automatic.
-        checkpoint_minutes: Minutes between checkpoints, besides the one at each validation.
-        max_minutes: Stop cleanly after this long; None for never.
-        steps_per_dispatch: Steps that the host asks for at a time; None for 1 on CPU and 50 elsewhere.
-        adaptable: Names of settings that nobody chose, and that `fitted` may make smaller.
+    Each setting is declared here and nowhere else; `Setting` says what is declared. The options of `nf train` are made
+    from this, in this order.
     """
 
     preset: str
-    dataset: str = "mnist"
-    crop: str | None = None
-    resize: str | None = None
-    levels: int = 256
-    name: str | None = None
-    conditional: bool = False
-    epochs: int = 200
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    schedule: str = "exponential"
-    learning_rate_decay: float = 0.99
-    learning_rate_floor: float = 1e-5
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    ema_decay: float = 0.0
-    clip_norm: float = 1.0
-    eval_every: int = 5
-    train_size: int | None = None
-    val_size: int | None = None
-    network_dtype: str = "auto"
-    remat: bool = False
-    accumulate: int = 1
-    seed: int = 42
-    smoke: bool = False
-    runs_dir: Path = Path("runs")
-    data_dir: Path | None = None
-    overwrite: bool = False
-    devices: int | None = None
-    checkpoint_minutes: float = 5.0
-    max_minutes: float | None = None
-    steps_per_dispatch: int | None = None
-    adaptable: frozenset[str] = frozenset()
+    dataset: str = setting(
+        "mnist",
+        "mnist; tfds:NAME; a folder of IDX, PNG or JPEG files, or that TFDS prepared; or an .npz file.",
+        decides_program=False,
+        # The images may lie elsewhere on another machine; their fingerprint says whether they are the same.
+        local=True,
+        envvar="NF_DATASET",
+    )
+    crop: str | None = setting(None, "Cut the middle out of every image first.", metavar="HxW")
+    resize: str | None = setting(None, "Rescale every image, after --crop.", metavar="HxW")
+    levels: int = setting(256, "Number of values of a pixel, 2 to 256: 32 trains on 5-bit images.")
+    epochs: int = setting(200, "Passes over the training images.", whole(), decides_program=False)
+    batch_size: int = setting(128, "Images a step.", whole())
+    learning_rate: float = setting(1e-3, "Of Adam, at the start or after the warm-up.", POSITIVE)
+    schedule: str = setting("exponential", "exponential, or cosine: half a wave over all epochs.", choices=SCHEDULES)
+    learning_rate_decay: float = setting(0.99, "Factor an epoch, applied at every step; of exponential.", SHARE)
+    learning_rate_floor: float = setting(1e-5, "The decay ends here.", POSITIVE)
+    warmup_steps: int = setting(0, "Steps over which the learning rate rises.", whole(0))
+    # Decoupled from the gradient; times the learning rate at every step.
+    weight_decay: float = setting(0.0, "Of the networks' kernels.", BELOW_ONE)
+    ema_decay: float = setting(
+        0.0,
+        "Measure and save an exponential moving average of the weights, such as 0.999; 0 for none.",
+        BELOW_ONE,
+        names=("--ema-decay", "--average-decay"),
+    )
+    # In bits per dimension.
+    clip_norm: float = setting(1.0, "Longest gradient that is not shortened.", POSITIVE)
+    eval_every: int = setting(5, "Epochs between validations.", whole(), decides_program=False)
+    train_size: int | None = setting(
+        None, "Use the first N training images; all by default.", whole(), decides_program=False
+    )
+    val_size: int | None = setting(
+        None, "Use the first N validation images; all by default.", whole(), decides_program=False
+    )
+    init: str | None = setting(
+        None,
+        "Start from the weights of this run of the same model, or of pretrained:NAME.",
+        decides_program=False,
+        metavar="RUN",
+    )
+    conditional: bool = setting(False, "Learn the images given their labels: nf sample --label 7.")
+    seed: int = setting(42, "Of everything random.", SEED)
+    name: str | None = setting(None, "Of the run; made from preset and dataset by default.", **OWN)
+    runs_dir: Path = setting(Path("runs"), "Where run directories live.", envvar="NF_RUNS_DIR", **OWN)
+    data_dir: Path | None = setting(
+        None, "Where TFDS keeps its data; its own default otherwise.", envvar="NF_DATA_DIR", **OWN
+    )
+    smoke: bool = setting(False, "Try the whole path in about a minute: narrow networks, few images.")
+    overwrite: bool = setting(False, "Delete a run of the same name first.", **OPERATIONAL)
+    checkpoint_minutes: float = setting(
+        5.0, "Minutes between checkpoints, besides those at validations.", POSITIVE, **OWN
+    )
+    max_minutes: float | None = setting(
+        None, "Stop cleanly after this long, with exit code 0.", number("positive", lambda value: value > 0), **OWN
+    )
+    devices: int | None = setting(
+        None, "How many devices share a batch; automatic by default.", whole(), envvar="NF_DEVICES", **OWN
+    )
+    # "auto" stays off with --smoke, and a run keeps what it became. Every evaluation is float32.
+    network_dtype: str = setting(
+        "auto",
+        "Of the coupling networks in training: float32, bfloat16, or auto, which is bfloat16 on a CPU with matrix "
+        "units. All else is float32.",
+        choices=DTYPES,
+    )
+    remat: bool = setting(
+        False, "Less memory, more time: compute the networks again in the backward pass.", operational=True
+    )
+    accumulate: int = setting(
+        1, "Less memory: take a batch's gradient in so many slices, one after the other.", whole(), operational=True
+    )
+    steps_per_dispatch: int | None = setting(
+        None, "Steps that the host asks for at a time; 1 on CPU, 50 on a GPU by default.", whole(), **OPERATIONAL
+    )
+    # The preset of a file of the user's, whose name is then `preset`.
+    custom: Preset | None = setting(None, **OWN)
+    # To the run's name, where one command trains several.
+    name_suffix: str = setting("", **OWN)
+    # Names of settings that nobody chose, and that `fitted` may make smaller.
+    adaptable: frozenset[str] = setting(frozenset(), **OWN)
 
     def __post_init__(self) -> None:
-        get_preset(self.preset)
-        for name in ("epochs", "batch_size", "eval_every", "accumulate", "train_size", "val_size", "devices"):
-            check_whole(name, getattr(self, name))
-        check_whole("steps_per_dispatch", self.steps_per_dispatch)
-        check_whole("warmup_steps", self.warmup_steps, 0)
-        check_seed(self.seed)
-        for name in ("learning_rate", "learning_rate_floor", "clip_norm", "checkpoint_minutes"):
-            value = getattr(self, name)
-            _require(0 < value <= LARGEST_FLOAT, name, value, f"more than 0, and at most {LARGEST_FLOAT:g}")
-        floor, rate = self.learning_rate_floor, self.learning_rate
-        _require(floor <= rate, "learning_rate_floor", floor, f"at most the --learning-rate of {rate:g}")
-        _require(0 < self.learning_rate_decay <= 1, "learning_rate_decay", self.learning_rate_decay, "in (0, 1]")
-        _require(self.schedule in SCHEDULES, "schedule", self.schedule, " or ".join(SCHEDULES))
-        for name in ("weight_decay", "ema_decay"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more, and less than 1")
-        _require(self.max_minutes is None or self.max_minutes > 0, "max_minutes", self.max_minutes, "positive")
-        _require(self.network_dtype in DTYPES, "network_dtype", self.network_dtype, "auto, float32 or bfloat16")
+        self.model_preset()
+        check_settings(self)
+        rate = self.learning_rate
+        below = number(f"at most the --learning-rate of {rate:g}", lambda floor: floor <= rate)
+        require("learning_rate_floor", self.learning_rate_floor, below)
 
     @classmethod
     def of_preset(cls, preset: str, **settings: Any) -> TrainConfig:
         """The recipe that a preset wants, with what the user said otherwise.
 
         Args:
-            preset: Name of the model.
+            preset: Name of the model, or the path of a preset file, which ends in .toml.
             settings: Fields of this class; they win. Those that `smoke=True` brings win over the recipe alone.
 
         Raises:
             UsageError: A setting or the preset makes no sense.
         """
+        if preset.endswith(".toml") and settings.get("custom") is None:
+            settings["custom"] = _read_own_preset(Path(preset))
+        found = settings.get("custom") or get_preset(preset)
         quick = {**SMOKE, "adaptable": SMOKE_FITS - settings.keys()} if settings.get("smoke") else {}
-        return cls(**{**get_preset(preset).recipe, **quick, **settings, "preset": preset})
+        return cls(**{**found.recipe, **quick, **settings, "preset": found.name})
+
+    def model_preset(self) -> Preset:
+        """What the model is made of."""
+        found = self.custom or get_preset(self.preset)
+        return found.smoke_twin() if self.smoke else found
 
     def fitted(self, train_images: int, val_images: int) -> TrainConfig:
         """The same for data of so many images, with what is adaptable made smaller until it fits."""
@@ -158,14 +190,36 @@ class TrainConfig:
     def run_name(self, dataset_name: str) -> str:
         """The run's name: the user's, or preset, dataset (but for mnist), `conditional` and `smoke`."""
         if self.name is not None:
-            return self.name
+            return self.name + self.name_suffix
         kinds = [name for name in ("conditional", "smoke") if getattr(self, name)]
-        return "-".join([self.preset, *([] if dataset_name == "mnist" else [dataset_name]), *kinds])
+        return "-".join([self.preset, *([] if dataset_name == "mnist" else [dataset_name]), *kinds]) + self.name_suffix
 
     def settings(self) -> dict[str, Any]:
-        """The settings that decide the result, for config.json."""
-        fields = dataclasses.asdict(self)
-        return {name: value for name, value in fields.items() if name == "epochs" or name not in OPERATIONAL}
+        """The settings that decide the result, for config.json; `init` only where there is one."""
+        found = self._where(lambda declared: not declared.operational)
+        return found if self.init is not None else {name: found[name] for name in found if name != "init"}
+
+    def program_settings(self) -> dict[str, Any]:
+        """Those that decide what the compiled training step computes."""
+        # A cosine knows its end.
+        end = {"epochs": self.epochs} if self.schedule == "cosine" else {}
+        return {**self._where(lambda declared: declared.decides_program), **end}
+
+    def shared_settings(self) -> dict[str, Any]:
+        """Those that the processes of one run must agree on."""
+        return self._where(lambda declared: not declared.local)
+
+    def _where(self, holds: Callable[[Setting], bool]) -> dict[str, Any]:
+        return {name: getattr(self, name) for name, declared in settings_of(self).items() if holds(declared)}
+
+
+def _read_own_preset(path: Path) -> Preset:
+    from nfcli.presets.definition import read_preset
+
+    preset = read_preset(path)
+    if preset.name in PRESETS:
+        raise UsageError(f"preset file {path} has the name of a preset of nf", hint="give the file another name")
+    return preset
 
 
 def renamed(settings: dict[str, Any]) -> dict[str, Any]:
@@ -181,29 +235,22 @@ def read_settings(path: Path) -> dict[str, Any]:
         UsageError: It is no config.json of a run, or holds settings that nf does not know.
     """
     content = read_json(path, kind="configuration")
-    settings, data, name = content.get("settings"), content.get("data"), content.get("run")
-    if not isinstance(settings, dict) or not isinstance(data, dict) or not isinstance(name, str):
+    parts = [content.get("settings"), content.get("data"), content.get("model", {})]
+    name = content.get("run")
+    if not all(isinstance(part, dict) for part in parts) or not isinstance(name, str):
         raise UsageError(f"{path} is no config.json of a run", hint="for example runs/multiscale/config.json")
-    settings = renamed(settings)
+    settings, data, model = renamed(parts[0]), *parts[1:]
+    declared = settings_of(TrainConfig)
     known = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
     for key, value in settings.items():
-        if key not in known or key in OPERATIONAL - {"epochs"}:
+        if key not in known or declared[key].operational:
             raise UsageError(f"{path} has an unknown setting '{key}'", hint="it was written by another version of nf")
-        if not _fits(value, str(known[key])):
+        if not fits(value, str(known[key])):
             raise UsageError(f"{path}: {key} is {value!r}, not {known[key]}", hint="it was changed by hand")
     source = data.get("source")
     # What was typed may be relative to another folder.
     if isinstance(source, str) and os.path.lexists(source):
         settings = {**settings, "dataset": source}
-    return {**settings, "name": name}
-
-
-def _fits(value: Any, kind: str) -> bool:
-    """Whether a value of a JSON file is of a type as TrainConfig writes it, such as `int | None`."""
-    types = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float), "None": (type(None),)}
-    return type(value) in [one for name in kind.split(" | ") for one in types[name]]
-
-
-def _require(condition: bool, name: str, value: object, wanted: str) -> None:
-    if not condition:
-        raise UsageError(f"--{name.replace('_', '-')} {value} is not possible", hint=f"it must be {wanted}")
+    definition = model.get("definition")
+    custom = None if definition is None else get_preset(str(settings.get("preset")), definition=definition)
+    return {**settings, "name": name, "custom": custom}

@@ -91,3 +91,9 @@ class Interrupted(NFError):
 def one_line(error: BaseException) -> str:
     """An error of a library in one line; the first of its own lines alone may end in a colon."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def error_lines(error: NFError) -> str:
+    """One line that says what went wrong, one that says what to do."""
+    hint = f"hint: {' '.join(error.hint.split())}\n" if error.hint else ""
+    return f"error: {' '.join(error.message.split())}\n{hint}"

@@ -1,6 +1,11 @@
-"""How large the whole numbers may be that users give, in one place for all options. No jax here."""
+"""What users may choose: each value is declared once, with its default, its bounds and its words. No jax here."""
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from nfcli.errors import UsageError
 
@@ -9,21 +14,110 @@ LARGEST = 2**31 - 1
 
 LARGEST_SEED = 2**32 - 1
 
+LARGEST_FLOAT = 1e38
+"""Of float32, about."""
+
+Check = Callable[[Any], str | None]
+"""Gives None for a value that is possible, and what it must be for another."""
+
+
+def whole(least: int = 1, most: int = LARGEST) -> Check:
+    """A whole number within bounds; None stands for one that was left out."""
+
+    def check(value: int | None) -> str | None:
+        if value is None or least <= value <= most:
+            return None
+        return f"at least {least}" if value < least and most == LARGEST else f"between {least} and {most}"
+
+    return check
+
+
+def number(words: str, holds: Callable[[float], bool]) -> Check:
+    """A number for which something holds, which the words say; None stands for one that was left out."""
+    return lambda value: None if value is None or holds(value) else words
+
+
+def one_of(choices: Sequence[str]) -> Check:
+    """One of these words."""
+    *others, last = choices
+    return lambda value: None if value in choices else f"{', '.join(others)} or {last}" if others else last
+
+
+POSITIVE = number(f"more than 0, and at most {LARGEST_FLOAT:g}", lambda value: 0 < value <= LARGEST_FLOAT)
+SHARE = number("in (0, 1]", lambda value: 0 < value <= 1)
+BELOW_ONE = number("0 or more, and less than 1", lambda value: 0 <= value < 1)
+SEED = whole(0, LARGEST_SEED)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What there is to say of a field of a dataclass besides its type and its default.
+
+    Attributes:
+        help: In words, as the command line says it; empty for what is no option there.
+        check: Of its value.
+        choices: All that it can be, where that is a few words.
+        operational: It may change when a run is continued, and is not written down.
+        decides_program: The compiled training step depends on it.
+        local: The processes of one run need not agree on it.
+        names: Of the option, where they are not just that of the field.
+        metavar: What stands for the value in its help.
+        envvar: The environment variable that may give it.
+        completion: Completes it in a shell, where `choices` are not all to be said.
+    """
+
+    help: str = ""
+    check: Check = lambda _: None
+    choices: tuple[str, ...] = ()
+    operational: bool = False
+    decides_program: bool = True
+    local: bool = False
+    names: tuple[str, ...] = ()
+    metavar: str | None = None
+    envvar: str | None = None
+    completion: Callable[[str], Any] | None = None
+
+
+def setting(default: Any = dataclasses.MISSING, help: str = "", check: Check | None = None, **more: Any) -> Any:
+    """A field of a dataclass with its `Setting`; where there are `choices`, it must be one of them."""
+    if check is None:
+        check = one_of(more["choices"]) if "choices" in more else Setting.check
+    return field(default=default, metadata={"setting": Setting(help, check, **more)})
+
+
+def settings_of(kind: Any) -> dict[str, Setting]:
+    """What was declared of the fields of a dataclass, in their order."""
+    return {each.name: each.metadata.get("setting", Setting()) for each in dataclasses.fields(kind)}
+
+
+def check_settings(config: Any) -> None:
+    """Check every field of a dataclass.
+
+    Raises:
+        UsageError: One of them is not possible.
+    """
+    for name, declared in settings_of(config).items():
+        require(name, getattr(config, name), declared.check)
+
+
+def require(name: str, value: object, check: Check) -> None:
+    """Refuse a value of an option that cannot be, before anything is read, written or deleted for it.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    wanted = check(value)
+    if wanted is not None:
+        raise UsageError(f"--{name.replace('_', '-')} {value} is not possible", hint=f"it must be {wanted}")
+
 
 def check_whole(name: str, value: int | None, least: int = 1, most: int = LARGEST) -> None:
-    """Refuse a whole number that cannot be, before anything is read, written or deleted for it.
-
-    Args:
-        name: Of the option, or of the setting that it gives.
-        value: None for one that was left out.
-        least, most: What it may be.
+    """Refuse a whole number that cannot be.
 
     Raises:
         UsageError: It is smaller or larger.
     """
-    if value is not None and not least <= value <= most:
-        wanted = f"at least {least}" if value < least and most == LARGEST else f"between {least} and {most}"
-        raise UsageError(f"--{name.replace('_', '-')} {value} is not possible", hint=f"it must be {wanted}")
+    require(name, value, whole(least, most))
 
 
 def check_seed(seed: int) -> None:
@@ -32,4 +126,11 @@ def check_seed(seed: int) -> None:
     Raises:
         UsageError: It is none.
     """
-    check_whole("seed", seed, 0, LARGEST_SEED)
+    require("seed", seed, SEED)
+
+
+def fits(value: Any, kind: str) -> bool:
+    """Whether a value of a JSON or TOML file is of a type as a dataclass writes it, such as `int | None`."""
+    types = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float), "None": (type(None),)}
+    types |= {"dict": (dict,), "list": (list,)}
+    return type(value) in [one for name in kind.split(" | ") for one in types[name]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -15,11 +16,11 @@ from nfcli.cli.complete import mend_words
 from nfcli.cli.console import abandon_stdout, print_error
 from nfcli.cli.draw import inspect_dequant, interpolate, sample
 from nfcli.cli.evaluate import evaluate
+from nfcli.cli.options import with_options
 from nfcli.cli.parsing import Command, usage_error
 from nfcli.cli.train import train
 from nfcli.errors import NFError
-from nfcli.process import cluster
-from nfcli.process.signals import leave
+from nfcli.process.cluster import end
 
 app = typer.Typer(
     name="nf",
@@ -31,12 +32,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=Command, short_help="Train a model, or continue an unfinished run.")(train)
-app.command("eval", cls=Command, short_help="Measure bits per dimension of a run.")(evaluate)
-app.command(cls=Command, short_help="Draw images as a PNG grid.")(sample)
-app.command(cls=Command, short_help="Walk between images in latent space.")(interpolate)
-app.command("inspect-dequant", cls=Command, short_help="Show how integers become real numbers.")(inspect_dequant)
-app.command(cls=Command, short_help="Print the results table.")(compare)
+PLACES = {"seeds": "name", "config": "name", "dry_run": "checkpoint_minutes", "tensorboard": "checkpoint_minutes"}
+PLACES |= {"cluster": "network_dtype"}
+"""Options of `nf train` among those of its settings."""
+
+COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("train", with_options(train, **PLACES), "Train a model, or continue an unfinished run."),
+    ("eval", with_options(evaluate), "Measure bits per dimension of a run."),
+    ("sample", with_options(sample), "Draw images as a PNG grid."),
+    ("interpolate", with_options(interpolate), "Walk between images in latent space."),
+    ("inspect-dequant", with_options(inspect_dequant), "Show how integers become real numbers."),
+    ("compare", with_options(compare), "Print the results table."),
+)
+
+for name, function, short_help in COMMANDS:
+    app.command(name, cls=Command, short_help=short_help)(function)
 
 
 def _print_version(value: bool) -> None:
@@ -62,10 +72,7 @@ def main() -> None:
     except Exception:  # only with NF_DEBUG
         traceback.print_exc()
         code = 1
-    if cluster.has_abandoned():
-        sys.stdout.flush()
-        leave(code)
-    sys.exit(code)
+    end(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -79,27 +86,21 @@ def run(arguments: list[str]) -> int:
         # Whoever read stdout has gone, as with `nf ... | head`.
         abandon_stdout()
         return 1
-    except typer.TyperException as error:
-        if _debugging():
-            raise
-        return _report(usage_error(error, arguments))
-    except NFError as error:
-        if _debugging():
-            raise
-        return _report(error)
-    except OSError as error:
-        if _debugging():
-            raise
-        return _report(_of_the_system(error))
     except Exception as error:
-        if _debugging():
+        if os.environ.get("NF_DEBUG", "") not in ("", "0"):
             raise
-        return _report(_unexpected(error))
+        told = _told(error, arguments)
+        print_error(told)
+        return told.exit_code
 
 
-def _report(error: NFError) -> int:
-    print_error(error)
-    return error.exit_code
+def _told(error: Exception, arguments: list[str]) -> NFError:
+    """What the user is told of an error."""
+    if isinstance(error, NFError):
+        return error
+    if isinstance(error, typer.TyperException):
+        return usage_error(error, arguments)
+    return _of_the_system(error) if isinstance(error, OSError) else _unexpected(error)
 
 
 def _of_the_system(error: OSError) -> NFError:
@@ -112,7 +113,3 @@ def _of_the_system(error: OSError) -> NFError:
 def _unexpected(error: Exception) -> NFError:
     text = (str(error).strip().splitlines() or ["no message"])[0][:300]
     return NFError(f"unexpected {type(error).__name__}: {text}", hint="NF_DEBUG=1 shows where; please report it")
-
-
-def _debugging() -> bool:
-    return os.environ.get("NF_DEBUG", "") not in ("", "0")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,13 +11,37 @@ import typer
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_format, complete_run
 from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR, Json, Quiet, RunsDir, Verbose
+from nfcli.cli.options import RUNS_DIR, RunsDir
 from nfcli.cli.tables import TERMINAL_FORMAT, for_people, for_programs, formats
 from nfcli.errors import UsageError
-from nfcli.limits import check_whole
+from nfcli.limits import check_settings, setting, whole
 from nfcli.runs.comparison import Comparison
 from nfcli.runs.comparison import compare as compare_runs
 from nfcli.runs.seeds import group_seeds
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What `nf compare` may be told besides the runs."""
+
+    importance_samples: int | None = setting(
+        None,
+        "Only measurements with this K; by default the one of most images, and of these the newest.",
+        whole(),
+        names=("--importance-samples", "-k"),
+    )
+    paired: bool = setting(False, "Compare two runs image by image, and say whether the images decide between them.")
+    group_seeds: bool = setting(
+        False, "One row for runs that differ in the seed alone: mean and spread over the seeds."
+    )
+    format: str = setting(
+        TERMINAL_FORMAT,
+        "csv, or a format of tabulate: simple, github, latex, html, tsv, ...",
+        completion=complete_format,
+    )
+    html: Path | None = setting(
+        None, "Write a page with results, learning curves and pictures instead.", metavar="FILE"
+    )
 
 
 def compare(
@@ -29,44 +53,10 @@ def compare(
             autocompletion=complete_run,
         ),
     ] = None,
-    importance_samples: Annotated[
-        int | None,
-        typer.Option(
-            "--importance-samples",
-            "-k",
-            help="Only measurements with this K; by default the one of most images, and of these the newest.",
-        ),
-    ] = None,
-    paired: Annotated[
-        bool,
-        typer.Option(
-            "--paired", help="Compare two runs image by image, and say whether the images decide between them."
-        ),
-    ] = False,
-    by_seed: Annotated[
-        bool,
-        typer.Option(
-            "--group-seeds", help="One row for runs that differ in the seed alone: mean and spread over the seeds."
-        ),
-    ] = False,
-    table_format: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="csv, or a format of tabulate: simple, github, latex, html, tsv, ...",
-            autocompletion=complete_format,
-        ),
-    ] = TERMINAL_FORMAT,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write a page with results, learning curves and pictures instead.", show_default=False
-        ),
-    ] = None,
+    *,
+    options: CompareOptions,
     runs_dir: RunsDir = RUNS_DIR,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    console: Console,
 ) -> None:
     """Print the results table: bits per dimension, time for 64 images, parameters.
 
@@ -86,32 +76,32 @@ def compare(
 
         nf compare --html results.html
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
-    names = runs or []
-    check_whole("importance_samples", importance_samples)
-    if table_format not in formats():
-        raise UsageError(f"unknown --format '{table_format}'", hint="formats: " + ", ".join(formats()))
-    chosen = [name for name, given in (("--paired", paired), ("--group-seeds", by_seed), ("--html", html)) if given]
+    check_settings(options)
+    names, samples = runs or [], options.importance_samples
+    if options.format not in formats():
+        raise UsageError(f"unknown --format '{options.format}'", hint="formats: " + ", ".join(formats()))
+    asked = (("--paired", options.paired), ("--group-seeds", options.group_seeds), ("--html", options.html))
+    chosen = [name for name, given in asked if given]
     if len(chosen) > 1:
         raise UsageError(f"{chosen[0]} and {chosen[1]} exclude each other", hint="give one of them")
-    if paired:
-        _paired(names, runs_dir, importance_samples, console)
-    elif html is not None:
+    if options.paired:
+        _paired(names, runs_dir, samples, console)
+    elif options.html is not None:
         runtime.prepare()
         from nfcli.drawing.page import PageConfig, write_page
 
-        config = PageConfig(html, tuple(names), runs_dir, importance_samples)
+        config = PageConfig(options.html, tuple(names), runs_dir, samples)
         comparison = write_page(config, message=console.message, warn=console.warning)
-        console.result({"page": str(html), **_content(comparison)}, str(html))
+        console.result({"page": str(options.html), **_content(comparison)}, str(options.html))
         _say_notes(comparison, console)
     else:
-        comparison = compare_runs(names, runs_dir, importance_samples=importance_samples, warn=console.warning)
+        comparison = compare_runs(names, runs_dir, importance_samples=samples, warn=console.warning)
         if not names and comparison.pretrained:
             console.message(f"there is no run in {runs_dir} yet; these ship with nf")
         missing = [row.name for row in comparison.rows if row.group is None and not row.shipped]
-        _print(group_seeds(comparison, runs_dir) if by_seed else comparison, table_format, console)
+        _print(group_seeds(comparison, runs_dir) if options.group_seeds else comparison, options.format, console)
         if missing:
-            wanted = "" if importance_samples is None else f" -k {importance_samples}"
+            wanted = "" if samples is None else f" -k {samples}"
             console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
 
 

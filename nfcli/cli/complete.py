@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, MutableMapping, Sequence
+from pathlib import Path
 
 import typer
 
@@ -26,30 +28,15 @@ def mend_words(around: MutableMapping[str, str]) -> None:
     Args:
         around: The environment, changed where it asks for completion in bash.
     """
-    if around.get("_NF_COMPLETE") != "complete_bash":
+    current = around.get("COMP_CWORD", "")
+    if around.get("_NF_COMPLETE") != "complete_bash" or not current.isdecimal():
         return
-    words, current = around.get("COMP_WORDS", "").split("\n"), around.get("COMP_CWORD", "")
-    if not current.isdecimal():
-        return
-    before, typed = _joined(words[: int(current)]), "".join(words[int(current) : int(current) + 1])
-    if typed == ":" and before[-1:] == [PRETRAINED]:
-        before, typed = before[:-1], ""
+    words = [*around.get("COMP_WORDS", "").split("\n"), ""][: int(current) + 1]
+    mended = re.sub(rf"^{PRETRAINED}\n:(\n|$)", f"{PRETRAINED}:", "\n".join(words), flags=re.MULTILINE).split("\n")
+    if mended[-1] != words[-1]:
+        mended[-1] = mended[-1].removeprefix(f"{PRETRAINED}:")
         around[AFTER_COLON] = "1"
-    elif before[-1:] == [f"{PRETRAINED}:"]:
-        before = before[:-1]
-        around[AFTER_COLON] = "1"
-    around["COMP_WORDS"], around["COMP_CWORD"] = "\n".join([*before, typed]), str(len(before))
-
-
-def _joined(words: list[str]) -> list[str]:
-    """Words with `pretrained`, `:` and what follows as one of them."""
-    joined: list[str] = []
-    for word in words:
-        if joined and (joined[-1] == f"{PRETRAINED}:" or (word == ":" and joined[-1] == PRETRAINED)):
-            joined[-1] += word
-        else:
-            joined.append(word)
-    return joined
+    around["COMP_WORDS"], around["COMP_CWORD"] = "\n".join(mended), str(len(mended) - 1)
 
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -70,19 +57,17 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_preset(incomplete: str) -> list[tuple[str, str]]:
-    """Names of presets that begin with `incomplete`, with what they are."""
+    """Names of presets that begin with `incomplete`, with what they are, and preset files."""
     from nfcli.presets import PRESETS
 
-    return [(name, preset.summary) for name, preset in PRESETS.items() if name.startswith(incomplete)]
+    names = [(name, preset.summary) for name, preset in PRESETS.items() if name.startswith(incomplete)]
+    files = sorted(map(str, Path(f"{incomplete}x").parent.glob("*.toml")))
+    return [*names, *((path, "preset file") for path in files if path.startswith(incomplete))]
 
 
 def complete_one_of(choices: Sequence[str]) -> Callable[[str], list[str]]:
     """A function that completes one of these."""
-
-    def complete(incomplete: str) -> list[str]:
-        return [choice for choice in choices if choice.startswith(incomplete)]
-
-    return complete
+    return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
 
 
 def complete_splits(incomplete: str) -> list[str]:

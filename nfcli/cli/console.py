@@ -5,24 +5,23 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
-from nfcli.errors import NFError, WriteError
+from nfcli.errors import NFError, WriteError, error_lines
+from nfcli.limits import setting
 
 
+@dataclass
 class Console:
-    """Prints for one command.
+    """Prints for one command, as its options say."""
 
-    Args:
-        as_json: The result is one JSON object.
-        quiet: Only warnings and errors on stderr.
-        verbose: Details too.
-    """
-
-    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
-        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
-        self.muted = False
+    as_json: bool = setting(False, "Print one JSON object on stdout.", names=("--json",))
+    quiet: bool = setting(False, "Only warnings and errors on stderr.", names=("--quiet", "-q"))
+    verbose: bool = setting(False, "More details on stderr.", names=("--verbose", "-v"))
+    muted: bool = False
+    live: Any = None
+    """Of `rich`: a line that changes, above which all others are printed."""
 
     def mute(self) -> None:
         """Print nothing from now on: another process prints for all."""
@@ -38,11 +37,8 @@ class Console:
         if self.muted:
             return
         if self.as_json:
-            text = json.dumps(
-                asdict(content) if is_dataclass(content) and not isinstance(content, type) else content,
-                indent=2,
-                allow_nan=False,
-            )
+            content = asdict(content) if is_dataclass(content) and not isinstance(content, type) else content
+            text = json.dumps(content, indent=2, allow_nan=False)
         if sys.stdout is None:  # closed before nf began; printing would do nothing, and say nothing
             raise WriteError("cannot write the result to stdout: it is closed")
         try:
@@ -60,7 +56,7 @@ class Console:
     def message(self, text: str) -> None:
         """Something worth a line."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            self._print(text)
 
     def detail(self, text: str) -> None:
         """Something for -v."""
@@ -74,9 +70,14 @@ class Console:
 
     def warning(self, text: str) -> None:
         """Something went wrong and was survived."""
-        if self.muted:
-            return
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        if not self.muted:
+            self._print(f"warning: {text}")
+
+    def _print(self, text: str) -> None:
+        if self.live is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def abandon_stdout() -> None:
@@ -87,16 +88,6 @@ def abandon_stdout() -> None:
 def print_error(error: NFError) -> None:
     """Print an error to stderr."""
     print(error_lines(error), end="", file=sys.stderr)
-
-
-def error_lines(error: NFError) -> str:
-    """One line that says what went wrong, one that says what to do."""
-    hint = f"hint: {_one_line(error.hint)}\n" if error.hint else ""
-    return f"error: {_one_line(error.message)}\n{hint}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def duration(seconds: float) -> str:

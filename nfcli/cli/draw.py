@@ -2,50 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nfcli.backend import runtime
-from nfcli.cli.complete import SPLITS, complete_one_of
+from nfcli.cli.complete import SPLITS
 from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR, Json, Output, Quiet, Run, RunsDir, Verbose
+from nfcli.cli.options import RUNS_DIR, Dpi, Output, Run, RunsDir, Scale
 from nfcli.errors import UsageError
+from nfcli.limits import setting
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What `nf sample` may be told."""
+
+    num: int = setting(16, "Number of images.", names=("--num", "-n"))
+    columns: int | None = setting(None, "Columns of the grid; a square by default.")
+    temperature: float = setting(1.0, "Standard deviation of the latents; below 1 is tamer.")
+    seed: int = setting(44, "Image i of a seed is always the same.")
+    share_final_latent: bool = setting(False, "Rows of 8 that share the last latent and differ in the split-off ones.")
+    labels: list[int] | None = setting(
+        None,
+        "Of a class-conditional run, or with --real of any labelled data; repeat it for more, all in turn by default.",
+        names=("--label",),
+    )
+    real: bool = setting(False, "Show training images instead.")
+    latents: Path | None = setting(
+        None,
+        "Draw the images of latents that nf eval --save-latents wrote, instead.",
+        names=("--from-latents",),
+        metavar="FILE",
+    )
+
+
+@dataclass(frozen=True)
+class InterpolateOptions:
+    """What `nf interpolate` may be told."""
+
+    pairs: list[str] | None = setting(
+        None, "Two images of the split, by index; repeat it for more rows.", metavar="A,B"
+    )
+    split: str = setting("test", "Where the images come from: train, val or test.", choices=SPLITS)
+    steps: int = setting(8, "Frames of a row, both ends included.")
+    seed: int = setting(42, "Of the dequantization noise.")
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """What `nf inspect-dequant` may be told."""
+
+    images: int = setting(256, "Validation images in the histogram.")
+    draws: int = setting(4, "Noise draws an image.")
+    levels: int = setting(8, "Discrete values in the picture of volumes.")
+    prior: str | None = setting(None, "Weight of each of these values; a bell by default.", metavar="P1,P2,...")
+    seed: int = setting(42, "Of the noise.")
+    explain: bool = setting(False, "Draw the masks and the scale limit instead; needs no run.")
 
 
 def sample(
     run: Run = None,
-    num: Annotated[int, typer.Option("--num", "-n", help="Number of images.")] = 16,
-    columns: Annotated[int | None, typer.Option(help="Columns of the grid; a square by default.")] = None,
-    temperature: Annotated[float, typer.Option(help="Standard deviation of the latents; below 1 is tamer.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.")] = 44,
-    share_final_latent: Annotated[
-        bool,
-        typer.Option(
-            "--share-final-latent", help="Rows of 8 that share the last latent and differ in the split-off ones."
-        ),
+    *,
+    options: SampleOptions,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Write the label of each row, or of each column, beside it.")
     ] = False,
-    label: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--label",
-            help="Of a class-conditional run, or with --real of any labelled data; repeat it for more, all in turn by "
-            "default.",
-        ),
-    ] = None,
-    real: Annotated[bool, typer.Option("--real", help="Show training images instead.")] = False,
-    from_latents: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Draw the images of latents that nf eval --save-latents wrote, instead."),
-    ] = None,
+    scale: Scale = None,
+    dpi: Dpi = None,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    console: Console,
 ) -> None:
-    """Draw images from a model as a PNG grid.
+    """Draw images from a model as a grid.
 
     Examples:
 
@@ -58,47 +89,34 @@ def sample(
         nf sample mixture-conditional --label 7
 
         nf sample mixture-conditional --label 7 --real
+
+        nf sample mixture-conditional --num 40 --columns 10 --captions -o digits.pdf
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     runtime.prepare()
     from nfcli.drawing.samples import SampleConfig
     from nfcli.drawing.samples import sample as draw_samples
 
-    config = SampleConfig(
-        run=run,
-        runs_dir=runs_dir,
-        num=num,
-        columns=columns,
-        temperature=temperature,
-        seed=seed,
-        output=output,
-        share_final_latent=share_final_latent,
-        real=real,
-        labels=tuple(label or ()),
-        latents=from_latents,
+    chosen: dict[str, Any] = {**vars(options), "labels": tuple(options.labels or ())}
+    look: dict[str, Any] = {"captions": captions, "scale": scale, "dpi": dpi}
+    drawn = draw_samples(
+        SampleConfig(run=run, runs_dir=runs_dir, output=output, **look, **chosen), warn=console.warning
     )
-    result = draw_samples(config, warn=console.warning)
-    console.detail(f"weights of step {result.checkpoint_step:,}")
-    console.result(result, f"{result.image}\n{result.numbers}")
+    console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}")
+    console.result(drawn.content, drawn.text)
 
 
 def interpolate(
     run: Run = None,
-    pairs: Annotated[
-        list[str] | None,
-        typer.Option("--pairs", metavar="A,B", help="Two images of the split, by index; repeat it for more rows."),
-    ] = None,
-    split: Annotated[
-        str,
-        typer.Option(help="Where the images come from: train, val or test.", autocompletion=complete_one_of(SPLITS)),
-    ] = "test",
-    steps: Annotated[int, typer.Option(help="Frames of a row, both ends included.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the dequantization noise.")] = 42,
+    *,
+    options: InterpolateOptions,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Write the indices of each pair beside its row.")
+    ] = False,
+    scale: Scale = None,
+    dpi: Dpi = None,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    console: Console,
 ) -> None:
     """Walk from one image to another in latent space; both ends are exactly the images.
 
@@ -107,39 +125,31 @@ def interpolate(
         nf interpolate
 
         nf interpolate multiscale --pairs 0,7 --pairs 3,12 --steps 10
+
+        nf interpolate multiscale --captions --output walk.svg
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     runtime.prepare()
     from nfcli.drawing.interpolation import InterpolateConfig
     from nfcli.drawing.interpolation import interpolate as walk
 
-    chosen = {"pairs": tuple(_pair(text) for text in pairs)} if pairs else {}
-    config = InterpolateConfig(run=run, runs_dir=runs_dir, split=split, steps=steps, seed=seed, output=output, **chosen)
-    result = walk(config, warn=console.warning)
-    console.detail(f"weights of step {result.checkpoint_step:,}; ends exact: {result.ends_exact}")
-    console.result(result, f"{result.image}\n{result.numbers}")
+    chosen: dict[str, Any] = {name: value for name, value in vars(options).items() if value is not None}
+    if options.pairs:
+        chosen["pairs"] = tuple(_pair(text) for text in options.pairs)
+    look: dict[str, Any] = {"captions": captions, "scale": scale, "dpi": dpi}
+    config = InterpolateConfig(run=run, runs_dir=runs_dir, output=output, **look, **chosen)
+    drawn = walk(config, warn=console.warning)
+    console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}; ends exact: {drawn.facts['ends_exact']}")
+    console.result(drawn.content, drawn.text)
 
 
 def inspect_dequant(
     run: Run = None,
-    images: Annotated[int, typer.Option(help="Validation images in the histogram.")] = 256,
-    draws: Annotated[int, typer.Option(help="Noise draws an image.")] = 4,
-    levels: Annotated[int, typer.Option(help="Discrete values in the picture of volumes.")] = 8,
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            metavar="P1,P2,...", help="Weight of each of these values; a bell by default.", show_default=False
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 42,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Draw the masks and the scale limit instead; needs no run.")
-    ] = False,
+    *,
+    options: InspectOptions,
+    dpi: Dpi = None,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    console: Console,
 ) -> None:
     """Show how integers become real numbers: histograms, volumes, and the round trip over all values.
 
@@ -151,25 +161,16 @@ def inspect_dequant(
 
         nf inspect-dequant --explain --output masks.png
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     runtime.prepare()
     from nfcli.drawing.dequantization import InspectDequantConfig, inspect_dequantization
 
-    config = InspectDequantConfig(
-        run=run,
-        runs_dir=runs_dir,
-        images=images,
-        draws=draws,
-        levels=levels,
-        prior=None if prior is None else _weights(prior),
-        seed=seed,
-        output=output,
-        explain=explain,
-    )
-    result = inspect_dequantization(config, warn=console.warning)
-    if result.moved_pixels is not None:
-        console.message(f"round trip: {result.moved_pixels} of {result.checked_pixels:,} pixels moved")
-    console.result(result, "\n".join(path for path in (result.image, result.numbers) if path is not None))
+    chosen: dict[str, Any] = {**vars(options), "prior": None if options.prior is None else _weights(options.prior)}
+    config = InspectDequantConfig(run=run, runs_dir=runs_dir, output=output, dpi=dpi, **chosen)
+    drawn = inspect_dequantization(config, warn=console.warning)
+    if not config.explain:
+        moved, checked = drawn.facts["moved_pixels"], drawn.facts["checked_pixels"]
+        console.message(f"round trip: {moved} of {checked:,} pixels moved")
+    console.result(drawn.content, drawn.text)
 
 
 def _pair(text: str) -> tuple[int, int]:

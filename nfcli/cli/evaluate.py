@@ -2,78 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_splits
 from nfcli.cli.console import Console
-from nfcli.cli.multiprocess import cluster_of, joined
-from nfcli.cli.options import (
-    RUNS_DIR,
-    Coordinator,
-    Devices,
-    Distributed,
-    Json,
-    NumProcesses,
-    ProcessId,
-    Quiet,
-    Run,
-    RunsDir,
-    Verbose,
-)
+from nfcli.cli.options import RUNS_DIR, Devices, Run, RunsDir
+from nfcli.limits import setting
+from nfcli.process.cluster import Cluster, joined
 
 if TYPE_CHECKING:
     from nfcli.evaluation.config import EvalResult, Measured, ScoredImage, ScoreResult
     from nfcli.runs.results import Summary
 
 
+@dataclass(frozen=True)
+class EvalOptions:
+    """What `nf eval` may be told besides the run."""
+
+    importance_samples: int = setting(8, "Noise draws an image, K.", names=("--importance-samples", "-k"))
+    split: str = setting("val,test", "val, test or train, or several with commas.", completion=complete_splits)
+    limit: int | None = setting(None, "Use the first N images of each split; all by default.")
+    batch_size: int = setting(128, "Images at a time, at most; the result does not depend on it.")
+    seed: int = setting(42, "Of the noise.")
+    classify: bool = setting(
+        False,
+        "Ask a class-conditional run for the labels too: bpd of p(x) summed over labels, accuracy and calibration; "
+        "takes as many times longer as there are labels.",
+    )
+    images: Path | None = setting(
+        None, "Score these images instead: a PNG or JPEG file, a folder of them, an .npz.", metavar="PATH"
+    )
+    label: int | None = setting(
+        None,
+        "Of all your --images, for a class-conditional run; by default an npz has them as labels, or a folder has a "
+        "sub-folder for each.",
+    )
+    save_latents: Path | None = setting(
+        None, "Also write the latents of your --images, to .npz, for nf sample.", metavar="FILE"
+    )
+    save_per_image: Path | None = setting(None, "Also write each image's numbers, to .npz or .csv.", metavar="FILE")
+
+
 def evaluate(
     run: Run = None,
-    importance_samples: Annotated[int, typer.Option("--importance-samples", "-k", help="Noise draws an image, K.")] = 8,
-    split: Annotated[
-        str, typer.Option(help="val, test or train, or several with commas.", autocompletion=complete_splits)
-    ] = "val,test",
-    limit: Annotated[int | None, typer.Option(help="Use the first N images of each split; all by default.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images at a time, at most; the result does not depend on it.")] = 128,
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 42,
-    classify: Annotated[
-        bool,
-        typer.Option(
-            "--classify",
-            help="Ask a class-conditional run for the labels too: bpd of p(x) summed over labels, accuracy and "
-            "calibration; takes as many times longer as there are labels.",
-        ),
-    ] = False,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Score these images instead: a PNG or JPEG file, a folder of them, an .npz."),
-    ] = None,
-    label: Annotated[
-        int | None,
-        typer.Option(
-            help="Of all your --images, for a class-conditional run; by default an npz has them as labels, or a "
-            "folder has a sub-folder for each."
-        ),
-    ] = None,
-    save_latents: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Also write the latents of your --images, to .npz, for nf sample."),
-    ] = None,
-    save_per_image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write each image's numbers, to .npz or .csv.")
-    ] = None,
+    *,
+    options: EvalOptions,
     runs_dir: RunsDir = RUNS_DIR,
     devices: Devices = None,
-    distributed: Distributed = False,
-    coordinator: Coordinator = None,
-    num_processes: NumProcesses = None,
-    process_id: ProcessId = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    cluster: Cluster,
+    console: Console,
 ) -> None:
     """Measure bits per dimension with K importance samples, and the time of inference and sampling.
 
@@ -94,29 +74,15 @@ def evaluate(
 
         nf eval multiscale --images scans/ --save-latents scans.npz
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
-    cluster = cluster_of(distributed, coordinator, num_processes, process_id)
     runtime.prepare(devices)
     from nfcli.cli.progress import CountProgress
     from nfcli.evaluation.config import EvalConfig, EvalResult
     from nfcli.evaluation.evaluate import evaluate as run_evaluation
 
-    config = EvalConfig(
-        run=run,
-        runs_dir=runs_dir,
-        importance_samples=importance_samples,
-        splits=tuple(dict.fromkeys(name.strip() for name in split.split(","))),
-        limit=limit,
-        batch_size=batch_size,
-        seed=seed,
-        devices=devices,
-        save_per_image=save_per_image,
-        classify=classify,
-        images=images,
-        label=label,
-        save_latents=save_latents,
-    )
-    with joined(cluster, console), CountProgress(console) as progress:
+    chosen: dict[str, Any] = {**vars(options), "devices": devices}
+    splits = tuple(dict.fromkeys(name.strip() for name in chosen.pop("split").split(",")))
+    config = EvalConfig(run=run, runs_dir=runs_dir, splits=splits, **chosen)
+    with joined(cluster, console.message, console.mute), CountProgress(console) as progress:
         result = run_evaluation(config, progress=progress, warn=console.warning, message=console.message)
     if isinstance(result, EvalResult):
         _print_measured(result, console)

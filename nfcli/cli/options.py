@@ -1,13 +1,86 @@
-"""Options that several commands share."""
+"""Options that several commands share, and options that are made from declared settings."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from nfcli.cli.complete import complete_run
+from nfcli.cli.complete import complete_one_of, complete_run
+from nfcli.config import TrainConfig
+from nfcli.limits import settings_of
+
+RUNS_DIR = Path("runs")
+
+Options = dict[str, tuple[Any, Any]]
+"""Type and default, by name."""
+
+
+def options_of(kind: Any) -> Options:
+    """The options of the declared settings of a dataclass; one that is on or off has no `--no-...`."""
+    hints, options = get_type_hints(kind), {}
+    defaults = {each.name: each.default for each in dataclasses.fields(kind)}
+    for name, declared in settings_of(kind).items():
+        if declared.help:
+            completion: Any = complete_one_of(declared.choices) if declared.choices else declared.completion
+            if declared.metavar == "RUN":
+                completion = complete_run
+            names = declared.names or (f"--{name.replace('_', '-')}",)
+            option = typer.Option(
+                *names,
+                help=declared.help,
+                metavar=declared.metavar,
+                envvar=declared.envvar,
+                autocompletion=completion,
+            )
+            options[name] = Annotated[hints[name], option], defaults[name]
+    return options
+
+
+def with_options(command: Callable[..., None], **before: str) -> Callable[..., None]:
+    """A command as Typer wants it: a parameter that is a dataclass of declared settings becomes an option for each.
+
+    Args:
+        command: May take the settings of `TrainConfig` as `**settings`; what can only be given by name comes later.
+        before: Of such parameters, the setting before whose option it stands instead.
+    """
+    own = inspect.signature(command, eval_str=True).parameters
+    groups: dict[str, Any] = {
+        name: each.annotation for name, each in own.items() if dataclasses.is_dataclass(each.annotation)
+    }
+
+    def expanded(name: str) -> Options:
+        return options_of(groups[name]) if name in groups else {name: (own[name].annotation, own[name].default)}
+
+    made: Options = {}
+    for name, parameter in sorted(own.items(), key=lambda each: each[1].kind == inspect.Parameter.KEYWORD_ONLY):
+        if parameter.kind is parameter.VAR_KEYWORD:
+            for setting, option in options_of(TrainConfig).items():
+                for mine in [mine for mine, place in before.items() if place == setting]:
+                    made |= expanded(mine)
+                made[setting] = option
+        elif name not in before:
+            made |= expanded(name)
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        for name, kind in groups.items():
+            given[name] = kind(**{option: given.pop(option) for option in options_of(kind)})
+        command(**given)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter(name, keyword, annotation=kind, default=of) for name, (kind, of) in made.items()]
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {name: kind for name, (kind, _) in made.items()}
+    return called
+
+
+_TRAINING = options_of(TrainConfig)
 
 Run = Annotated[
     str | None,
@@ -17,23 +90,16 @@ Run = Annotated[
         autocompletion=complete_run,
     ),
 ]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", envvar="NF_RUNS_DIR", help="Where run directories live.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors on stderr.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More details on stderr.")]
-Devices = Annotated[
+RunsDir = _TRAINING["runs_dir"][0]
+Devices = _TRAINING["devices"][0]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="A .png, .pdf or .svg file; a PNG in the run's figures by default."),
+]
+Dpi = Annotated[
+    int | None, typer.Option("--dpi", help="Pixels an inch of the picture; 200 by default.", show_default=False)
+]
+Scale = Annotated[
     int | None,
-    typer.Option("--devices", envvar="NF_DEVICES", help="How many devices share a batch; automatic by default."),
+    typer.Option("--scale", help="Pixels along each side that one pixel becomes; by default as fits a screen."),
 ]
-Distributed = Annotated[
-    bool, typer.Option("--distributed", help="Work with the other processes of a Slurm, MPI, Kubernetes or TPU job.")
-]
-Coordinator = Annotated[
-    str | None,
-    typer.Option(metavar="HOST:PORT", help="Work with others, started by hand: where process 0 listens."),
-]
-NumProcesses = Annotated[int | None, typer.Option(help="How many they are.")]
-ProcessId = Annotated[int | None, typer.Option(help="Which of them this is, from 0.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="The PNG file; in the run's figures by default.")]
-
-RUNS_DIR = Path("runs")

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
+import time
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nfcli.backend import runtime
-from nfcli.cli.complete import complete_one_of, complete_preset
-from nfcli.cli.console import Console, duration, speed
-from nfcli.cli.multiprocess import cluster_of, joined
-from nfcli.cli.options import (
-    RUNS_DIR,
-    Coordinator,
-    Devices,
-    Distributed,
-    Json,
-    NumProcesses,
-    ProcessId,
-    Quiet,
-    RunsDir,
-    Verbose,
-)
-from nfcli.config import DTYPES, SCHEDULES, TrainConfig, read_settings
-from nfcli.errors import NFError, UsageError
+from nfcli.cli.complete import complete_preset
+from nfcli.cli.console import Console
+from nfcli.cli.options import RUNS_DIR
+from nfcli.cli.outcome import described, in_words, say_what_next
+from nfcli.config import TrainConfig, read_settings
+from nfcli.errors import DivergedError, NFError, UsageError
 from nfcli.presets import PRESETS
+from nfcli.process.cluster import Cluster, joined
 from nfcli.runs import RunDir
 from nfcli.runs.pretrained import PREFIX, find_pretrained, folder_of
 from nfcli.training.reporter import Reporter
 
-DEFAULTS = TrainConfig(preset="simple")
-
-
-SETTINGS = {field.name for field in dataclasses.fields(TrainConfig)}
+if TYPE_CHECKING:
+    from nfcli.training.reporter import TrainResult
 
 
 def train(
@@ -44,120 +34,32 @@ def train(
         str | None,
         typer.Argument(
             metavar="PRESET",
-            help="simple, vardeq, multiscale or mixture.",
+            help="simple, vardeq, multiscale or mixture; or a .toml file that describes a model.",
             autocompletion=complete_preset,
-            show_default=False,
         ),
     ] = None,
-    dataset: Annotated[
-        str,
-        typer.Option(
-            envvar="NF_DATASET",
-            help="mnist; tfds:NAME; a folder of IDX, PNG or JPEG files, or that TFDS prepared; or an .npz file.",
-        ),
-    ] = DEFAULTS.dataset,
-    crop: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Cut the middle out of every image first.", show_default=False)
+    *,
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Train one run after the other with these seeds, named NAME-seedN."),
     ] = None,
-    resize: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Rescale every image, after --crop.", show_default=False)
-    ] = None,
-    levels: Annotated[
-        int, typer.Option(help="Number of values of a pixel, 2 to 256: 32 trains on 5-bit images.")
-    ] = DEFAULTS.levels,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = DEFAULTS.epochs,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = DEFAULTS.batch_size,
-    learning_rate: Annotated[
-        float, typer.Option(help="Of Adam, at the start or after the warm-up.")
-    ] = DEFAULTS.learning_rate,
-    schedule: Annotated[
-        str,
-        typer.Option(
-            help="exponential, or cosine: half a wave over all epochs.", autocompletion=complete_one_of(SCHEDULES)
-        ),
-    ] = DEFAULTS.schedule,
-    learning_rate_decay: Annotated[
-        float, typer.Option(help="Factor an epoch, applied at every step; of exponential.")
-    ] = DEFAULTS.learning_rate_decay,
-    learning_rate_floor: Annotated[float, typer.Option(help="The decay ends here.")] = DEFAULTS.learning_rate_floor,
-    warmup_steps: Annotated[
-        int, typer.Option(help="Steps over which the learning rate rises.")
-    ] = DEFAULTS.warmup_steps,
-    weight_decay: Annotated[float, typer.Option(help="Of the networks' kernels.")] = DEFAULTS.weight_decay,
-    ema_decay: Annotated[
-        float,
-        typer.Option(
-            "--ema-decay",
-            "--average-decay",
-            help="Measure and save an exponential moving average of the weights, such as 0.999; 0 for none.",
-        ),
-    ] = DEFAULTS.ema_decay,
-    clip_norm: Annotated[float, typer.Option(help="Longest gradient that is not shortened.")] = DEFAULTS.clip_norm,
-    eval_every: Annotated[int, typer.Option(help="Epochs between validations.")] = DEFAULTS.eval_every,
-    train_size: Annotated[int | None, typer.Option(help="Use the first N training images; all by default.")] = None,
-    val_size: Annotated[int | None, typer.Option(help="Use the first N validation images; all by default.")] = None,
-    conditional: Annotated[
-        bool, typer.Option("--conditional", help="Learn the images given their labels: nf sample --label 7.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = DEFAULTS.seed,
     config: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             help="Take preset, settings and name from this config.json of a run, or of pretrained:NAME; other options "
             "win over it.",
-            show_default=False,
         ),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Of the run; made from preset and dataset by default.", show_default=False)
-    ] = None,
-    runs_dir: RunsDir = RUNS_DIR,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data-dir", envvar="NF_DATA_DIR", help="Where TFDS keeps its data; its own default otherwise."),
-    ] = None,
-    smoke: Annotated[
-        bool, typer.Option("--smoke", help="Try the whole path in about a minute: narrow networks, few images.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run of the same name first.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the effective configuration and write nothing.")
     ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard events too; needs tensorboardX.")
     ] = False,
-    checkpoint_minutes: Annotated[
-        float, typer.Option(help="Minutes between checkpoints, besides those at validations.")
-    ] = DEFAULTS.checkpoint_minutes,
-    max_minutes: Annotated[
-        float | None, typer.Option(help="Stop cleanly after this long, with exit code 0.", show_default=False)
-    ] = None,
-    devices: Devices = None,
-    distributed: Distributed = False,
-    coordinator: Coordinator = None,
-    num_processes: NumProcesses = None,
-    process_id: ProcessId = None,
-    network_dtype: Annotated[
-        str,
-        typer.Option(
-            help="Of the coupling networks in training: float32, bfloat16, or auto, which is bfloat16 on a CPU with "
-            "matrix units. All else is float32.",
-            autocompletion=complete_one_of(DTYPES),
-        ),
-    ] = DEFAULTS.network_dtype,
-    remat: Annotated[
-        bool, typer.Option("--remat", help="Less memory, more time: compute the networks again in the backward pass.")
-    ] = False,
-    accumulate: Annotated[
-        int, typer.Option(help="Less memory: take a batch's gradient in so many slices, one after the other.")
-    ] = DEFAULTS.accumulate,
-    steps_per_dispatch: Annotated[
-        int | None, typer.Option(help="Steps that the host asks for at a time; 1 on CPU, 50 on a GPU by default.")
-    ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    cluster: Cluster,
+    console: Console,
+    **settings: Any,
 ) -> None:
     """Train a model; the same command again continues an unfinished run.
 
@@ -172,34 +74,53 @@ def train(
 
         nf train vardeq --dataset photos/ --crop 128 --resize 32 --name photos --max-minutes 230
 
+        nf train mixture --init pretrained:mixture --dataset tfds:kmnist --epochs 20
+
         nf train --config runs/vardeq/config.json --seed 43 --name vardeq-43
+
+        nf train my_flow.toml --seeds 1,2,3
 
         srun nf train multiscale --distributed
     """
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
-    effective = _effective(context, config)
-    cluster = cluster_of(distributed, coordinator, num_processes, process_id)
+    given = {name: value for name, value in {"preset": preset, **settings}.items() if _is_given(context, name)}
+    effective = _effective(given, config)
+    configs = [effective]
+    if seeds is not None:
+        if "seed" in given:
+            raise UsageError("--seed and --seeds exclude each other", hint="give one of them")
+        configs = [replace(effective, seed=seed, name_suffix=f"-seed{seed}") for seed in _numbers(seeds)]
     runtime.prepare(effective.devices)
     if dry_run:
-        _describe(effective, console)
+        contents, texts = zip(*(described(each, console) for each in configs), strict=True)
+        console.result(contents if seeds else contents[0], "\n\n".join(texts))
         return
-    with joined(cluster, console):
-        _train(effective, console, tensorboard=tensorboard)
+    with joined(cluster, console.message, console.mute):
+        _train_all(configs, console, tensorboard=tensorboard, several=seeds is not None)
 
 
-def _effective(context: typer.Context, file: Path | None) -> TrainConfig:
-    """The preset's recipe, overridden by --smoke, that by the file, and that by what stands on the command line."""
-    given = {
-        name: value
-        for name, value in context.params.items()
-        # By name: Typer brings its own copy of the parser, whose types it does not show.
-        if name in SETTINGS
-        and getattr(context.get_parameter_source(name), "name", "") not in ("DEFAULT", "DEFAULT_MAP")
-    }
-    settings = {**({} if file is None else read_settings(_config_file(file))), **given}
+def _numbers(text: str) -> list[int]:
+    """What --seeds names."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() and len(word) < 20 for word in words) or len({*map(int, words)}) < len(words):
+        raise UsageError(f"--seeds {text[:40]} is no list of different seeds", hint="for example --seeds 1,2,3")
+    return [int(word) for word in words]
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line or in the environment."""
+    # By name: Typer brings its own copy of the parser, whose types it does not show.
+    return getattr(context.get_parameter_source(name), "name", "") not in ("DEFAULT", "DEFAULT_MAP")
+
+
+def _effective(given: dict[str, Any], file: Path | None) -> TrainConfig:
+    """The preset's recipe, overridden by --smoke, that by the file, and that by what the user gives."""
+    known = {} if file is None else read_settings(_config_file(file))
+    if "preset" in given:
+        known.pop("custom", None)
+    settings = {**known, **given}
     if settings.get("preset") is None:
         raise UsageError("missing argument 'PRESET'", hint="nf train --help")
-    _refuse_pretrained(settings["preset"], settings.get("name"))
+    _refuse_pretrained(settings["preset"], settings.get("name") or Path(settings["preset"]).stem)
     return TrainConfig.of_preset(**settings)
 
 
@@ -209,40 +130,47 @@ def _config_file(named: Path) -> Path:
     return find_pretrained(name, RUNS_DIR).path / "config.json" if name.startswith(PREFIX) else named
 
 
-def _refuse_pretrained(preset: str, name: str | None) -> None:
+def _refuse_pretrained(preset: str, name: str) -> None:
     """What ships is trained already, and a run of the user's must not share the folder of its pictures."""
     if preset.startswith(PREFIX):
         wanted = preset.removeprefix(PREFIX)
         raise UsageError(
             f"'{preset}' ships with nf and cannot be trained", hint=f"nf train {wanted} trains that preset anew"
         )
-    if name is not None and (name.startswith(PREFIX) or name in map(folder_of, PRESETS)):
+    if name.startswith(PREFIX) or name in map(folder_of, PRESETS):
         raise UsageError(f"--name {name} is kept for what ships with nf", hint="give this run another name")
 
 
-def _describe(config: TrainConfig, console: Console) -> None:
-    from nfcli.training.setup import policy_in_words, prepare_job
+def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: bool, several: bool) -> None:
+    """Train one run after the other within --max-minutes; one that diverges does not keep the others from theirs."""
+    from nfcli.process.collectives import is_first
 
-    job = prepare_job(config, console.message)
-    described = job.description()
-    content = {
-        "run": job.run.name,
-        "path": str(job.run.path),
-        "preset": config.preset,
-        "parameters": job.model.num_parameters,
-        "steps": job.total_steps,
-        **{key: value for key, value in described.items() if key != "run"},
-    }
-    lines = [("run", job.run.path), ("parameters", f"{job.model.num_parameters:,}"), ("steps", f"{job.total_steps:,}")]
-    settings = described["settings"].items()
-    lines += [(key.replace("_", "-"), "all" if value is None else value) for key, value in settings]
-    lines += [("networks", policy_in_words(job.policy))]
-    lines += [("data", f"{described['data']['source']}, {len(job.train):,} train, {len(job.val):,} validation")]
-    lines += [("shape", f"{' x '.join(map(str, job.model.shape))} (height x width x channels)")]
-    console.result(content, _columns(lines))
+    results: list[TrainResult] = []
+    diverged: list[DivergedError] = []
+    end = time.monotonic() + 60 * (configs[0].max_minutes or math.inf)
+    for config in configs:
+        left = (end - time.monotonic()) / 60
+        if results and left <= 0:
+            break
+        if several:
+            console.message(f"seed {config.seed}:")
+            config = replace(config, max_minutes=None if left == math.inf else max(left, 1e-9))
+        try:
+            results.append(_trained(config, console, tensorboard=tensorboard))
+        except DivergedError as error:
+            if not several:
+                raise
+            console.warning(f"seed {config.seed}: {error.message}")
+            diverged.append(error)
+    if is_first() and results:
+        console.result([asdict(result) for result in results] if several else results[0], in_words(results))
+        say_what_next(results, len(configs) - len(diverged), console)
+    if diverged:
+        raise NFError(f"training diverged with {len(diverged)} of {len(configs)} seeds", hint=diverged[-1].hint)
 
 
-def _train(config: TrainConfig, console: Console, *, tensorboard: bool) -> None:
+def _trained(config: TrainConfig, console: Console, *, tensorboard: bool) -> TrainResult:
+    """One run, with its learning curve drawn."""
     from nfcli.cli.progress import TrainingProgress
     from nfcli.process.collectives import is_first, together
     from nfcli.training.loop import train as run_training
@@ -254,23 +182,9 @@ def _train(config: TrainConfig, console: Console, *, tensorboard: bool) -> None:
             if tensorboard and is_first():
                 reporter = stack.enter_context(EventWriter(reporter))
         result = run_training(config, reporter)
-    best = "none yet" if result.best_val_bpd is None else f"{result.best_val_bpd:.4f} bpd at step {result.best_step:,}"
-    lines: list[tuple[str, Any]] = [
-        ("run", result.path),
-        ("parameters", f"{result.parameters:,}"),
-        ("epochs", f"{result.epochs} ({result.steps:,} steps)"),
-        ("best validation", f"{best} (one noise draw)" if result.best_step is not None else best),
-        ("speed", "none yet" if result.images_per_second is None else speed(result.images_per_second)),
-        ("time", duration(result.seconds)),
-    ]
-    if not is_first():
-        return
-    console.result(result, _columns(lines))
-    _draw_curve(RunDir(Path(result.path)), console)
-    if result.finished:
-        console.hint(f"nf eval {result.run} measures it on the test images")
-    else:
-        console.hint("time is up and everything is saved; the same command continues the run")
+    if is_first():
+        _draw_curve(RunDir(Path(result.path)), console)
+    return result
 
 
 def _draw_curve(run: RunDir, console: Console) -> None:
@@ -278,7 +192,7 @@ def _draw_curve(run: RunDir, console: Console) -> None:
     curve, metrics = run.figures / "learning-curve.png", run.path / "metrics.jsonl"
     if curve.exists() and curve.stat().st_mtime_ns >= metrics.stat().st_mtime_ns:
         return
-    from nfcli.drawing.learning_curve import draw_learning_curve
+    from nfcli.drawing.learning_curves import draw_learning_curve
 
     try:
         drawn = draw_learning_curve(run)
@@ -286,10 +200,3 @@ def _draw_curve(run: RunDir, console: Console) -> None:
         console.warning(f"no learning curve: {error}")
     else:
         console.detail(f"learning curve in {drawn}" if drawn else "no learning curve before the second epoch")
-
-
-def _columns(lines: list[tuple[str, Any]]) -> str:
-    from nfcli.data.reading import shown
-
-    width = max(len(label) for label, _ in lines) + 2
-    return "\n".join(f"{label:<{width}}{shown(str(value))}" for label, value in lines)

@@ -2,77 +2,64 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from nfcli.drawing import style
-from nfcli.drawing.output import PathLike
+from nfcli.flows.coupling import limit_scale
+from nfcli.flows.masks import MaskKind, make_mask
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FACTORS = (0.5, 1.0, 2.0)
-SIDE = 8
-CHANNELS = 2
+SHAPE = (8, 8, 2)
 
-PASSES = style.BLUE
-CHANGES = "#E4E4E4"
+MASKS: tuple[tuple[MaskKind, int, str, str], ...] = (
+    ("checkerboard", 0, "Checkerboard mask", "every channel"),
+    ("channel", 0, "Channel mask", "channel 0"),
+    ("channel", 1, "", "channel 1"),
+)
+"""Kind, which of its channels, title, and what stands below."""
 
-
-def scale_limit(x: ArrayLike, factor: float) -> NDArray[np.float64]:
-    """`tanh(x / factor) * factor`, of the shape of `x`: the identity near 0, never beyond `factor`."""
-    return np.tanh(np.asarray(x, dtype=np.float64) / factor) * factor
-
-
-def checkerboard_mask(height: int, width: int) -> NDArray[np.uint8]:
-    """(height, width) of `(i + j) mod 2`: 1 passes through and conditions, 0 is transformed (arXiv:1605.08803, 3.4)."""
-    rows, columns = np.indices((height, width))
-    return ((rows + columns) % 2).astype(np.uint8)
+PASSES, CHANGES = style.BLUE, style.FAINT
 
 
-def channel_mask(height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """(height, width, channels), 1 in the first half of the channels, rounded down, and 0 in the others."""
-    mask = np.zeros((height, width, channels), dtype=np.uint8)
-    mask[:, :, : channels // 2] = 1
-    return mask
-
-
-def save_explain_figure(path: PathLike) -> None:
-    """Write the limit on the scale for three factors, the checkerboard mask and the channel mask to a PNG file.
+def save_explain_figure(path: Path, *, dpi: int | None = None) -> None:
+    """Draw the limit on the scale for three factors, the checkerboard mask and the channel mask.
 
     Raises:
         WriteError: The file cannot be written.
     """
-    with style.png_figure(path, style.PANEL_WIDTH, 2.9) as figure:
+    with style.figure(path, style.PANEL_WIDTH, 2.9, dpi=dpi) as figure:
         left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.7), wspace=0.04)[0]
         _draw_scale_limit(left.subplots())
-        row = right.subplots(1, 1 + CHANNELS)
-        channels = channel_mask(SIDE, SIDE, CHANNELS)
-        _draw_mask(row[0], checkerboard_mask(SIDE, SIDE), "Checkerboard mask", "every channel")
-        for channel in range(CHANNELS):
-            title = "Channel mask" if channel == 0 else ""
-            _draw_mask(row[1 + channel], channels[:, :, channel], title, f"channel {channel}")
+        row = right.subplots(1, len(MASKS))
+        for axes, (kind, channel, title, caption) in zip(row, MASKS, strict=True):
+            mask = np.broadcast_to(make_mask(kind, SHAPE), (1, *SHAPE))
+            _draw_mask(axes, mask[0, :, :, channel], title, caption)
         _draw_key(row[1])
 
 
 def _draw_scale_limit(axes: Axes) -> None:
-    x = np.linspace(-5, 5, 501)
+    x = jnp.linspace(-5, 5, 501)
     for factor, colour, line in zip(FACTORS, style.SERIES, ("-", "--", "-."), strict=False):
-        axes.plot(x, scale_limit(x, factor), color=colour, linestyle=line)
+        axes.plot(x, limit_scale(x, jnp.asarray(factor)), color=colour, linestyle=line)
         axes.text(5.15, factor, f"$f = {factor:g}$", color=colour, va="center")
     axes.set_xlim(-5, 5)
     axes.set_ylim(-2.2, 2.2)
     axes.set_xticks([-4, -2, 0, 2, 4])
-    axes.grid(color="#E4E4E4", linewidth=0.6)
+    axes.grid(color=style.FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_title("Scale limit")
     axes.set_xlabel("Network output $x$")
     axes.set_ylabel(r"$s = \tanh(x\,/\,f)\;f$")
 
 
-def _draw_mask(axes: Axes, mask: NDArray[np.uint8], title: str, caption: str) -> None:
+def _draw_mask(axes: Axes, mask: np.ndarray, title: str, caption: str) -> None:
     from matplotlib.colors import ListedColormap
 
     axes.pcolormesh(mask, cmap=ListedColormap([CHANGES, PASSES]), vmin=0, vmax=1, edgecolors="white", linewidth=1)

@@ -1,48 +1,161 @@
-"""PNG bytes and files: the one place of this room that touches the disk."""
+"""What all pictures share: what they are told, where they go, and the numbers beside them."""
 
 from __future__ import annotations
 
-import os
-from io import BytesIO
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from nfcli.drawing import style
+from nfcli.errors import RunError, UsageError
+from nfcli.files import read_json, write_json
+from nfcli.limits import check_whole
+from nfcli.runs import find_run
+from nfcli.runs.lookup import refuse_inside_run
+from nfcli.runs.restore import TrainedModel, restore
 
-from nfcli.errors import UsageError
-from nfcli.files import write_bytes
-
-PathLike = str | os.PathLike[str]
+BATCH = 64
+"""Images that go through a model at once."""
 
 
-def encode_png(array: NDArray[np.uint8]) -> bytes:
-    """Encode grey or RGB pixels; the same pixels always give the same bytes.
+LOOK = ("dpi", "scale", "captions")
+"""What changes how a picture looks, and not what it shows."""
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """What every picture of a run is told.
+
+    Attributes:
+        run: Name of the run; None for the one trained last.
+        runs_dir: Where runs live.
+        output: The file; None for a PNG in the run's figures.
+        dpi: Pixels an inch; None for 200, which a PNG without a layout of its own need not say.
+    """
+
+    run: str | None = None
+    runs_dir: Path = Path("runs")
+    output: Path | None = None
+    dpi: int | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("dpi", self.dpi, 10, 1200)
+
+    def look(self) -> dict[str, Any]:
+        """What was chosen of how the picture looks, for the numbers beside it."""
+        return {name: value for name in LOOK if (value := getattr(self, name, None))}
+
+    def place(self, default: Path) -> Path:
+        """Where the picture goes: the user's choice, or the default.
+
+        Raises:
+            UsageError: It cannot go there.
+        """
+        return image_path(self.output, default)
+
+    def restore(self, name: str, warn: Callable[[str], None]) -> tuple[TrainedModel, Path]:
+        """The run's model, and where its picture `name` goes.
+
+        Raises:
+            InputError: Run or checkpoint are missing or damaged.
+            UsageError: The picture cannot go where it is wanted.
+        """
+        trained = restore(find_run(self.run, self.runs_dir), warn)
+        return trained, self.place(trained.run.figures / name)
+
+
+@dataclass(frozen=True)
+class GridConfig(PictureConfig):
+    """What a grid of images is told besides.
+
+    Attributes:
+        scale: Pixels along each side that one pixel becomes; None for what is comfortable to look at.
+        captions: Write beside the rows, or above the columns, what they show.
+    """
+
+    scale: int | None = None
+    captions: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("scale", self.scale, 1, 100)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture that was written.
+
+    Attributes:
+        image: The file; with samples as data, perhaps a folder.
+        numbers: The JSON file beside it; None where there is none.
+        facts: What `--json` says besides these two.
+    """
+
+    image: Path
+    numbers: Path | None
+    facts: dict[str, Any]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What `--json` says."""
+        return {"image": str(self.image), "numbers": self.numbers and str(self.numbers), **self.facts}
+
+    @property
+    def text(self) -> str:
+        """The files, one a line."""
+        return "\n".join(str(path) for path in (self.image, self.numbers) if path is not None)
+
+
+def image_path(output: Path | None, default: Path, *, with_numbers: bool = True) -> Path:
+    """Where a picture goes: the user's choice, or the default.
 
     Args:
-        array: (H, W), (H, W, 1) or (H, W, 3) uint8.
+        output: The user's choice, if any.
+        default: Where it goes otherwise.
+        with_numbers: Whether `write_numbers` will follow.
 
     Raises:
-        UsageError: The array is of another shape or type.
+        UsageError: The choice is no file of a picture, or it or the numbers beside it would replace something else.
     """
-    from PIL import Image
+    path = default if output is None else output
+    if path.suffix.lower() not in style.FORMATS or path.is_dir():
+        raise UsageError(f"--output {path} is not the name of a picture", hint="end it in .png, .pdf or .svg")
+    if output is not None:
+        refuse_inside_run(path, "--output")
+    if with_numbers:
+        check_numbers(path)
+    return path
 
-    pixels = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
-    if pixels.dtype != np.uint8 or not is_image or pixels.size == 0:
+
+def numbers_beside(picture: Path) -> Path:
+    """The JSON file beside a picture."""
+    return picture.with_suffix(".json")
+
+
+def check_numbers(picture: Path) -> None:
+    """Keep the numbers beside a picture from replacing another file.
+
+    Raises:
+        UsageError: They would.
+    """
+    numbers = numbers_beside(picture)
+    if numbers.exists() and not _is_ours(numbers):
         raise UsageError(
-            f"a PNG cannot be made of an array of shape {array.shape} and type {array.dtype}",
-            hint="give uint8 pixels with 1 channel (grey) or 3 channels (RGB)",
+            f"{numbers} is there, and was not written with a picture: it would be replaced",
+            hint="give the picture another name",
         )
-    buffer = BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
 
 
-def save_png(array: NDArray[np.uint8], path: PathLike) -> None:
-    """Write grey or RGB pixels, (H, W), (H, W, 1) or (H, W, 3) uint8, to a PNG file.
+def _is_ours(numbers: Path) -> bool:
+    try:
+        return "picture" in read_json(numbers, kind="file")
+    except RunError:
+        return False
 
-    Raises:
-        UsageError: The array is of another shape or type.
-        WriteError: The file cannot be written.
-    """
-    write_bytes(Path(path), encode_png(array))
+
+def write_numbers(image: Path, numbers: dict[str, Any]) -> Path:
+    """Write the numbers in a picture beside it, as JSON; returns its path."""
+    path = numbers_beside(image)
+    write_json(path, {"picture": image.name, **numbers})
+    return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -10,8 +9,14 @@ from pathlib import Path
 from string import Template
 
 from nfcli import __version__
-from nfcli.drawing.page_curves import curves_section
-from nfcli.drawing.page_pictures import ONE_RUN, SEVERAL_RUNS, Say, figure, noise_of, samples_of
+from nfcli.drawing.page_pictures import (
+    ONE_RUN,
+    SEVERAL_RUNS,
+    Say,
+    curves_section,
+    dequantization_figure,
+    samples_figure,
+)
 from nfcli.drawing.page_tables import options, results_section, section, settings_section
 from nfcli.errors import UsageError
 from nfcli.files import check_place, write_text
@@ -57,26 +62,25 @@ def write_page(config: PageConfig, *, message: Say = lambda _: None, warn: Say =
     check_place(config.output)
     comparison = compare(list(config.runs), config.runs_dir, importance_samples=config.importance_samples, warn=warn)
     runs = {row.name: find_run(row.name, config.runs_dir) for row in comparison.rows}
-    layout = SEVERAL_RUNS if len(runs) > 1 else ONE_RUN
+    several = len(runs) > 1
+    layout = SEVERAL_RUNS if several else ONE_RUN
     cards = [_card(row, runs[row.name], config.runs_dir, layout, message, warn) for row in comparison.rows]
     sections = [
         results_section(comparison),
         curves_section(runs, warn),
-        section("Runs" if len(runs) > 1 else "Run", _div("runs several" if len(runs) > 1 else "runs", cards)),
+        section("Runs", '<div class="runs several">', *cards, "</div>")
+        if several
+        else section("Run", '<div class="runs">', *cards, "</div>"),
         settings_section({name: run.config() for name, run in runs.items()}),
     ]
     names = ", ".join(escape(name) for name in runs)
     page = Template(files("nfcli.drawing").joinpath("page.html").read_text(encoding="utf-8")).substitute(
-        title=f"Comparison of {len(runs)} runs" if len(runs) != 1 else f"Run {names}",
-        about=f"{names}. Made by nf {__version__}." if len(runs) != 1 else f"Made by nf {__version__}.",
+        title=f"Comparison of {len(runs)} runs" if several else f"Run {names}",
+        about=f"{names}. " * several + f"Made by nf {__version__}.",
         body="\n".join(sections),
     )
     write_text(config.output, page)
     return comparison
-
-
-def _div(name: str, content: Iterable[str]) -> str:
-    return "\n".join([f'<div class="{name}">', *content, "</div>"])
 
 
 def _card(row: Row, run: RunDir, runs_dir: Path, layout: str, message: Say, warn: Say) -> str:
@@ -93,11 +97,14 @@ def _card(row: Row, run: RunDir, runs_dir: Path, layout: str, message: Say, warn
         "versions": ", ".join(f"{name} {version}" for name, version in config["versions"].items()),
     }
     listing = "".join(f"<dt>{escape(name)}</dt><dd>{_words(text)}</dd>" for name, text in facts.items())
-    pictures = [
-        figure(picture, layout, message, warn) for picture in (samples_of(run, runs_dir), noise_of(run, runs_dir))
-    ]
     return "\n".join(
-        [f'<article class="run"><h3>{escape(row.name)}</h3>', f"<dl>{listing}</dl>", *pictures, "</article>"]
+        [
+            f'<article class="run"><h3>{escape(row.name)}</h3>',
+            f"<dl>{listing}</dl>",
+            samples_figure(run, runs_dir, message, warn),
+            dequantization_figure(run, runs_dir, layout, message, warn),
+            "</article>",
+        ]
     )
 
 

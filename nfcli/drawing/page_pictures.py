@@ -1,16 +1,22 @@
-"""The pictures of a run on the page: those there are, where they are what the page wants, and else drawn for it."""
+"""The pictures on the page: those there are, where they are what the page wants, and else drawn for it."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nfcli.drawing.dequantization import InspectDequantConfig, inspect_dequantization
-from nfcli.drawing.dequantization_figure import DequantizationPanels, save_dequantization_figure
+from nfcli.drawing.dequantization_figure import Panels, save_dequantization_figure
+from nfcli.drawing.learning_curves import Curve, learning_curves, save_learning_curves
+from nfcli.drawing.output import LOOK, Drawn
+from nfcli.drawing.page_tables import note, section
 from nfcli.drawing.samples import SampleConfig, sample
 from nfcli.errors import CheckpointError, NFError, RunError
 from nfcli.files import read_json, scratch_folder
@@ -21,146 +27,148 @@ PHONE = "(max-width: 40rem)"
 ONE_RUN, SEVERAL_RUNS = PHONE, f"{PHONE}, (min-width: 60rem)"
 """Where a picture has little room: on a phone, and where page.html puts runs in two columns."""
 
+WIDE, NARROW = (9.0, 4.2), (4.2, 3.6)
+"""Inches of the learning curves on a screen, and on a phone."""
+
 SAMPLES = 36
 
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture of a run.
+def curves_section(runs: dict[str, RunDir], warn: Say) -> str:
+    """Bits per dimension while training: a plot for each data set, and for labels given and not, which do not compare.
 
-    Attributes:
-        run: Whose.
-        name: Of its file in the run's figures.
-        title: What it is.
-        caption: What stands below it.
-        kind: Its class on the page.
-        options: What the JSON beside it says, but for the weights, when it was drawn for a page.
-        draw: Draws it, into the run's figures or to another place.
-        draw_narrow: Draws it for little room, of the numbers beside it; None where one picture serves both.
+    Args:
+        runs: By name.
+        warn: Called with a sentence for each run that cannot be shown.
     """
+    plots: dict[tuple[str, bool], tuple[str, dict[str, Curve], dict[str, Curve]]] = {}
+    for name, run in runs.items():
+        try:
+            found, config = learning_curves(run), run.config()
+        except NFError as error:
+            warn(f"no learning curve of '{name}': {error.message}")
+            continue
+        data, conditional = config["data"], bool(config["model"].get("classes", 0))
+        words = f"{data['name']} (fingerprint {data['fingerprint'][:12]})" + ", given labels" * conditional
+        _, *curves = plots.setdefault((data["fingerprint"], conditional), (words, {}, {}))
+        batch = config["settings"]["batch_size"]
+        for (steps, values), of_plot in zip(found, curves, strict=True):
+            if np.isfinite(values).any():
+                of_plot[name] = (steps * batch / 1000, values)
+    parts = []
+    for words, *curves in plots.values():
+        if any(curves):
+            parts += [f"<h3>{escape(words)}</h3>"] * (len(plots) > 1) + [_plot(*curves)]
+    if parts:
+        parts.append(note("Lines: mean of an epoch in training. Markers: validation, one noise draw."))
+    return section("Learning curves", *parts or [note("Nothing was trained for a whole epoch yet.")])
 
-    run: RunDir
-    name: str
-    title: str
-    caption: str
-    kind: str
-    options: dict[str, Any]
-    draw: Callable[[Path | None, Say], object]
-    draw_narrow: Callable[[Path, dict[str, Any]], None] | None = None
+
+def _plot(training: dict[str, Curve], validation: dict[str, Curve]) -> str:
+    pictures = []
+    for size in (WIDE, NARROW):
+        buffer = BytesIO()
+        save_learning_curves(buffer, training, validation, x_label="Training images seen (thousands)", size=size)
+        pictures.append(buffer.getvalue())
+    alt = "Bits per dimension while training, of " + ", ".join(dict.fromkeys([*training, *validation]))
+    return f"<figure>{_picture(pictures[0], alt, PHONE, pictures[1])}</figure>"
 
 
-def samples_of(run: RunDir, runs_dir: Path) -> Picture:
-    """Images drawn from a run's model."""
+def samples_figure(run: RunDir, runs_dir: Path, message: Say, warn: Say) -> str:
+    """Images drawn from a run's model, as HTML; `message` and `warn` are called with sentences."""
     config = SampleConfig(run=run.name, runs_dir=runs_dir, num=SAMPLES)
     classes = run.config()["model"].get("classes", 0)
     labels = config.labels_of(classes)
-    options = {
-        "labels": None if labels is None else labels.tolist(),
-        "num": config.num,
-        "columns": config.width,
-        **{name: getattr(config, name) for name in ("temperature", "seed", "share_final_latent", "real")},
-    }
-    return Picture(
-        run,
-        "samples.png",
-        "Samples",
-        f"Samples at temperature {config.temperature:g}, seed {config.seed}"
-        + (f"; labels 0 to {classes - 1} in turn" if classes else ""),
-        "samples",
-        options,
-        lambda to, warn: sample(replace(config, output=to), warn=warn),
-    )
+
+    def draw(to: Path | None) -> Drawn:
+        return sample(replace(config, output=to), warn=warn)
+
+    try:
+        drawn, _ = _drawn(
+            run, "samples.png", config.options(None if labels is None else labels.tolist()), draw, message
+        )
+    except NFError as error:
+        return _missing(run, "samples.png", "Samples", error, warn)
+    caption = f"Samples at temperature {config.temperature:g}, seed {config.seed}"
+    caption += f"; labels 0 to {classes - 1} in turn" if classes else ""
+    return _figure(_picture(drawn, f"Samples of {run.name}"), caption, "samples")
 
 
-def noise_of(run: RunDir, runs_dir: Path) -> Picture:
-    """What a run's dequantization does."""
+def dequantization_figure(run: RunDir, runs_dir: Path, layout: str, message: Say, warn: Say) -> str:
+    """What a run's dequantization does, as HTML; `layout` is a media query for where there is little room."""
     config, known = InspectDequantConfig(run=run.name, runs_dir=runs_dir), run.config()
-    options: dict[str, Any] = {name: getattr(config, name) for name in ("draws", "seed", "levels")}
-    options |= {"prior": config.normalized_prior().tolist(), "prior_name": config.prior_name}
+    options = config.options()
     if known["settings"].get("val_size") is None:  # otherwise config.json does not say how many there are to draw
         options["images"] = min(config.images, known["data"]["val_images"])
-    return Picture(
-        run,
-        "dequantization.png",
-        "Dequantization",
-        "Dequantization: how integers become real numbers",
-        "",
-        options,
-        lambda to, warn: inspect_dequantization(replace(config, output=to), warn=warn),
-        lambda to, numbers: _draw_narrow_noise(to, numbers, known["model"]),
-    )
+
+    def draw(to: Path | None) -> Drawn:
+        return inspect_dequantization(replace(config, output=to), warn=warn)
+
+    narrow, model = BytesIO(), known["model"]
+    try:
+        drawn, numbers = _drawn(run, "dequantization.png", options, draw, message)
+        try:
+            panels = Panels.of(numbers)
+            save_dequantization_figure(narrow, panels, alpha=model["alpha"], data_levels=model["levels"], narrow=True)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"the numbers beside dequantization.png of '{run.name}' cannot be drawn: {error}") from error
+    except NFError as error:
+        return _missing(run, "dequantization.png", "Dequantization", error, warn)
+    picture = _picture(drawn, f"Dequantization of {run.name}", layout, narrow.getvalue())
+    return _figure(picture, "Dequantization: how integers become real numbers")
 
 
-def _draw_narrow_noise(to: Path, numbers: dict[str, Any], model: dict[str, Any]) -> None:
-    panels = DequantizationPanels(
-        edges=numbers["edges"],
-        uniform_density=numbers["uniform_density"],
-        learned_density=numbers["learned_density"],
-        space="logit",
-        alpha=model["alpha"],
-        data_levels=model["levels"],
-        levels=numbers["levels"],
-        prior=numbers["prior"],
-        prior_name=numbers["prior_name"],
-    )
-    save_dequantization_figure(to, panels, narrow=True)
-
-
-def figure(picture: Picture, layout: str, message: Say, warn: Say) -> str:
-    """A picture as HTML, drawn first unless the one in the run's figures is it.
+def _drawn(
+    run: RunDir, name: str, options: dict[str, Any], draw: Callable[[Path | None], Drawn], message: Say
+) -> tuple[bytes, dict[str, Any]]:
+    """A picture and the numbers beside it, drawn first unless the one in the run's figures is it.
 
     Args:
-        picture: What to show.
-        layout: Where it has little room, as a media query.
+        run: Whose.
+        name: Of its file.
+        options: What the numbers beside it say, but for the weights, when it was drawn for a page.
+        draw: Draws it, into the run's figures or to another place.
         message: Called with a sentence before it is drawn.
-        warn: Called with a sentence if it cannot be.
     """
-    run, path = picture.run, picture.run.figures / picture.name
+    path = run.figures / name
     with scratch_folder() as folder:
-        try:
-            if not path.exists():
-                message(f"drawing {path}")
-                picture.draw(None, warn)
-            elif not _is_drawn(picture):
-                message(f"drawing {picture.name} of '{run.name}' for the page: {path} has other weights or options")
-                path = folder / picture.name
-                picture.draw(path, warn)
-            narrow = _narrow(picture, path, folder / "narrow.png", layout)
-        except NFError as error:
-            warn(f"no {picture.name} of run '{run.name}': {error.message}")
-            return f'<p class="note">{escape(picture.title)}: cannot be drawn ({escape(error.message)}).</p>'
-        alt = escape(f"{picture.title} of {run.name}")
-        return (
-            f'<figure class="{picture.kind}"><picture>{narrow}<img src="{embedded(path)}" alt="{alt}"></picture>'
-            f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
-        )
+        if not path.exists():
+            message(f"drawing {path}")
+            draw(None)
+        elif not _is_current(run, name, options):
+            message(f"drawing {name} of '{run.name}' for the page: {path} has other weights or options")
+            path = folder / name
+            draw(path)
+        return path.read_bytes(), read_json(path.with_suffix(".json"), kind="file")
 
 
-def _narrow(picture: Picture, drawn: Path, to: Path, layout: str) -> str:
-    """The source of a picture's version for little room, as HTML; empty where there is none."""
-    if picture.draw_narrow is None:
-        return ""
-    try:
-        picture.draw_narrow(to, read_json(drawn.with_suffix(".json"), kind="file"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"the numbers beside {drawn} cannot be drawn: {error}") from error
-    return f'<source media="{layout}" srcset="{embedded(to)}">'
-
-
-def _is_drawn(picture: Picture) -> bool:
+def _is_current(run: RunDir, name: str, options: dict[str, Any]) -> bool:
     """Whether the picture in the run's figures is of the weights that did best, and has the options of a page."""
-    run = picture.run
     try:
-        said = read_json((run.figures / picture.name).with_suffix(".json"), kind="file")
+        said = read_json((run.figures / name).with_suffix(".json"), kind="file")
         weights = Checkpoints(run.checkpoints).best()[0].step
     except (RunError, CheckpointError):
         return False
-    wanted = {"picture": picture.name, "checkpoint_step": weights, **picture.options}
+    wanted = {"picture": name, "checkpoint_step": weights, **dict.fromkeys(LOOK), **options}
     return all(said.get(name) == value for name, value in wanted.items())
 
 
-def embedded(path: Path) -> str:
+def _missing(run: RunDir, name: str, title: str, error: NFError, warn: Say) -> str:
+    warn(f"no {name} of run '{run.name}': {error.message}")
+    return note(f"{title}: cannot be drawn ({error.message}).")
+
+
+def _figure(picture: str, caption: str, kind: str = "") -> str:
+    return f'<figure class="{kind}">{picture}<figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def _picture(png: bytes, alt: str, layout: str = "", narrow: bytes = b"") -> str:
+    """A PNG as HTML, with another one where `layout`, a media query, says that there is little room."""
+    source = f'<source media="{layout}" srcset="{_address(narrow)}">' if narrow else ""
+    return f'<picture>{source}<img src="{_address(png)}" alt="{escape(alt)}"></picture>'
+
+
+def _address(png: bytes) -> str:
     """A PNG as the address of itself."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -13,32 +13,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfcli.data import ImageSplit
-from nfcli.drawing.grid import save_grid
-from nfcli.drawing.output_names import CHUNK, image_path, write_numbers
+from nfcli.drawing.grid import check_size, image_grid, save_grid
+from nfcli.drawing.output import BATCH, Drawn, GridConfig, write_numbers
 from nfcli.errors import UsageError
+from nfcli.evaluation.batches import in_batches
 from nfcli.evaluation.bound import PRECISION
 from nfcli.evaluation.latents import decode_file
 from nfcli.flows import FlowModel, Parameters
+from nfcli.flows.flow import Latents
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.limits import check_seed, check_whole
-from nfcli.runs import find_run
-from nfcli.runs.restore import restore
 
 SHARED_COLUMNS = 8
 
 
 @dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(GridConfig):
     """What to draw.
 
     Attributes:
-        run: Name of the run; None for the one trained last.
-        runs_dir: Where runs live.
         num: Number of images.
         columns: Of the grid; None for a square, or 8 with a shared final latent.
         temperature: Standard deviation of the latents.
         seed: Image i of a seed is the same whatever else is drawn.
-        output: The PNG; None for the run's figures.
         share_final_latent: Rows of 8 that share the last level's latent and differ in the split-off ones.
         real: Show training images instead.
         labels: Of a class-conditional run, or of the training images shown: image i gets label i modulo their number;
@@ -46,19 +43,17 @@ class SampleConfig:
         latents: Draw the images of these, from `nf eval --save-latents`, instead of new ones.
     """
 
-    run: str | None = None
-    runs_dir: Path = Path("runs")
     num: int = 16
     columns: int | None = None
     temperature: float = 1.0
     seed: int = 44
-    output: Path | None = None
     share_final_latent: bool = False
     real: bool = False
     labels: tuple[int, ...] = ()
     latents: Path | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("num", self.num, 1, 10_000)
         check_whole("columns", self.columns, 1, self.num)
         for label in self.labels:
@@ -76,6 +71,11 @@ class SampleConfig:
         """(N,) the label of each image of a model that knows so many classes; None for one that knows none."""
         return np.resize(np.array(self.labels or range(classes)), self.num) if classes else None
 
+    def options(self, labels: list[int] | None) -> dict[str, Any]:
+        """What the numbers beside the picture say of it; (N,) labels of the images, if they have any."""
+        names = ("num", "temperature", "seed", "share_final_latent", "real")
+        return {**{name: getattr(self, name) for name in names}, "columns": self.width, "labels": labels}
+
     @property
     def width(self) -> int:
         """Columns of the grid."""
@@ -84,64 +84,60 @@ class SampleConfig:
         return SHARED_COLUMNS if self.share_final_latent else math.ceil(math.sqrt(self.num))
 
 
-@dataclass(frozen=True)
-class SampleResult:
-    """What `nf sample --json` prints."""
-
-    run: str
-    image: str
-    numbers: str
-    checkpoint_step: int
-    num: int
-    columns: int
-    temperature: float
-    seed: int
-    share_final_latent: bool
-    real: bool
-    labels: list[int] | None
-    latents: str | None
-    mean_pixel: float
-
-
-def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None) -> SampleResult:
-    """Draw images from a run's best checkpoint and write them as a PNG grid.
+def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None) -> Drawn:
+    """Draw images from a run's best checkpoint and write them as a grid.
 
     Raises:
         UsageError: A shared final latent is asked of a model with one latent only, or a label of one that knows none.
         InputError: Run or checkpoint are missing or damaged.
-        WriteError: The PNG cannot be written.
+        WriteError: They cannot be written.
     """
-    trained = restore(find_run(config.run, config.runs_dir), warn)
-    decoded = None
+    decoded = told = None
+    name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
+    trained, path = config.restore(f"{'from-latents' if config.latents is not None else name}.png", warn)
+    model = trained.model
     if config.latents is not None:
         decoded, told = decode_file(trained, config.latents)
         config = replace(config, num=len(decoded), labels=() if told is None else tuple(told.tolist()))
-    name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
-    name = "from-latents" if decoded is not None else name
-    path = image_path(config.output, trained.run.figures / f"{name}.png")
+    check_size(config.num, config.width, model.shape, config.scale)
     if decoded is not None:
-        images, labels = decoded, told
+        images, known = decoded, told
     elif config.real:
-        images, labels = _training_images(trained.dataset().train, config)
+        images, known = _training_images(trained.dataset().train, config)
     else:
-        labels = _labels(trained.model, config)
-        images = draw(trained.model, trained.parameters, config)
-    save_grid(images, path, columns=config.width, levels=trained.model.levels)
-    numbers: dict[str, Any] = {
+        images, known = None, _labels(model, config)
+    labels = None if known is None else known.tolist()
+    captions = _captions(labels, config) if config.captions else {}
+    if images is None:
+        images = draw(model, trained.parameters, config, known)
+    facts = {
         "run": trained.run.name,
         "checkpoint_step": trained.checkpoint.step,
-        "num": config.num,
-        "columns": config.width,
-        "temperature": config.temperature,
-        "seed": config.seed,
-        "share_final_latent": config.share_final_latent,
-        "real": config.real,
-        "labels": None if labels is None else labels.tolist(),
         "latents": None if config.latents is None else str(config.latents),
+        **config.options(labels),
+        **config.look(),
         "mean_pixel": float(images.mean()),
     }
-    written = write_numbers(path, numbers)
-    return SampleResult(image=str(path), numbers=str(written), **numbers)
+    grid = image_grid(images, config.width, levels=model.levels, scale=config.scale)
+    save_grid(grid, path, dpi=config.dpi, **captions)
+    return Drawn(path, write_numbers(path, facts), facts)
+
+
+def _captions(labels: list[int] | None, config: SampleConfig) -> dict[str, list[str]]:
+    """The label of each row, or else of each column."""
+    if labels is None:
+        raise UsageError("--captions has no labels to write", hint="leave it out; class-conditional runs have labels")
+    width = min(config.width, config.num)
+    lines = {
+        "rows": [labels[start : start + width] for start in range(0, config.num, width)],
+        "columns": [labels[column::width] for column in range(width)],
+    }
+    for name, found in lines.items():
+        if all(len(set(line)) == 1 for line in found):
+            return {name: [str(line[0]) for line in found]}
+    in_turn = len(config.labels) or (0 if config.real else len(set(labels)))
+    hint = f"--columns {min(in_turn, config.num)} gives each a column" if in_turn else "--label says which to show"
+    raise UsageError("--captions needs one label a row or a column", hint=hint)
 
 
 def _labels(model: FlowModel, config: SampleConfig) -> np.ndarray | None:
@@ -182,8 +178,8 @@ def _listed(labels: np.ndarray) -> str:
     return ", ".join([*few, "..."] if len(labels) > len(few) else few)
 
 
-def draw(model: FlowModel, parameters: Parameters, config: SampleConfig) -> np.ndarray:
-    """Draw `config.num` images, (N, H, W, C) uint8."""
+def draw(model: FlowModel, parameters: Parameters, config: SampleConfig, labels: np.ndarray | None) -> np.ndarray:
+    """Draw `config.num` images, (N, H, W, C) uint8, of (N,) labels for a class-conditional model."""
     if config.share_final_latent and len(model.latent_shapes) < 2:
         raise UsageError(
             f"preset '{model.preset.name}' has a single latent: there is none to share while others differ",
@@ -191,21 +187,18 @@ def draw(model: FlowModel, parameters: Parameters, config: SampleConfig) -> np.n
         )
     key = stream(config.seed, Purpose.SAMPLING)
 
-    labels = _labels(model, config)
+    def latents_of(index: jax.Array) -> Latents:
+        return model.sample_latents(indexed_keys(key, index), temperature=config.temperature)
 
     @jax.jit
     def decode(parameters: Parameters, index: jax.Array, labels: jax.Array | None) -> jax.Array:
         with jax.default_matmul_precision(PRECISION):
-            latents = model.sample_latents(indexed_keys(key, index), temperature=config.temperature)
+            latents = latents_of(index)
             if config.share_final_latent:
-                first_of_row = index - index % SHARED_COLUMNS
-                shared = model.sample_latents(indexed_keys(key, first_of_row), temperature=config.temperature)
-                latents = (*latents[:-1], shared[-1])
+                latents = (*latents[:-1], latents_of(index - index % SHARED_COLUMNS)[-1])
             return model.decode(parameters, latents, labels)
 
-    chunks = []
-    for start in range(0, config.num, CHUNK):
-        index = start + np.arange(CHUNK)
-        chosen = None if labels is None else labels[np.minimum(index, config.num - 1)]
-        chunks.append(decode(parameters, jnp.asarray(index), chosen))
-    return np.concatenate([np.asarray(chunk) for chunk in chunks])[: config.num]
+    def decoded(rows: np.ndarray) -> jax.Array:
+        return decode(parameters, jnp.asarray(rows), None if labels is None else labels[rows])
+
+    return np.asarray(in_batches(decoded, config.num, BATCH))

@@ -1,4 +1,4 @@
-"""The look of every figure: sizes, colours, and one way from an empty figure to a PNG file.
+"""The look of every figure: sizes, colours, and one way from an empty figure to a file.
 
 Matplotlib is imported on use and only through its objects, so no window system, no global figure list, and settings of
 the user's own `matplotlibrc` neither change our figures nor are changed by them.
@@ -6,26 +6,26 @@ the user's own `matplotlibrc` neither change our figures nor are changed by them
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from nfcli.drawing.output import PathLike
 from nfcli.files import write_bytes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 200
+"""Pixels an inch, where nobody asked for another number."""
 
 PANEL_WIDTH, PANEL_HEIGHT = 9.2, 3.7
 """Size of a row of one or two panels, in inches."""
 
 INK = "#222222"
 MUTED = "#5F5F5F"
+FAINT = "#E4E4E4"
 BLUE = "#0072B2"
 PALE_BLUE = "#9CCBE8"
 VERMILION = "#D55E00"
@@ -34,65 +34,57 @@ SERIES = (BLUE, VERMILION, "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9"
 """Okabe and Ito's palette, for every kind of colour vision; without its yellow, which is too pale for lines."""
 
 _SETTINGS: dict[Any, Any] = {
-    "font.size": 10,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 9),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("figure.constrained_layout.h_pad", "figure.constrained_layout.w_pad"), 0.07),
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.titlepad": 8,
-    "axes.labelsize": 10,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.unicode_minus": True,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
     "lines.linewidth": 1.8,
-    "figure.constrained_layout.h_pad": 0.07,
-    "figure.constrained_layout.w_pad": 0.07,
-    "mathtext.fontset": "dejavusans",
+    "pdf.fonttype": 42,  # letters stay letters, for those who edit or search the figure
+    "svg.hashsalt": "nf",  # names within the file would be random
 }
+"""What differs from matplotlib's own defaults."""
+
+
+_NOT_SAID = {"png": ("Software",), "pdf": ("Creator", "Producer", "CreationDate"), "svg": ("Creator", "Date")}
+"""Left out of files: the same figure must be the same bytes, whenever and by whichever version it was drawn."""
+
+FORMATS = tuple(f".{kind}" for kind in _NOT_SAID)
+"""Suffixes of pictures."""
 
 
 @contextmanager
-def png_figure(path: PathLike, width: float, height: float) -> Iterator[Figure]:
-    """An empty figure of `width` x `height` inches to draw on; it is written to `path` when the block ends well.
+def figure(
+    target: Path | BytesIO,
+    width: float,
+    height: float,
+    *,
+    dpi: int | None = None,
+    layout: Literal["constrained"] | None = "constrained",
+) -> Iterator[Figure]:
+    """An empty figure of `width` x `height` inches to draw on; it is written to `target` when the block ends well.
+
+    Args:
+        target: A .png, .pdf or .svg file, or memory for a PNG.
+        width, height: In inches.
+        dpi: Pixels an inch; None for 200.
+        layout: How room is made for words; None where everything is at a place of its own.
 
     Raises:
         WriteError: The file cannot be written.
     """
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    buffer = BytesIO()
+    buffer = target if isinstance(target, BytesIO) else BytesIO()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
-        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure
-        # Without the name and version of the library: the same figure must be the same bytes.
-        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    write_bytes(Path(path), buffer.getvalue())
-
-
-def panels(figure: Figure, counts: Sequence[int]) -> list[list[Axes]]:
-    """Rows of `counts` panels each, 1 or as many as the longest row; panels below each other are aligned."""
-    columns = max(counts)
-    grid = figure.add_gridspec(len(counts), columns)
-    return [
-        [figure.add_subplot(grid[row, :] if count == 1 else grid[row, column]) for column in range(count)]
-        for row, count in enumerate(counts)
-    ]
-
-
-def set_figure_title(figure: Figure, title: str | None) -> None:
-    """Title a whole figure, if there is a title, flush left like the panels'."""
-    if title is not None:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold").set_parse_math(False)
+        drawn = Figure(figsize=(width, height), dpi=dpi or DPI, layout=layout)
+        yield drawn
+        kind = target.suffix.lower().removeprefix(".") if isinstance(target, Path) else "png"
+        drawn.savefig(buffer, format=kind, dpi=dpi or DPI, metadata=dict.fromkeys(_NOT_SAID[kind]))
+    if isinstance(target, Path):
+        write_bytes(target, buffer.getvalue())

@@ -23,6 +23,7 @@ from jax import Array
 
 from nfcli.backend.mesh import batched, data_mesh, replicate, replicated, shard
 from nfcli.data.store import AnyImages
+from nfcli.evaluation.batches import batches
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.runs.results import Summary
@@ -169,17 +170,17 @@ class BoundEvaluator:
         indices = np.arange(count) if indices is None else np.asarray(indices)
         parameters = replicate(self.mesh, parameters)
         parts = []
-        for start in range(0, count, size):
-            # The ragged last batch repeats its last image.
-            places = np.minimum(np.arange(start, start + size), count - 1)
+        done = 0
+        for places, new in batches(count, size):
             batch = [
                 None if rows is None else self._sharded(rows, places, dtype)
                 for rows, dtype in ((images, np.uint8), (labels, np.int32), (indices, np.uint32))
             ]
             draws = functools.partial(self._one_draw, parameters, *batch, stream(seed, Purpose.EVALUATION))
-            parts.append(_sum_up(draws, min(size, count - start), samples))
+            parts.append(_sum_up(draws, new, samples))
+            done += new
             if progress is not None:
-                progress(min(start + size, count), count)
+                progress(done, count)
         return PerImageBound(
             index=indices,
             log_prob=np.concatenate([part.bound() for part in parts]),

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from nfcli.data.store import AnyImages
 from nfcli.errors import DataError, UsageError, one_line
+from nfcli.evaluation.batches import in_batches
 from nfcli.evaluation.bound import PRECISION
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.runs.per_image import npz_bytes
@@ -54,33 +54,24 @@ class Coder:
 
     def decode(self, latents: Sequence[np.ndarray], labels: np.ndarray | None) -> np.ndarray:
         """The images of latents, (N, H, W, C) uint8."""
-        (images,) = self._in_chunks(
-            lambda rows: (self._decode(self._parameters, tuple(z[rows] for z in latents), _of(labels, rows)),),
+        return self._in_chunks(
+            lambda rows: self._decode(self._parameters, tuple(z[rows] for z in latents), _of(labels, rows)),
             len(latents[0]),
         )
-        return images
 
     def sample(self, count: int, labels: np.ndarray | None, *, temperature: float, seed: int) -> np.ndarray:
         """New images, (count, H, W, C) uint8; image i of a seed is the same whatever the count."""
         key = stream(seed, Purpose.SAMPLING)
-        (images,) = self._in_chunks(
-            lambda rows: (
-                self._sample(
-                    self._parameters, indexed_keys(key, jnp.asarray(rows)), _of(labels, rows), temperature=temperature
-                ),
+        return self._in_chunks(
+            lambda rows: self._sample(
+                self._parameters, indexed_keys(key, jnp.asarray(rows)), _of(labels, rows), temperature=temperature
             ),
             count,
         )
-        return images
 
-    def _in_chunks(self, call: Callable[[np.ndarray], tuple[Array, ...]], count: int) -> tuple[np.ndarray, ...]:
-        """Apply a compiled function to the numbers of rows, in chunks of one size; the last repeats its last row."""
-        parts = []
+    def _in_chunks(self, call: Callable[[np.ndarray], Any], count: int) -> Any:
         with jax.default_matmul_precision(PRECISION):
-            for start in range(0, count, CHUNK):
-                found = call(np.minimum(np.arange(start, start + CHUNK), count - 1))
-                parts.append([np.asarray(array) for array in found])
-        return tuple(np.concatenate(arrays)[:count] for arrays in zip(*parts, strict=True))
+            return in_batches(call, count, CHUNK)
 
 
 def _of(labels: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:

@@ -20,6 +20,7 @@ from nfcli.flows.spline import RationalQuadraticSpline
 from nfcli.flows.transformers import Affine, ScalarBijection
 from nfcli.presets import GaussianNoise, MaskedCouplings, PartitionedCouplings, Preset, Shape, Split
 from nfcli.presets import Squeeze as SqueezeSpec
+from nfcli.presets.layers import partition_shapes
 
 
 class Assembly:
@@ -62,23 +63,20 @@ class Assembly:
         return VariationalDequantization(self.shape, **learned)
 
     def _transform(self, initializer: Initializer) -> MultiscaleTransform:
-        height, width, channels = self.shape
         levels: list[list[Bijection]] = [[]]
         priors: dict[int, LearnedPrior] = {}
-        for layer in self.preset.layers:
+        for layer, shape in zip(self.preset.layers, self.preset.shapes(self.shape)[0], strict=True):
             if isinstance(layer, MaskedCouplings):
-                levels[-1] += self._masked(layer, (height, width, channels), initializer)
+                levels[-1] += self._masked(layer, shape, initializer)
             elif isinstance(layer, PartitionedCouplings):
                 number = sum(len(level) for level in levels)
-                levels[-1] += self._partitioned(layer, (height, width, channels), number, initializer)
+                levels[-1] += self._partitioned(layer, shape, number, initializer)
             elif isinstance(layer, SqueezeSpec):
                 levels[-1].append(Squeeze())
-                height, width, channels = height // 2, width // 2, channels * 4
             else:
                 if layer.hidden:
-                    priors[len(levels) - 1] = self._prior(layer, channels, initializer)
+                    priors[len(levels) - 1] = self._prior(layer, shape, initializer)
                 levels.append([])
-                channels -= channels // 2
         return MultiscaleTransform(levels, priors)
 
     def _masked(self, layer: MaskedCouplings, shape: Shape, initializer: Initializer) -> list[Bijection]:
@@ -121,11 +119,11 @@ class Assembly:
             )
         return made
 
-    def _prior(self, layer: Split, channels: int, initializer: Initializer) -> LearnedPrior:
-        finished = channels // 2
+    def _prior(self, layer: Split, shape: Shape, initializer: Initializer) -> LearnedPrior:
+        finished, passing = partition_shapes(shape, "channel")
         return LearnedPrior(
-            finished,
-            channels - finished + self.classes,
+            finished[-1],
+            passing[-1] + self.classes,
             hidden=layer.hidden,
             policy=self.policy,
             initializer=initializer,

@@ -17,8 +17,9 @@ from nfcli.flows.base import Bijection, sum_per_image
 from nfcli.flows.initializers import Initializer, zeros
 from nfcli.flows.masks import MaskKind, make_mask
 from nfcli.flows.networks import PLAIN, ComputePolicy, GatedConvNet
-from nfcli.flows.partitions import PartitionKind, partition, partition_shapes, unpartition
+from nfcli.flows.partitions import PartitionKind, partition, unpartition
 from nfcli.flows.transformers import ScalarBijection
+from nfcli.presets.layers import partition_shapes
 
 Part = TypeVar("Part")
 

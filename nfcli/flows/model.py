@@ -70,7 +70,7 @@ class FlowModel:
         self, preset: Preset, shape: Shape, *, levels: int, alpha: float, classes: int, policy: ComputePolicy
     ) -> None:
         self.preset, self.shape, self.levels, self.alpha, self.classes = preset, shape, levels, alpha, classes
-        self.latent_shapes = preset.latent_shapes(shape)
+        self.latent_shapes = preset.shapes(shape)[1]
         self.dimensions = math.prod(shape)
         self._assembly = Assembly(preset, shape, levels=levels, alpha=alpha, classes=classes, policy=policy)
         initializer = Initializer()

@@ -30,26 +30,8 @@ PATCHES: dict[PatchKind, tuple[int, int, int, int]] = {
 """The four pixels of a patch, those of the first half first; numbered as a squeeze lays them out, row by row."""
 
 
-def partition_shapes(
-    shape: tuple[int, int, int], kind: PartitionKind
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """(H, W, C) of the two halves of images of `shape`.
-
-    Raises:
-        ValueError: A checkerboard has an odd width, or channels do not come from 2x2 patches.
-    """
-    height, width, channels = shape
-    if kind in PATCHES and channels % 4:
-        raise ValueError(f"{channels} channels are not those of 2x2 patches")
-    if kind != "checkerboard":
-        return (height, width, channels // 2), (height, width, channels - channels // 2)
-    if width % 2:
-        raise ValueError(f"a checkerboard of width {width} has no two equal halves")
-    return (height, width // 2, channels), (height, width // 2, channels)
-
-
 def partition(x: Array, kind: PartitionKind) -> tuple[Array, Array]:
-    """(B, H, W, C) to the half where the mask of that kind is 1, and the other, in the shapes of `partition_shapes`."""
+    """(B, H, W, C) to the half where the mask of that kind is 1, and the other."""
     if kind != "checkerboard":
         x = _reordered(x, PATCHES[kind]) if kind in PATCHES else x
         first = x.shape[-1] // 2

@@ -15,20 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
-from nfcli.errors import LostError, NFError, UsageError
-from nfcli.limits import check_whole
-from nfcli.process import signals
-from nfcli.process.collectives import client, lost
+from nfcli.errors import LostError, NFError, UsageError, error_lines
+from nfcli.limits import check_settings, require, setting, whole
+from nfcli.process.collectives import client, count, is_first, lost
+from nfcli.process.signals import leave
 
 LOST_SECONDS = 60
 """A process that is silent for so long is lost; `NF_LOST_SECONDS` changes it."""
 
 JOIN_SECONDS = 300
 """So long all processes wait for the last one; `NF_JOIN_SECONDS` changes it."""
-
-MOST_PROCESSES = 2**16
 
 LEAVE_SECONDS = 10
 """A process that failed waits so long for others that failed with it."""
@@ -49,16 +47,15 @@ _abandoned = False
 class Cluster:
     """How the processes of one run find each other.
 
-    Attributes:
-        coordinator: HOST:PORT where process 0 listens; None for all of them as jax detects them, in jobs of Slurm, Open
-            MPI, Kubernetes and on TPU.
-        num_processes: How many there are.
-        process_id: Which one this is, from 0.
+    With `distributed` alone jax detects them, in jobs of Slurm, Open MPI, Kubernetes and on TPU.
     """
 
-    coordinator: str | None = None
-    num_processes: int | None = None
-    process_id: int | None = None
+    distributed: bool = setting(False, "Work with the other processes of a Slurm, MPI, Kubernetes or TPU job.")
+    coordinator: str | None = setting(
+        None, "Work with others, started by hand: where process 0 listens.", metavar="HOST:PORT"
+    )
+    num_processes: int | None = setting(None, "How many they are.", whole(1, 2**16))
+    process_id: int | None = setting(None, "Which of them this is, from 0.")
 
     def __post_init__(self) -> None:
         place, processes, me = self.coordinator, self.num_processes, self.process_id
@@ -72,29 +69,60 @@ class Cluster:
         host, _, port = place.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
             raise UsageError(f"--coordinator {place} is no HOST:PORT", hint="for example 10.0.0.1:5555")
-        check_whole("num_processes", processes, 1, MOST_PROCESSES)
-        check_whole("process_id", me, 0, processes - 1)
+        check_settings(self)
+        require("process_id", me, whole(0, processes - 1))
+
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others."""
+        return not self.distributed and self.coordinator is None
 
 
-def join(cluster: Cluster, on_loss: Callable[[LostError], None]) -> None:
-    """Find the other processes; comes before anything else of jax.
+@contextmanager
+def joined(cluster: Cluster, message: Callable[[str], None], mute: Callable[[], None]) -> Iterator[None]:
+    """Work with the other processes of a cluster, and leave with them; comes before anything else of jax.
 
     Args:
-        cluster: Where they are.
-        on_loss: Called in a thread of its own when another process is gone and the main thread does not notice. Must
-            end this process: its main thread may wait for the other one for ever.
+        cluster: Where they are, if there are any.
+        message: Told how many there are.
+        mute: Called in all processes but the first, which speaks for all.
 
     Raises:
         UsageError: jax detects no cluster.
         NFError: The others do not come.
     """
+    if cluster.alone:
+        yield
+        return
+    _keep_stdout()
+    _join(cluster)
+    try:
+        if not is_first():
+            mute()
+        message(f"processes: {count()}")
+        yield
+    except BaseException as error:
+        _part(error)
+        raise
+    _part()
+
+
+def _keep_stdout() -> None:
+    """Let what Python prints go where it went, and what C++ prints nowhere: Gloo greets the user on stdout."""
+    sys.stdout.flush()
+    kept = os.dup(sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout = os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+
+
+def _join(cluster: Cluster) -> None:
     global _abandoned
     import jax
 
     # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        with _listening(on_loss):
+        with _listening():
             jax.distributed.initialize(
                 cluster.coordinator,
                 cluster.num_processes,
@@ -119,9 +147,10 @@ def join(cluster: Cluster, on_loss: Callable[[LostError], None]) -> None:
 
 
 @contextmanager
-def _listening(on_loss: Callable[[LostError], None]) -> Iterator[None]:
+def _listening() -> Iterator[None]:
     """Have the client that is made inside tell of a loss, instead of ending the process with a stack of C++.
 
+    The main thread may wait in compiled code for a process that is gone, and nothing can wake it.
     jaxlib 0.10 calls back with a status for which Python has no type: C++ then terminates, and that is heard too.
     """
     library: Any = import_module("jax._src.lib")._jax
@@ -130,8 +159,9 @@ def _listening(on_loss: Callable[[LostError], None]) -> Iterator[None]:
     def tell(*_: object) -> None:
         time.sleep(GRACE_SECONDS)
         if not _ending.acquire(timeout=2 * LEAVE_SECONDS):
-            signals.leave(1)
-        on_loss(lost("it shows no sign of life"))
+            leave(1)
+        error = lost("it shows no sign of life")
+        leave(error.exit_code, error_lines(error))
 
     _on_terminate(tell)
     library.get_distributed_runtime_client = functools.partial(make, missed_heartbeat_callback=tell)
@@ -150,8 +180,8 @@ def _on_terminate(function: Callable[[], None]) -> None:
         _kept.append(callback)
 
 
-def leave(error: BaseException | None = None) -> None:
-    """Leave with the others; without them, if they do not end as this process does."""
+def _part(error: BaseException | None = None) -> None:
+    """Part from the others at the end; they are left behind if they do not end as this process does."""
     global _abandoned
     import jax
 
@@ -166,9 +196,12 @@ def leave(error: BaseException | None = None) -> None:
         _abandoned = True
 
 
-def has_abandoned() -> bool:
-    """Whether others were left behind; the ordinary end of the interpreter would wait for them."""
-    return _abandoned
+def end(code: int) -> NoReturn:
+    """End a command; at once where others were left behind, for whom the interpreter's ordinary end would wait."""
+    if _abandoned:
+        sys.stdout.flush()
+        leave(code)
+    sys.exit(code)
 
 
 def _seconds(variable: str, default: int) -> int:

@@ -33,14 +33,17 @@ _exchanges = itertools.count()
 
 def count() -> int:
     """Processes of this run; 1 without `join`."""
-    jax = sys.modules.get("jax")
-    return int(jax.process_count()) if jax is not None and jax.distributed.is_initialized() else 1
+    return _of_jax("process_count", 1)
 
 
 def index() -> int:
     """Which of them this is."""
+    return _of_jax("process_index", 0)
+
+
+def _of_jax(name: str, alone: int) -> int:
     jax = sys.modules.get("jax")
-    return int(jax.process_index()) if jax is not None and jax.distributed.is_initialized() else 0
+    return int(getattr(jax, name)()) if jax is not None and jax.distributed.is_initialized() else alone
 
 
 def is_first() -> bool:
@@ -69,15 +72,11 @@ def from_first(function: Callable[[], T]) -> T:
     """
     if count() == 1:
         return function()
-    value, mine = None, None
-    if is_first():
-        try:
+    value = None
+    with together():
+        if is_first():
             value = function()
-        except Exception as error:
-            mine = error
-    told = json.loads(exchange(json.dumps([value, _described(mine)]))[0])
-    _raise(told[1], 0, mine)
-    result: T = told[0]
+    result: T = json.loads(exchange(json.dumps(value))[0])
     return result
 
 
@@ -93,7 +92,13 @@ def together() -> Iterator[None]:
     except Exception as error:
         mine = error
     for process, told in enumerate(exchange(json.dumps(_described(mine)))):
-        _raise(json.loads(told), process, mine)
+        described = json.loads(told)
+        if described is not None and mine is not None and process == index():
+            raise mine
+        if described is not None:
+            of_whom = "" if process == 0 else f"process {process}: "
+            kind = getattr(errors, described["kind"], NFError)
+            raise kind(of_whom + described["message"], hint=described["hint"]) from mine
 
 
 def require_same(content: dict[str, Any]) -> None:
@@ -118,16 +123,6 @@ def _described(error: Exception | None) -> dict[str, Any] | None:
     if isinstance(error, NFError):
         return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
     return {"kind": "NFError", "message": f"{type(error).__name__}: {one_line(error)}", "hint": None}
-
-
-def _raise(described: dict[str, Any] | None, process: int, mine: Exception | None) -> None:
-    """Raise the error of some process; `mine` is this one's."""
-    if described is None:
-        return
-    if mine is not None and process == index():
-        raise mine
-    message = described["message"] if process == 0 else f"process {process}: {described['message']}"
-    raise getattr(errors, described["kind"], NFError)(message, hint=described["hint"]) from mine
 
 
 def is_loss(error: BaseException) -> bool:

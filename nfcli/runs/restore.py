@@ -80,7 +80,8 @@ def restore(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> Traine
     config = run.config()
     described = config["model"]
     try:
-        preset = get_preset(described["preset"], smoke=described["smoke"])
+        definition = described.get("definition")
+        preset = get_preset(described["preset"], smoke=described["smoke"], definition=definition)
         height, width, channels = described["shape"]
         numbers = {"levels": described["levels"], "alpha": described["alpha"], "classes": described.get("classes", 0)}
         model = build(preset, (height, width, channels), **numbers)

@@ -42,6 +42,11 @@ class SeedRow(Row):
     val_bpd_seed_std: float | None = None
     test_bpd_seed_std: float | None = None
 
+    @property
+    def seed_count(self) -> int:
+        """How many runs."""
+        return len(self.seeds)
+
 
 def group_seeds(comparison: Comparison, runs_dir: Path) -> Comparison:
     """One row for all runs that differ in nothing but the seed, and were measured in the same way.

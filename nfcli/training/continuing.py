@@ -9,6 +9,7 @@ from typing import Any
 from nfcli.config import TrainConfig
 from nfcli.errors import RunError, UsageError
 from nfcli.files import remove_tree
+from nfcli.presets import Preset, get_preset
 from nfcli.process.collectives import from_first, together
 from nfcli.runs import RunDir
 from nfcli.training.setup import Job
@@ -49,13 +50,15 @@ def _check_same(job: Job, known: dict[str, Any]) -> None:
     """Raise `UsageError` for what cannot be continued with these settings and images."""
     run, epochs, settings = f"run '{job.run.name}'", job.config.epochs, job.config.settings()
     # The images are compared below: there are many names for one place. A setting that is new has its default.
-    defaults = TrainConfig(preset=job.config.preset, network_dtype="float32").settings()
+    defaults = TrainConfig(job.config.preset, custom=job.config.custom, network_dtype="float32").settings()
     before = {**defaults, **known["settings"], "dataset": settings["dataset"]}
-    changed = [name for name in settings if name != "epochs" and settings[name] != before[name]]
+    changed = [name for name in settings if name != "epochs" and settings[name] != before.get(name)]
     hint = "give this one another --name, or replace the earlier run with --overwrite"
     if changed:
-        text = ", ".join(f"--{name.replace('_', '-')} {before[name]} became {settings[name]}" for name in changed)
+        text = ", ".join(f"--{name.replace('_', '-')} {before.get(name)} became {settings[name]}" for name in changed)
         raise UsageError(f"{run} was started with other settings: {text}", hint=hint)
+    if not _is_same_model(known["model"].get("definition"), job.config.custom):
+        raise UsageError(f"{run} was started with another model than preset '{job.config.preset}' is now", hint=hint)
     if known["data"]["fingerprint"] != job.dataset.fingerprint:
         raise UsageError(f"{run} was started on other images than {job.dataset.source} now holds", hint=hint)
     if job.config.schedule == "cosine" and epochs != before["epochs"]:
@@ -65,6 +68,14 @@ def _check_same(job: Job, known: dict[str, Any]) -> None:
         )
     if epochs < before["epochs"]:
         raise UsageError(f"{run} was started with --epochs {before['epochs']}, and {epochs} is fewer", hint=hint)
+
+
+def _is_same_model(definition: dict[str, Any] | None, preset: Preset | None) -> bool:
+    """Whether a run was started with this preset file; its recipe is left out, which is among the settings."""
+    if definition is None or preset is None:
+        return definition is None and preset is None
+    before = get_preset(preset.name, definition=definition)
+    return (before.layers, before.dequantization) == (preset.layers, preset.dequantization)
 
 
 def check_shared(run: RunDir) -> None:

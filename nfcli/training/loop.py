@@ -43,7 +43,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     reporter = reporter if reporter is not None and is_first() else Reporter()
     with together():
         check_numerics()
-        job = prepare_job(config, reporter.message)
+        job = prepare_job(config, reporter.message, reporter.warning)
     require_same(job.identity())
     with ExitStack() as stack:
         from_first(lambda: stack.enter_context(job.run.lock()))
@@ -99,6 +99,9 @@ class _Training:
         """Compile, and make or load the state; the clock runs from here."""
         self.reporter.message(f"data: {data_in_words(self.job)}")
         self.reporter.message(f"networks: {policy_in_words(self.job.policy)}")
+        if self.job.init is not None:
+            step = self.job.init.checkpoint.step
+            self.reporter.message(f"weights: those of '{self.job.init.run.name}' after step {step}")
         self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
         self.dispatch.fetch()
         state = self.saved.state(self.meta.step)

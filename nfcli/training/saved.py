@@ -15,6 +15,7 @@ import numpy as np
 from nfcli.errors import DivergedError
 from nfcli.process.collectives import from_first, together
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
+from nfcli.training.initial import take_weights
 from nfcli.training.optimizer import learning_rate_scale
 from nfcli.training.setup import Job
 from nfcli.training.step import State, TrainStep
@@ -50,11 +51,16 @@ class SavedRun:
     def state(self, step: int) -> State:
         """The state of a checkpoint, or at step 0 the one before the first step."""
         state = self.step.init()
-        if step == 0:
-            first = self.job.order(0)[: self.job.config.batch_size]
-            return self.step.data_dependent_init(state, *(of[first] for of in self.job.examples))
+        if step:
+            with together():
+                return self.step.place(self.checkpoints.load_state(self.checkpoints.path(step), state))
+        job = self.job
         with together():
-            return self.step.place(self.checkpoints.load_state(self.checkpoints.path(step), state))
+            source = job.init or take_weights(job.config, job.description()["model"], self.warn, job.run)
+        if source is not None:
+            return self.step.start_from(source.parameters)
+        first = job.order(0)[: job.config.batch_size]
+        return self.step.data_dependent_init(state, *(of[first] for of in job.examples))
 
     def forget_after(self, step: int) -> None:
         """Drop checkpoints and rows of later steps: they will be written again."""

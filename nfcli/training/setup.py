@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,14 +27,19 @@ from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import ComputePolicy
 from nfcli.flows.randomness import Purpose
 from nfcli.limits import LARGEST
-from nfcli.presets import get_preset
+from nfcli.presets.definition import define
 from nfcli.runs import RunDir, run_named
+from nfcli.runs.restore import TrainedModel
+from nfcli.training.initial import settled_init, take_weights, taken
 from nfcli.versions import versions
 
 
 @dataclass(frozen=True)
 class Job:
-    """A configuration, made to fit the data, with what it resolved to."""
+    """A configuration, made to fit the data, with what it resolved to.
+
+    `init` are the weights that a new run starts from, None for fresh ones.
+    """
 
     config: TrainConfig
     run: RunDir
@@ -43,6 +49,7 @@ class Job:
     model: FlowModel
     mesh: Mesh
     policy: ComputePolicy
+    init: TrainedModel | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -54,15 +61,12 @@ class Job:
 
     def identity(self) -> dict[str, Any]:
         """All that the processes of one run must agree on."""
-        # The images may lie elsewhere on another machine; their fingerprint says whether they are the same.
-        settings = {name: value for name, value in self.config.settings().items() if name != "dataset"}
-        operational = ("overwrite", "remat", "accumulate", "steps_per_dispatch")
         return {
             "run": self.run.name,
-            **settings,
-            **{name: getattr(self.config, name) for name in operational},
+            **self.config.shared_settings(),
             "devices": self.mesh.size,
             "matrix_units": self.policy.matrix_units,
+            "model": hashlib.sha256(repr(self.model.cache_key()).encode()).hexdigest()[:12],
             "images": self.dataset.fingerprint,
             "versions": versions(),
         }
@@ -86,7 +90,10 @@ class Job:
         return (self.train.images,) if labels is None else (self.train.images, labels.astype(np.int32))
 
     def description(self) -> dict[str, Any]:
-        """What config.json holds; `continued` lists the versions and devices of later starts, where they changed."""
+        """What config.json holds; `continued` lists the versions and devices of later starts, where they changed.
+
+        `init` says whose weights training started from, if it did.
+        """
         return {
             "run": self.run.name,
             # Tells a run from one that replaced it under the same name and with the same settings.
@@ -100,6 +107,8 @@ class Job:
                 "alpha": self.model.alpha,
                 "classes": self.model.classes,
                 "parameters": self.model.num_parameters,
+                # A run must not need the file of a preset of the user's any more.
+                **({} if self.config.custom is None else {"definition": define(self.config.custom)}),
             },
             "data": {
                 "name": self.dataset.name,
@@ -118,6 +127,7 @@ class Job:
                 "accumulate": self.config.accumulate,
             },
             "continued": [],
+            **({} if self.init is None else {"init": taken(self.init)}),
         }
 
 
@@ -126,12 +136,15 @@ def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng([seed, int(Purpose.ORDER), epoch]).permutation(size)
 
 
-def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: None) -> Job:
+def prepare_job(
+    config: TrainConfig, message: Callable[[str], None] = lambda _: None, warn: Callable[[str], None] = lambda _: None
+) -> Job:
     """Load the data and build the model; no run is written.
 
     Args:
         config: The recipe.
         message: Called with a sentence before something takes long.
+        warn: Called with a sentence of what is passed over.
 
     Raises:
         UsageError: The settings do not fit the data.
@@ -143,31 +156,39 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
     dataset = load_dataset(config.dataset, transform, data_dir=config.data_dir, message=message)
     config = config.fitted(len(dataset.train), len(dataset.val))
     train, val = dataset.train.first(config.train_size), dataset.val.first(config.val_size)
-    if config.batch_size > len(train):
-        raise UsageError(
-            f"--batch-size {config.batch_size} is larger than the training set of {len(train)} images",
-            hint=f"use --batch-size {len(train)} or less, or more training images",
-        )
-    preset = get_preset(config.preset, smoke=config.smoke)
+    _check_steps(config, len(train))
     classes = dataset.classes() if config.conditional else 0
-    model = build(preset, dataset.shape, levels=dataset.levels, classes=classes)
+    model = build(config.model_preset(), dataset.shape, levels=dataset.levels, classes=classes)
+    run = run_named(config.run_name(dataset.name), config.runs_dir)
+    config = replace(config, network_dtype=network_dtype(config, run), init=settled_init(config, run))
+    policy = policy_of(config)
+    # One device with all cores is faster there than a device a core.
+    devices = jax.process_count() if policy.matrix_units and config.devices is None else config.devices
+    mesh = data_mesh(config.batch_size // config.accumulate, devices)
+    job = Job(config, run, dataset, train, val, model, mesh, policy)
+    if run.exists() and not config.overwrite:
+        return job
+    # Weights that do not fit are refused before anything is written.
+    return replace(job, init=take_weights(config, job.description()["model"], warn))
+
+
+def _check_steps(config: TrainConfig, images: int) -> None:
+    """Raise `UsageError` for batches or epochs that cannot be, with so many training images."""
+    if config.batch_size > images:
+        raise UsageError(
+            f"--batch-size {config.batch_size} is larger than the training set of {images} images",
+            hint=f"use --batch-size {images} or less, or more training images",
+        )
     if config.batch_size % config.accumulate:
         raise UsageError(
             f"a batch of {config.batch_size} cannot be cut into {config.accumulate} slices",
             hint="--accumulate must divide --batch-size",
         )
-    most = LARGEST // (len(train) // config.batch_size)
+    most = LARGEST // (images // config.batch_size)
     if config.epochs > most:
         raise UsageError(
             f"--epochs {config.epochs} are more than {LARGEST:,} steps", hint=f"with these images, {most} is the most"
         )
-    run = run_named(config.run_name(dataset.name), config.runs_dir)
-    config = replace(config, network_dtype=network_dtype(config, run))
-    policy = policy_of(config)
-    # One device with all cores is faster there than a device a core.
-    devices = jax.process_count() if policy.matrix_units and config.devices is None else config.devices
-    mesh = data_mesh(config.batch_size // config.accumulate, devices)
-    return Job(config, run, dataset, train, val, model, mesh, policy)
 
 
 def data_in_words(job: Job) -> str:

@@ -109,11 +109,9 @@ class TrainStep:
 
     def cache_key(self) -> dict[str, Any]:
         """All settings that decide what is computed, for the name of a compiled program."""
-        irrelevant = {"dataset", "eval_every", "train_size", "val_size"}
-        irrelevant |= set() if self.config.schedule == "cosine" else {"epochs"}  # a cosine knows its end
         return {
-            "settings": {name: value for name, value in self.config.settings().items() if name not in irrelevant},
-            "computing": [repr(self.policy), self.config.accumulate],
+            "settings": self.config.program_settings(),
+            "policy": repr(self.policy),
             "model": self.model.cache_key(),
             "steps_per_epoch": self.steps_per_epoch,
         }

@@ -33,12 +33,8 @@ import jax  # noqa: E402
 
 from nfcli.config import TrainConfig  # noqa: E402
 from nfcli.evaluation.bound import BoundEvaluator  # noqa: E402
-from nfcli.presets import PRESETS, VARIATIONAL, MaskedCouplings, PartitionedCouplings, Preset, Split  # noqa: E402
-from nfcli.training.setup import (  # noqa: E402
-    Job,
-    epoch_order,
-    prepare_job,
-)
+from nfcli.presets import PRESETS, MaskedCouplings, PartitionedCouplings, Preset, Split  # noqa: E402
+from nfcli.training.setup import Job, epoch_order, prepare_job  # noqa: E402
 from nfcli.training.step import State, TrainStep  # noqa: E402
 
 BATCH = 64
@@ -80,7 +76,7 @@ VARIANTS: dict[str, Preset] = {
     "a split without a learned prior": _split(Split()),
     "masked affine couplings": _masked(),
     "uniform noise": replace(FULL, dequantization=None),
-    "noise of vardeq": replace(FULL, dequantization=VARIATIONAL),
+    "noise of vardeq": replace(FULL, dequantization=PRESETS["vardeq"].dequantization),
     "multiscale": PRESETS["multiscale"],
 }
 

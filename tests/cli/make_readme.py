@@ -1,14 +1,8 @@
-"""Rewrite README's help blocks and its table of pretrained weights: `python -m tests.cli.make_readme`.
-
-The help is what the program itself prints, the table what the files that ship say.
-"""
+"""Rewrite README's table of pretrained weights from the files that ship: `python -m tests.cli.make_readme`."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from nfcli.presets import PRESETS
@@ -17,10 +11,6 @@ from nfcli.runs.pretrained import list_pretrained, training_in_words
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
-BLOCK = re.compile(r"(<!-- help: (?P<command>[a-z-]*) -->\n```text\n)(.*?)(```\n)", re.DOTALL)
-"""A marker that names a command (none for `nf` itself), and the block below it."""
-
-
 WEIGHTS = re.compile(r"(<!-- pretrained: begin -->\n)(.*?)(<!-- pretrained: end -->\n)", re.DOTALL)
 """The table of what ships."""
 
@@ -28,14 +18,6 @@ HEAD = """\
 | weights | training | validation bpd, K = 1 | test bpd, K = 8 | test bpd, K = 1 | published test bpd, K = 8 |
 |---|---|---|---|---|---|
 """
-
-
-def help_of(command: str) -> str:
-    """What `nf COMMAND --help` prints in 80 columns."""
-    words = [sys.executable, "-m", "nfcli", *([command] if command else []), "--help"]
-    around = {name: value for name, value in os.environ.items() if not name.startswith("NF_")}
-    done = subprocess.run(words, env={**around, "COLUMNS": "80"}, stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout
 
 
 def table_of_weights() -> str:
@@ -61,8 +43,7 @@ def line_of(row: Row, config: dict) -> str:
 
 
 def renewed(text: str) -> str:
-    """The text of a README with everything that is generated as it is now."""
-    text = BLOCK.sub(lambda match: match[1] + help_of(match["command"]) + match[4], text)
+    """The text of a README with its table as it is now."""
     return WEIGHTS.sub(lambda match: match[1] + table_of_weights() + match[3], text)
 
 

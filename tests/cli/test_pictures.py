@@ -93,10 +93,45 @@ def test_explaining_needs_no_run(tmp_path):
     Image.open(tmp_path / "explain.png").verify()
 
 
+def test_a_grid_as_large_and_in_the_format_that_was_asked_for(home, call):
+    grid = ("-n", "2", "--columns", "2", "--scale", "5")
+    assert call("sample", "simple", *grid, "--dpi", "100", "-o", "small.png", cwd=home).code == 0
+    assert Image.open(home / "small.png").size == (2 * 42 + 2, 44)
+    assert json.loads((home / "small.json").read_text()).items() >= {("scale", 5), ("dpi", 100)}
+    assert (
+        call("interpolate", "simple", "--captions", "--scale", "5", "--pairs", "3,12", "-o", "w.png", cwd=home).code
+        == 0
+    )
+    with Image.open(home / "w.png") as walk:
+        assert walk.height == 46 + 6
+        assert walk.width > 8 * 46 + 6
+    for name in ("sample.pdf", "walk.svg"):
+        command = "sample" if name == "sample.pdf" else "interpolate"
+        assert call(command, "simple", "-o", name, cwd=home).out.splitlines()[0] == name
+    assert (home / "sample.pdf").read_bytes().startswith(b"%PDF-")
+    assert "image-rendering:pixelated" in (home / "walk.svg").read_text()
+
+
+def test_a_figure_in_the_format_that_was_asked_for(home, call):
+    assert call("inspect-dequant", "simple", "--images", "2", "--draws", "1", "-o", "d.pdf", cwd=home).code == 0
+    assert (home / "d.pdf").read_bytes().startswith(b"%PDF-")
+    assert json.loads((home / "d.json").read_text())["picture"] == "d.pdf"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("sample", "simple", "--output", "samples.jpg"),
+        ("sample", "simple", "--captions"),
+        ("sample", "simple", "--scale", "0"),
+        ("sample", "simple", "--scale", "101"),
+        ("sample", "simple", "--dpi", "9"),
+        ("sample", "simple", "--dpi", "1201"),
+        ("sample", "simple", "--num", "10000", "--scale", "100"),
+        ("interpolate", "simple", "--scale", "0"),
+        ("interpolate", "simple", "--output", "walk.npz"),
+        ("inspect-dequant", "simple", "--output", "d.npz"),
+        ("inspect-dequant", "--explain", "--dpi", "0"),
         ("sample", "simple", "--output", ""),
         ("sample", "simple", "--output", ".png"),
         ("sample", "simple", "--output", "folder.png"),

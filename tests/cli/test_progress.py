@@ -32,8 +32,10 @@ def test_an_epoch_is_a_line_of_80_columns(epochs, bpd, images_per_second, second
 def test_the_live_line_tells_the_best_of_the_last_validation():
     shown = TrainingProgress(Console())
     news = []
-    shown._bar = SimpleNamespace(
-        update=lambda _, **fields: news.append(fields["news"]), console=SimpleNamespace(print=lambda *_, **__: None)
+    shown.console.live = SimpleNamespace(
+        add_task=lambda name, **_: name,
+        update=lambda _, **fields: news.append(fields["news"]),
+        console=SimpleNamespace(print=lambda *_, **__: None),
     )
     shown.step(progress(best_val_bpd=2.5))
     row = {"epoch": 200, "train_bpd": 1.5, "val_bpd": 1.25, "images_per_second": 27.4}

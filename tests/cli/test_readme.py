@@ -12,7 +12,7 @@ import pytest
 import nfcli
 from nfcli.errors import NFError
 from nfcli.presets import PRESETS
-from tests.cli.make_readme import BLOCK, README, renewed
+from tests.cli.make_readme import README, renewed
 from tests.cli.test_startup import COMMANDS
 
 CHANGELOG = README.with_name("CHANGELOG.md")
@@ -24,14 +24,17 @@ def readme():
 
 
 def test_generated_parts_are_current(readme):
-    assert {match["command"] for match in BLOCK.finditer(readme)} == {"", *COMMANDS}
+    assert "<!-- pretrained: begin -->" in readme
     assert renewed(readme) == readme, "run python -m tests.cli.make_readme"
 
 
 def test_every_command_has_a_recipe(readme):
-    outside = BLOCK.sub("", readme)
     for command in COMMANDS:
-        assert f"nf {command}" in outside
+        assert f"nf {command}" in readme
+
+
+def test_readme_is_short(readme):
+    assert len(readme.splitlines()) <= 350
 
 
 def test_parameters_are_those_of_the_presets(readme):

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from nfcli.drawing.learning_curve import learning_curves
+from nfcli.drawing.learning_curves import learning_curves
 from nfcli.errors import RunError
 from nfcli.runs import RunDir
 from tests.cli.conftest import SETTINGS

@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfcli.drawing.curves import _limits, save_learning_curves
-from nfcli.drawing.dequantization_figure import DequantizationPanels, save_dequantization_figure
-from nfcli.drawing.explain import channel_mask, checkerboard_mask, save_explain_figure, scale_limit
-from nfcli.drawing.histograms import histogram_figure
+from nfcli.drawing.dequantization_figure import Panels, save_dequantization_figure
+from nfcli.drawing.explain import save_explain_figure
+from nfcli.drawing.learning_curves import _limits, save_learning_curves
 from nfcli.drawing.style import BLUE, VERMILION
-from nfcli.drawing.volumes import check_priors, volumes_figure
 from nfcli.errors import UsageError, WriteError
 
 ALPHA = 1e-5
@@ -28,34 +26,31 @@ STEPS = np.arange(1, 101)
 LOSS = 1 + 8 * np.exp(-STEPS / 10)
 
 
-def _panels(**changes: Any) -> DequantizationPanels:
-    values: dict[str, Any] = {
+def _dequantization(
+    path: Path, *, narrow: bool = False, alpha: float = ALPHA, data_levels: int = 256, **changes: Any
+) -> None:
+    numbers = {
         "edges": EDGES,
         "uniform_density": UNIFORM,
         "learned_density": LEARNED,
-        "space": "logit",
-        "alpha": ALPHA,
+        "levels": 8,
         "prior": PRIOR,
+        "prior_name": "Given prior",
     }
-    return DequantizationPanels(**values | changes)
+    panels = Panels.of(numbers | changes)
+    save_dequantization_figure(path, panels, alpha=alpha, data_levels=data_levels, narrow=narrow)
 
 
-def _histogram(path: Path, **changes: Any) -> None:
-    values: dict[str, Any] = {"edges": EDGES, "uniform_density": UNIFORM, "learned_density": LEARNED, "levels": 256}
-    histogram_figure(path, **values | {"alpha": ALPHA, "space": "logit"} | changes)
+def _curve(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(x, float), np.array(y, float)
 
 
 FIGURES: dict[str, tuple[Callable[[Path], None], tuple[int, int]]] = {
-    "histogram": (_histogram, (1840, 740)),
-    "volumes": (lambda path: volumes_figure(path, alpha=ALPHA, prior=PRIOR), (1840, 740)),
-    "dequantization": (lambda path: save_dequantization_figure(path, _panels()), (1840, 1480)),
-    "dequantization for a phone": (
-        lambda path: save_dequantization_figure(path, _panels(), narrow=True),
-        (920, 2960),
-    ),
+    "dequantization": (_dequantization, (1840, 1480)),
+    "dequantization for a phone": (lambda path: _dequantization(path, narrow=True), (920, 2960)),
     "explain": (save_explain_figure, (1840, 580)),
     "curves": (
-        lambda path: save_learning_curves(path, {"a": (STEPS, LOSS)}, validation={"a": ([50, 100], [1.1, 1.0])}),
+        lambda path: save_learning_curves(path, {"a": _curve(STEPS, LOSS)}, {"a": _curve([50, 100], [1.1, 1.0])}),
         (1280, 760),
     ),
 }
@@ -92,6 +87,24 @@ def test_size_margins_and_determinism(tmp_path: Path, name: str) -> None:
     assert _share(pixels, BLUE) > 0.0005
 
 
+@pytest.mark.parametrize("suffix", [".pdf", ".SVG"])
+def test_vector_figures_are_the_same_bytes_without_a_date(tmp_path: Path, suffix: str) -> None:
+    for name in ("first", "second"):
+        save_explain_figure(tmp_path / f"{name}{suffix}")
+    first, second = ((tmp_path / f"{name}{suffix}").read_bytes() for name in ("first", "second"))
+    assert first == second
+    assert b"Date" not in first
+    assert b"date" not in first
+    assert b"Matplotlib" not in first
+    assert first.startswith(b"%PDF-" if suffix == ".pdf" else b"<?xml")
+
+
+def test_resolution(tmp_path: Path) -> None:
+    save_explain_figure(tmp_path / "figure.png", dpi=50)
+    with Image.open(tmp_path / "figure.png") as image:
+        assert image.size == (460, 145)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_write_errors(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
@@ -100,23 +113,13 @@ def test_write_errors(tmp_path: Path, name: str) -> None:
 
 
 def test_learned_noise_has_its_own_panel(tmp_path: Path) -> None:
-    _histogram(tmp_path / "two.png")
-    _histogram(tmp_path / "one.png", learned_density=None, title="A run called $x$")
-    two, one = _read(tmp_path / "two.png"), _read(tmp_path / "one.png")
+    _dequantization(tmp_path / "two.png")
+    _dequantization(tmp_path / "one.png", learned_density=None)
+    two, one = _read(tmp_path / "two.png")[:740], _read(tmp_path / "one.png")[:740]
     assert _share(two[:, :800], BLUE) > 0.1 > 0.001 > _share(two[:, :800], VERMILION)
     assert _share(two[:, 1040:], VERMILION) > 0.1 > 0.001 > _share(two[:, 1040:], BLUE)
     assert _share(one, VERMILION) == 0
     assert _share(one, BLUE) > _share(two, BLUE)
-
-
-def test_unit_interval(tmp_path: Path) -> None:
-    density = np.zeros(256)
-    density[0], density[255] = 200.0, 56.0
-    _histogram(
-        tmp_path / "unit.png", edges=np.linspace(0, 1, 257), uniform_density=density, learned_density=None, space="unit"
-    )
-    pixels = _read(tmp_path / "unit.png")
-    assert 0.001 < _share(pixels, BLUE) < 0.02
 
 
 @pytest.mark.parametrize(
@@ -124,91 +127,72 @@ def test_unit_interval(tmp_path: Path) -> None:
     [
         {"edges": EDGES[::-1]},
         {"edges": np.full(257, np.nan)},
-        {"space": "unit"},
         {"uniform_density": UNIFORM[1:]},
         {"uniform_density": np.zeros(256)},
         {"learned_density": -LEARNED},
         {"learned_density": np.full(256, np.inf)},
         {"data_levels": 1},
-        {"levels": 1, "prior": None},
+        {"levels": 1, "prior": [1.0]},
         {"levels": 9},
         {"prior": np.full(8, 0.2)},
+        {"prior": [1.5, -0.5, 0, 0, 0, 0, 0, 0]},
+        {"prior": [np.nan] * 8},
+        {"prior": [PRIOR]},
         {"alpha": 0.0},
     ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_panels_that_cannot_be_drawn(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
-        save_dequantization_figure(tmp_path / "figure.png", _panels(**changes))
+        _dequantization(tmp_path / "figure.png", **changes)
     assert caught.value.hint
     assert not list(tmp_path.iterdir())
 
 
 def test_a_prior_is_called_what_it_is() -> None:
-    assert list(check_priors(8, PRIOR)) == ["Uniform prior over 8 values", "Given prior over 8 values"]
-    assert list(check_priors(8, PRIOR, "Bell-shaped prior"))[1] == "Bell-shaped prior over 8 values"
+    panels = Panels(EDGES, UNIFORM, None, 8, PRIOR, "Bell-shaped prior")
+    assert list(panels.priors()) == ["Uniform prior over 8 values", "Bell-shaped prior over 8 values"]
 
 
 @pytest.mark.parametrize(("levels", "alpha"), [(2, ALPHA), (10, 0.5), (256, ALPHA)])
 def test_volumes_of_few_and_many_levels(tmp_path: Path, levels: int, alpha: float) -> None:
-    volumes_figure(tmp_path / "figure.png", levels=levels, alpha=alpha)
-    assert _read(tmp_path / "figure.png").shape == (740, 1840, 3)
-
-
-def test_masks() -> None:
-    board = checkerboard_mask(8, 8)
-    assert board.shape == (8, 8)
-    assert all(board[i, j] == (i + j) % 2 for i in range(8) for j in range(8))
-    np.testing.assert_array_equal(channel_mask(8, 8, 2)[3, 4], [1, 0])
-    np.testing.assert_array_equal(channel_mask(2, 2, 5)[1, 1], [1, 1, 0, 0, 0])
-    assert channel_mask(4, 6, 1).shape == (4, 6, 1)
-    assert not channel_mask(4, 6, 1).any()
-
-
-@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
-def test_scale_limit(factor: float) -> None:
-    x = np.linspace(-5, 5, 101)
-    limited = scale_limit(x, factor)
-    assert (np.abs(limited) <= factor).all()
-    np.testing.assert_allclose(limited, -scale_limit(-x, factor))
-    assert scale_limit(1e-4, factor) == pytest.approx(1e-4)
-    assert scale_limit(factor, factor) == pytest.approx(0.7615941559557649 * factor)
+    _dequantization(tmp_path / "figure.png", levels=levels, prior=np.full(levels, 1 / levels), alpha=alpha)
+    assert _read(tmp_path / "figure.png").shape == (1480, 1840, 3)
 
 
 def test_curves_with_gaps_odd_names_and_validation_alone(tmp_path: Path) -> None:
     loss = LOSS.copy()
     loss[[0, 50, 60]] = np.nan, np.inf, -np.inf
-    save_learning_curves(tmp_path / "a.png", {"_run$1$": (STEPS, loss)}, title="$")
-    save_learning_curves(tmp_path / "b.png", {}, validation={"x": (5, 1.0)}, x_label="Epoch")
+    save_learning_curves(tmp_path / "a.png", {"_run$1$": _curve(STEPS, loss)}, {})
+    save_learning_curves(tmp_path / "b.png", {}, {"x": _curve([5], [1.0])}, x_label="Epoch")
     assert _share(_read(tmp_path / "a.png"), "#222222") > 0
     assert _share(_read(tmp_path / "b.png"), BLUE) > 0
 
 
 def test_the_loss_of_a_single_epoch_is_seen_or_leaves_the_room_to_validation(tmp_path: Path) -> None:
-    once = {"a": ([1], [3.0])}
-    save_learning_curves(tmp_path / "alone.png", once)
+    once = {"a": _curve([1], [3.0])}
+    save_learning_curves(tmp_path / "alone.png", once, {})
     left_of_the_legend = _read(tmp_path / "alone.png")[:, :1000]
     assert (left_of_the_legend[..., 2] > left_of_the_legend[..., 0] + 60).any()  # a blue dot
     pictures = []
     for name, loss in (("near.png", 1.3), ("far.png", 300.0)):
-        save_learning_curves(tmp_path / name, {"a": ([1], [loss])}, validation={"a": ([1], [1.2]), "b": ([1], [1.1])})
+        validation = {"a": _curve([1], [1.2]), "b": _curve([1], [1.1])}
+        save_learning_curves(tmp_path / name, {"a": _curve([1], [loss])}, validation)
         pictures.append(_read(tmp_path / name))
     assert np.array_equal(*pictures)
 
 
-@pytest.mark.parametrize("curves", [{}, {"a": ([1], [np.nan])}, {"a": ([1, 2], [1.0])}], ids=["none", "nan", "lengths"])
+@pytest.mark.parametrize("curves", [{}, {"a": _curve([1], [np.nan])}], ids=["none", "nan"])
 def test_curves_that_cannot_be_drawn(tmp_path: Path, curves: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
-        save_learning_curves(tmp_path / "figure.png", curves)
+        save_learning_curves(tmp_path / "figure.png", curves, {})
     assert caught.value.hint
 
 
 def test_no_point_of_a_short_curve_is_cut_off():
     """The warm-up is a share of a long curve; of two epochs both are shown."""
-    short = _limits(
-        [(np.array([80.0, 160.0]), np.array([3.1, 1.4]))], [(np.array([80.0, 160.0]), np.array([1.5, 1.3]))]
-    )
+    short = _limits([_curve([80, 160], [3.1, 1.4]), _curve([80, 160], [1.5, 1.3])])
     assert short[0] < 1.3 < 3.1 < short[1]
     steps = np.arange(100.0)
-    long = _limits([(steps, 1 + 100 * np.exp(-steps))], [])
+    long = _limits([(steps, 1 + 100 * np.exp(-steps))])
     assert long[1] < 10

@@ -5,36 +5,43 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nfcli.drawing.levels import induced_density, labelled_levels, level_intervals, level_volumes, to_real_line
-from nfcli.errors import UsageError
+from nfcli.drawing.levels import Floats, labelled_levels, level_borders, logistic_density, to_real_line
 
 ALPHA = 1e-5
 PRIOR = np.array([0.5, 0.1, 0.06, 0.04, 0.05, 0.07, 0.1, 0.08])
 
 
-def _integrals(prior: np.ndarray, alpha: float) -> np.ndarray:
+def _density(y: Floats, prior: np.ndarray, alpha: float) -> Floats:
+    """Of values of this prior with uniform noise, at positions that are inside some interval."""
+    k = np.searchsorted(level_borders(len(prior), alpha)[1:-1], y, side="right")
+    return len(prior) * prior[k] * logistic_density(y, alpha)
+
+
+def _integrals(prior: np.ndarray, alpha: float) -> Floats:
     """Probability of each interval by Gauss-Legendre quadrature."""
     nodes, weights = np.polynomial.legendre.leggauss(60)
-    low, high = level_intervals(len(prior), alpha).T[:, :, None]
+    borders = level_borders(len(prior), alpha)
+    low, high = borders[:-1, None], borders[1:, None]
     y = (high + low) / 2 + (high - low) / 2 * nodes
-    return np.asarray((high - low)[:, 0] / 2 * (induced_density(y, prior, alpha) * weights).sum(axis=1))
+    density = _density(y.ravel(), prior, alpha).reshape(y.shape)
+    return np.asarray((high - low)[:, 0] / 2 * (density * weights).sum(axis=1))
 
 
 @pytest.mark.parametrize("levels", [1, 2, 8, 256])
 @pytest.mark.parametrize("alpha", [1e-6, 1e-5, 0.1])
-def test_intervals_adjoin_and_volumes_have_their_closed_form(levels: int, alpha: float) -> None:
-    intervals = level_intervals(levels, alpha)
-    assert intervals.shape == (levels, 2)
-    np.testing.assert_array_equal(intervals[1:, 0], intervals[:-1, 1])
-    np.testing.assert_allclose(intervals, -intervals[::-1, ::-1], rtol=0, atol=1e-12)
+def test_borders_are_symmetric_and_widths_have_their_closed_form(levels: int, alpha: float) -> None:
+    borders = level_borders(levels, alpha)
+    assert borders.shape == (levels + 1,)
+    assert borders.dtype == np.float64
+    np.testing.assert_allclose(borders, -borders[::-1], rtol=0, atol=1e-12)
     w = np.arange(levels + 1) / levels * (1 - alpha) + alpha / 2
-    np.testing.assert_allclose(level_volumes(levels, alpha), np.diff(np.log(w / (1 - w))), rtol=1e-9)
-    assert level_volumes(levels, alpha).sum() == pytest.approx(2 * np.log(2 / alpha - 1))
+    np.testing.assert_allclose(np.diff(borders), np.diff(np.log(w / (1 - w))), rtol=1e-9)
+    assert np.diff(borders).sum() == pytest.approx(2 * np.log(2 / alpha - 1))
 
 
-def test_inner_volumes_of_eight_levels_by_hand() -> None:
+def test_inner_widths_of_eight_levels_by_hand() -> None:
     # Without the squash, value 3 owns the interval from ln(3/5) to 0.
-    assert level_volumes(8, 1e-12)[3] == pytest.approx(np.log(5 / 3), abs=1e-9)
+    assert np.diff(level_borders(8, 1e-12))[3] == pytest.approx(np.log(5 / 3), abs=1e-9)
 
 
 def test_real_line_inverts_the_sigmoid_of_the_squash() -> None:
@@ -54,7 +61,7 @@ def test_density_gives_every_interval_its_probability(prior: np.ndarray, alpha: 
 def test_uniform_prior_induces_the_logistic_density() -> None:
     y = np.linspace(-6, 6, 101)
     logistic = np.exp(-y) / (1 + np.exp(-y)) ** 2
-    np.testing.assert_allclose(induced_density(y, np.full(8, 1 / 8), ALPHA), logistic / (1 - ALPHA), rtol=1e-12)
+    np.testing.assert_allclose(logistic_density(y, ALPHA), logistic / (1 - ALPHA), rtol=1e-12)
 
 
 def test_density_matches_a_simulation() -> None:
@@ -65,37 +72,13 @@ def test_density_matches_a_simulation() -> None:
     share = np.histogram(y, edges)[0] / k.size
     fine = np.linspace(-4, 4, 32 * 400 + 1)
     middle = (fine[1:] + fine[:-1]) / 2
-    expected = (induced_density(middle, PRIOR, ALPHA) * np.diff(fine)).reshape(32, 400).sum(axis=1)
+    expected = (_density(middle, PRIOR, ALPHA) * np.diff(fine)).reshape(32, 400).sum(axis=1)
     np.testing.assert_allclose(share, expected, atol=5 * np.sqrt(expected.max() / k.size))
 
 
-def test_density_outside_and_on_the_borders() -> None:
-    intervals = level_intervals(8, ALPHA)
-    low, high = intervals[0, 0], intervals[-1, 1]
-    outside = induced_density([low - 1e-6, high + 1e-6, -1e3, 1e3], PRIOR, ALPHA)
-    np.testing.assert_array_equal(outside, 0)
-    assert (induced_density([low, high], PRIOR, ALPHA) > 0).all()
-    # A border belongs to the upper value: values 3 and 4 meet at 0.
-    ratio = induced_density(0.0, PRIOR, ALPHA) / induced_density(-1e-9, PRIOR, ALPHA)
-    assert ratio == pytest.approx(PRIOR[4] / PRIOR[3])
-
-
-@pytest.mark.parametrize("prior", [[0.5, 0.6], [1.5, -0.5], [np.nan, 1], [], [[0.5, 0.5]]])
-def test_what_is_no_prior(prior: list[float]) -> None:
-    with pytest.raises(UsageError, match="prior"):
-        induced_density(0.0, prior, ALPHA)
-
-
-@pytest.mark.parametrize(("levels", "alpha"), [(0, ALPHA), (8, 0.0), (8, 1.0), (8, float("nan"))])
-def test_what_has_no_intervals(levels: int, alpha: float) -> None:
-    with pytest.raises(UsageError):
-        level_volumes(levels, alpha)
-
-
-@pytest.mark.parametrize("logit", [False, True])
 @pytest.mark.parametrize("levels", [2, 8, 32, 256, 65536])
-def test_labelled_levels_are_ascending_levels_with_both_ends(levels: int, logit: bool) -> None:
-    shown = labelled_levels(levels, logit=logit)
+def test_labelled_levels_are_ascending_levels_with_both_ends(levels: int) -> None:
+    shown = labelled_levels(levels)
     assert shown == sorted(set(shown))
     assert (shown[0], shown[-1]) == (0, levels - 1)
     assert len(shown) <= 7

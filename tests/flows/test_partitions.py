@@ -14,10 +14,11 @@ from nfcli.flows.coupling import PartitionedCoupling
 from nfcli.flows.initializers import Initializer
 from nfcli.flows.masks import make_mask
 from nfcli.flows.networks import PLAIN, GatedAttention
-from nfcli.flows.partitions import partition, partition_shapes, unpartition
+from nfcli.flows.partitions import partition, unpartition
 from nfcli.flows.reshaping import Squeeze as SqueezeLayer
 from nfcli.flows.transformers import Affine
 from nfcli.presets import PRESETS, PartitionedCouplings, Squeeze
+from nfcli.presets.layers import partition_shapes
 from tests.flows.layers import LAYERS
 from tests.flows.parameters import randomized
 

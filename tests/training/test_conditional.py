@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nfcli.config import TrainConfig
 from nfcli.data import load_dataset
@@ -83,7 +84,7 @@ def test_measuring_uses_each_image_s_label(conditional: TrainConfig) -> None:
 
 def test_samples_of_a_label(conditional: TrainConfig) -> None:
     def drawn(**settings: object) -> dict:
-        return vars(sample(SampleConfig(run="run", runs_dir=conditional.runs_dir, num=12, **settings)))  # type: ignore[arg-type]
+        return sample(SampleConfig(run="run", runs_dir=conditional.runs_dir, num=12, **settings)).facts  # type: ignore[arg-type]
 
     assert drawn()["labels"] == [*range(10), 0, 1]
     assert drawn(labels=(7, 3))["labels"] == [7, 3] * 6
@@ -92,15 +93,34 @@ def test_samples_of_a_label(conditional: TrainConfig) -> None:
         drawn(labels=(10,))
 
 
+def test_captions_say_the_label_of_a_row_or_a_column(conditional: TrainConfig, tmp_path: Path) -> None:
+    def height_and_width(**settings: object) -> tuple[int, int]:
+        config = SampleConfig(run="run", runs_dir=conditional.runs_dir, num=4, output=tmp_path / "x.png", **settings)  # type: ignore[arg-type]
+        sample(config)
+        with Image.open(tmp_path / "x.png") as image:
+            return image.height, image.width
+
+    height, width = height_and_width(columns=2)
+    rows = height_and_width(columns=2, labels=(7,), captions=True)
+    assert rows[0] == height
+    assert rows[1] > width
+    columns = height_and_width(columns=2, labels=(7, 3), captions=True)
+    assert columns[0] > height
+    assert columns[1] == width
+    with pytest.raises(UsageError, match="one label a row or a column") as caught:
+        height_and_width(columns=3, labels=(7, 3), captions=True)
+    assert caught.value.hint == "--columns 2 gives each a column"
+
+
 def test_real_images_of_a_label(conditional: TrainConfig) -> None:
     settings = {"run": "run", "runs_dir": conditional.runs_dir, "real": True, "num": 4}
     known = restore(find_run("run", conditional.runs_dir)).dataset().train
     assert known.labels is not None
     rows = np.stack([np.flatnonzero(known.labels == label)[:2] for label in (3, 7)], axis=1).ravel()
-    shown = sample(SampleConfig(labels=(3, 7), **settings))  # type: ignore[arg-type]
-    assert shown.labels == [3, 7, 3, 7]
-    assert shown.mean_pixel == pytest.approx(known.images[rows].mean())
-    assert sample(SampleConfig(**settings)).labels == known.labels[:4].tolist()  # type: ignore[arg-type]
+    shown = sample(SampleConfig(labels=(3, 7), **settings)).facts  # type: ignore[arg-type]
+    assert shown["labels"] == [3, 7, 3, 7]
+    assert shown["mean_pixel"] == pytest.approx(known.images[rows].mean())
+    assert sample(SampleConfig(**settings)).facts["labels"] == known.labels[:4].tolist()  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="0 training images of label 10") as caught:
         sample(SampleConfig(labels=(10,), **settings))  # type: ignore[arg-type]
     assert caught.value.hint == "labels: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
@@ -108,7 +128,7 @@ def test_real_images_of_a_label(conditional: TrainConfig) -> None:
 
 def test_interpolation_ends_in_the_images(conditional: TrainConfig) -> None:
     result = interpolate(InterpolateConfig(run="run", runs_dir=conditional.runs_dir, pairs=((0, 1), (2, 2)), steps=3))
-    assert result.ends_exact
+    assert result.facts["ends_exact"]
 
 
 def test_images_without_labels_are_not_scored(conditional: TrainConfig, digits: Path, tmp_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""Rows in batches of one size, so that one compiled program serves any number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import jax
+import numpy as np
+
+Arrays = TypeVar("Arrays")
+
+
+def batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows 0 to `count - 1`, (size,) at a time, and how many of these are new: the last batch repeats its last row."""
+    for start in range(0, count, size):
+        yield np.minimum(start + np.arange(size), count - 1), min(size, count - start)
+
+
+def in_batches(call: Callable[[np.ndarray], Arrays], count: int, size: int) -> Arrays:
+    """`call` for all rows: what it gives for (size,) rows, an array or a tree of them, joined along the first axis."""
+    parts = []
+    for rows, new in batches(count, size):
+        parts.append(jax.tree.map(lambda array, new=new: np.asarray(array)[:new], call(rows)))
+    joined: Arrays = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+    return joined

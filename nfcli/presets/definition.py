@@ -1,0 +1,248 @@
+"""Presets as data: the format of preset files, which is that of the presets that nf brings along.
+
+    nf train my_flow.toml
+
+A file says how integers become real numbers, what layers follow from data to latent, and what the training is like
+wherever the command line says nothing:
+
+    summary = "Glow on two resolutions"
+
+    [dequantization]
+    kind = "variational"            # or "uniform", as without this table, or "gaussian"
+    count = 2                       # couplings of the noise
+    hidden = 16                     # channels of their networks; "gaussian" has `context` and `blocks` besides
+
+    [[layers]]
+    kind = "squeeze"                # 2x2 pixels become 4 times the channels
+
+    [[layers]]
+    kind = "partitioned-couplings"
+    count = 8
+    mask = "channel"                # or "checkerboard", or "patch" after a squeeze
+    hidden = 64
+    transformer = "affine"          # or "mixture" or "spline", each with so many `components`
+    blocks = 3                      # gated blocks of a network
+    heads = 0                       # of a self-attention after each block
+    actnorm = true                  # before each coupling
+    rotate = true                   # an invertible 1x1 convolution before each coupling
+
+    [[layers]]
+    kind = "split"                  # half of the channels are finished
+    hidden = 32                     # of the network of a learned prior; without it a standard normal
+
+    [[layers]]
+    kind = "masked-couplings"       # RealNVP's
+    count = 4
+    mask = "channel"                # or "checkerboard"
+    hidden = 64
+
+    [recipe]                        # settings of `nf train`
+    learning_rate = 2e-3
+    ema_decay = 0.999
+
+Keys with a value above that nobody has to give are those of `PartitionedCouplings`, `Split` and `GaussianNoise` with a
+default in `nfcli.presets.layers`. `[reference]` holds the published `val_bpd` and `test_bpd`, and `parameters` on
+28x28x1. The name of a preset is that of its file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from nfcli.errors import UsageError
+from nfcli.limits import POSITIVE, Setting, fits, setting, settings_of, whole
+from nfcli.presets import GaussianNoise, Layer, MaskedCouplings, PartitionedCouplings, Preset, Split, Squeeze
+
+Kinds = dict[str, tuple[Any, dict[str, Any]]]
+"""The dataclass of a kind, and those of its fields that a file does not choose."""
+
+LAYERS: Kinds = {
+    "masked-couplings": (MaskedCouplings, {}),
+    "partitioned-couplings": (PartitionedCouplings, {}),
+    "squeeze": (Squeeze, {}),
+    "split": (Split, {}),
+}
+
+NOISES: Kinds = {
+    "uniform": (NoneType, {}),
+    "variational": (MaskedCouplings, {"mask": "checkerboard"}),
+    "gaussian": (GaussianNoise, {}),
+}
+
+MOST_LAYERS, MOST_BYTES = 256, 2**20
+
+WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "dict": "a table",
+    "list": "a list of tables",
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is known of a preset."""
+
+    val_bpd: float | None = setting(None, check=POSITIVE)
+    test_bpd: float | None = setting(None, check=POSITIVE)
+    parameters: int | None = setting(None, check=whole())
+
+
+def read_preset(path: Path) -> Preset:
+    """The preset of a file.
+
+    Raises:
+        UsageError: It cannot be read, or says something that makes no sense.
+    """
+    import tomllib
+
+    where = f"preset file {path}"
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UsageError(f"{where} is larger than {MOST_BYTES // 2**20} MiB", hint="it is no preset")
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{where} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is no TOML: {error}", hint="https://toml.io describes the format") from error
+    return parse_preset(path.stem, content, where)
+
+
+def parse_preset(name: str, content: Mapping[str, Any], where: str) -> Preset:
+    """The preset that a table describes.
+
+    Args:
+        name: Of the preset.
+        content: As a file has it, or `define` gives it.
+        where: It comes from, for messages.
+
+    Raises:
+        UsageError: It says something that makes no sense.
+    """
+    _check_value(where, "", content, "dict")
+    content = {"summary": name, "dequantization": {"kind": "uniform"}, "recipe": {}, "reference": {}, **content}
+    _check_keys(where, content, ("summary", "dequantization", "layers", "recipe", "reference"))
+    _check_value(where, "summary", content["summary"], "str")
+    tables = content.get("layers", [])
+    _check_value(where, "layers", tables, "list", Setting(check=_count))
+    layers = tuple(_one_of(f"{where}, layer {number}", table, LAYERS) for number, table in enumerate(tables, 1))
+    if not any(isinstance(layer, MaskedCouplings | PartitionedCouplings) for layer in layers):
+        raise UsageError(f"{where} has nothing to learn in its [[layers]]", hint="it needs couplings")
+    reference = _read(f"{where}, [reference]", content["reference"], Reference)
+    return Preset(
+        name=name,
+        summary=content["summary"],
+        layers=layers,
+        dequantization=_one_of(f"{where}, [dequantization]", content["dequantization"], NOISES),
+        **{f"reference_{name}": value for name, value in dataclasses.asdict(reference).items()},
+        recipe=_recipe(f"{where}, [recipe]", content["recipe"]),
+    )
+
+
+def _count(tables: list[Any]) -> str | None:
+    return None if 1 <= len(tables) <= MOST_LAYERS else f"1 to {MOST_LAYERS} tables [[layers]]"
+
+
+def define(preset: Preset) -> dict[str, Any]:
+    """What `parse_preset` makes the same model of, with every default written out; for config.json."""
+    known = {name: getattr(preset, f"reference_{name}") for name in settings_of(Reference)}
+    return {
+        "summary": preset.summary,
+        "dequantization": _described(preset.dequantization, NOISES),
+        "layers": [_described(layer, LAYERS) for layer in preset.layers],
+        "recipe": dict(preset.recipe),
+        "reference": {name: value for name, value in known.items() if value is not None},
+    }
+
+
+def _described(spec: Layer | GaussianNoise | None, kinds: Kinds) -> dict[str, Any]:
+    kind = next(kind for kind, (made, _) in kinds.items() if isinstance(spec, made))
+    fields = {} if spec is None else dataclasses.asdict(spec)
+    return {"kind": kind, **{name: value for name, value in fields.items() if name not in kinds[kind][1]}}
+
+
+def _one_of(where: str, table: Any, kinds: Kinds) -> Any:
+    """What a table with a `kind` describes."""
+    _check_value(where, "", table, "dict")
+    kind = table.get("kind")
+    if kind not in tuple(kinds):
+        given = "has no kind" if kind is None else f"has the unknown kind {_shown(kind)}"
+        raise UsageError(f"{where} {given}", hint=_known(kind, kinds, "kinds"))
+    made, fixed = kinds[kind]
+    where, rest = f"{where} ({kind})", {key: value for key, value in table.items() if key != "kind"}
+    if made is NoneType:
+        _check_keys(where, rest, ())
+        return None
+    spec = _read(where, rest, made, fixed)
+    if isinstance(spec, PartitionedCouplings):
+        _check_couplings(where, spec)
+    return spec
+
+
+def _read(where: str, table: Any, kind: Any, fixed: Mapping[str, Any] | None = None) -> Any:
+    """A dataclass from a table that has its fields, but for those that are `fixed`."""
+    fixed = fixed or {}
+    fields = {each.name: each for each in dataclasses.fields(kind) if each.name not in fixed}
+    _check_value(where, "", table, "dict")
+    _check_keys(where, table, fields)
+    for name, field in fields.items():
+        if name in table:
+            _check_value(where, name, table[name], str(field.type), settings_of(kind)[name])
+        elif field.default is dataclasses.MISSING:
+            raise UsageError(f"{where} has no {name}", hint=f"keys: {', '.join(fields)}")
+    return kind(**table, **fixed)
+
+
+def _recipe(where: str, table: Any) -> dict[str, Any]:
+    from nfcli.config import RECIPE, TrainConfig
+
+    _check_value(where, "", table, "dict")
+    _check_keys(where, table, RECIPE)
+    kinds, declared = {each.name: str(each.type) for each in dataclasses.fields(TrainConfig)}, settings_of(TrainConfig)
+    for name, value in table.items():
+        _check_value(where, name, value, kinds[name], declared[name])
+    return dict(table)
+
+
+def _check_couplings(where: str, spec: PartitionedCouplings) -> None:
+    """See that the fields of partitioned couplings go together."""
+    if spec.transformer == "affine" and spec.components:
+        raise UsageError(f"{where}: affine couplings have no components", hint="leave them out, or name a transformer")
+    if spec.transformer != "affine" and not spec.components:
+        raise UsageError(f"{where} has no components for its {spec.transformer}", hint="for example components = 8")
+    if spec.heads and spec.hidden % spec.heads:
+        raise UsageError(f"{where}: hidden = {spec.hidden} is no multiple of heads = {spec.heads}", hint="change one")
+
+
+def _check_value(where: str, name: str, value: Any, kind: str, declared: Setting | None = None) -> None:
+    declared, kind = declared or Setting(), kind.removesuffix(" | None")
+    wanted = WORDS[kind] if kind in WORDS and not fits(value, kind) else declared.check(value)
+    if wanted is not None:
+        place = f"{where}: {name} = {_shown(value)}" if name else where
+        raise UsageError(f"{place} is not possible", hint=f"it must be {wanted}")
+
+
+def _check_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
+    for key in table:
+        if key not in known:
+            raise UsageError(f"{where} has the unknown key {_shown(key)}", hint=_known(key, known, "keys"))
+
+
+def _shown(value: object) -> str:
+    """A value as Python writes it, without the control characters that it may have, and not all of a long one."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _known(word: object, known: Iterable[str], what: str) -> str:
+    close = get_close_matches(str(word), known, n=1)
+    listed = f"{what}: {', '.join(known) or 'none'}"
+    return f"did you mean '{close[0]}'? {listed}" if close else listed

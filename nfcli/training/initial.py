@@ -1,0 +1,92 @@
+"""Weights to start from: those of another run of the same model, be it on other images (`nf train --init`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nfcli.config import TrainConfig
+from nfcli.errors import RunError, UsageError
+from nfcli.runs import RunDir, find_run, run_named
+from nfcli.runs.pretrained import PREFIX
+from nfcli.runs.restore import TrainedModel, restore
+
+HINTS = {
+    "preset": "train the preset of that run, or start from a run of this preset",
+    "smoke": "both or none of them must be trained with --smoke",
+    "shape": "--crop and --resize give images of another shape",
+    "levels": "--levels must be the same",
+    "classes": "both or none of them must be trained with --conditional, on as many labels",
+    "alpha": "it was trained by another version of nf",
+    "parameters": "it was trained by another version of nf",
+}
+"""What of a model must be the same, as config.json calls it, and what to do where it is not."""
+
+
+def settled_init(config: TrainConfig, run: RunDir) -> str | None:
+    """The name of the run to start from, as config.json writes it; a run that is continued has settled it.
+
+    Raises:
+        UsageError: It is no name, or that of the run itself.
+    """
+    if config.init is None:
+        settled: str | None = run.config()["settings"].get("init") if run.exists() and not config.overwrite else None
+        return settled
+    source = config.init if config.init.startswith(PREFIX) else run_named(config.init, config.runs_dir).name
+    if source == run.name:
+        raise UsageError(f"run '{run.name}' cannot start from its own weights", hint="give this one another --name")
+    return source
+
+
+def take_weights(
+    config: TrainConfig, model: dict[str, Any], warn: Callable[[str], None], begun: RunDir | None = None
+) -> TrainedModel | None:
+    """Load the weights that did best on validation, of the run that the configuration names; None if it names none.
+
+    Args:
+        config: Whose `init` is settled.
+        model: What config.json says of the model that is to start from them.
+        warn: Called with a sentence for a checkpoint that is passed over.
+        begun: A run that begins once more, as it saved nothing or diverged at once: it gets what it got, or nothing.
+
+    Raises:
+        UsageError: They are those of another model.
+        InputError: The run or its checkpoint is missing or damaged.
+    """
+    if config.init is None:
+        return None
+    run = find_run(config.init, config.runs_dir)
+    theirs = {"classes": 0, **run.config()["model"]}
+    for what, hint in HINTS.items():
+        if theirs[what] != model[what]:
+            raise UsageError(
+                f"cannot start from the weights of '{config.init}': {what} {_text(theirs[what])} there, "
+                f"{_text(model[what])} here",
+                hint=hint,
+            )
+    if theirs.get("definition") != model.get("definition"):
+        raise UsageError(
+            f"cannot start from the weights of '{config.init}': its preset file described another model",
+            hint=HINTS["preset"],
+        )
+    source = restore(run, warn)
+    if begun is not None and begun.config().get("init") != taken(source):
+        raise RunError(
+            f"run '{begun.name}' began from weights of '{config.init}' that are no longer there",
+            hint="start it again with --overwrite",
+        )
+    return source
+
+
+def _text(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def taken(source: TrainedModel) -> dict[str, Any]:
+    """What config.json says of weights that were taken."""
+    return {
+        "run": source.run.name,
+        "id": source.config["id"],
+        "step": source.checkpoint.step,
+        "data": {name: source.config["data"][name] for name in ("name", "fingerprint")},
+    }
