@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Annotated
+
+import typer
 
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_splits
 from nfcli.cli.console import Console
 from nfcli.cli.options import RUNS_DIR, Devices, Run, RunsDir
-from nfcli.limits import setting
+from nfcli.evaluation.config import EvalConfig, EvalResult, Measured, ScoredImage, ScoreResult
 from nfcli.process.cluster import Cluster, joined
+from nfcli.runs.results import Summary
 
-if TYPE_CHECKING:
-    from nfcli.evaluation.config import EvalResult, Measured, ScoredImage, ScoreResult
-    from nfcli.runs.results import Summary
-
-
-@dataclass(frozen=True)
-class EvalOptions:
-    """What `nf eval` may be told besides the run."""
-
-    importance_samples: int = setting(8, "Noise draws an image, K.", names=("--importance-samples", "-k"))
-    split: str = setting("val,test", "val, test or train, or several with commas.", completion=complete_splits)
-    limit: int | None = setting(None, "Use the first N images of each split; all by default.")
-    batch_size: int = setting(128, "Images at a time, at most; the result does not depend on it.")
-    seed: int = setting(42, "Of the noise.")
-    classify: bool = setting(
-        False,
-        "Ask a class-conditional run for the labels too: bpd of p(x) summed over labels, accuracy and calibration; "
-        "takes as many times longer as there are labels.",
-    )
-    images: Path | None = setting(
-        None, "Score these images instead: a PNG or JPEG file, a folder of them, an .npz.", metavar="PATH"
-    )
-    label: int | None = setting(
-        None,
-        "Of all your --images, for a class-conditional run; by default an npz has them as labels, or a folder has a "
-        "sub-folder for each.",
-    )
-    save_latents: Path | None = setting(
-        None, "Also write the latents of your --images, to .npz, for nf sample.", metavar="FILE"
-    )
-    save_per_image: Path | None = setting(None, "Also write each image's numbers, to .npz or .csv.", metavar="FILE")
+Splits = Annotated[
+    str, typer.Option("--split", help="val, test or train, or several with commas.", autocompletion=complete_splits)
+]
 
 
 def evaluate(
     run: Run = None,
     *,
-    options: EvalOptions,
+    options: EvalConfig,
+    split: Splits = "val,test",
     runs_dir: RunsDir = RUNS_DIR,
     devices: Devices = None,
     cluster: Cluster,
@@ -76,12 +51,10 @@ def evaluate(
     """
     runtime.prepare(devices)
     from nfcli.cli.progress import CountProgress
-    from nfcli.evaluation.config import EvalConfig, EvalResult
     from nfcli.evaluation.evaluate import evaluate as run_evaluation
 
-    chosen: dict[str, Any] = {**vars(options), "devices": devices}
-    splits = tuple(dict.fromkeys(name.strip() for name in chosen.pop("split").split(",")))
-    config = EvalConfig(run=run, runs_dir=runs_dir, splits=splits, **chosen)
+    splits = tuple(dict.fromkeys(name.strip() for name in split.split(",")))
+    config = replace(options, run=run, runs_dir=runs_dir, splits=splits, devices=devices)
     with joined(cluster, console.message, console.mute), CountProgress(console) as progress:
         result = run_evaluation(config, progress=progress, warn=console.warning, message=console.message)
     if isinstance(result, EvalResult):

@@ -1,19 +1,18 @@
-"""What `nf eval` is told, and what it tells. No jax here."""
+"""What `nf eval` is told, and what it tells. No jax here, and no numpy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfcli.data.dataset import SPLIT_NAMES
 from nfcli.errors import UsageError
-from nfcli.limits import check_seed, check_whole
+from nfcli.limits import SEED, check_settings, setting, whole
 from nfcli.runs.results import Classification, Summary
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What to measure.
+    """What to measure; what has words is an option of `nf eval`.
 
     Attributes:
         run: Name of the run; None for the one trained last.
@@ -24,47 +23,56 @@ class EvalConfig:
         batch_size: Images at a time, at most; it does not change the result.
         seed: Of the noise.
         devices: How many devices share a batch; None for automatic.
-        save_per_image: Also write each image's numbers to this .npz or .csv file.
         classify: Also ask a class-conditional run for the labels; takes as many times longer as there are labels.
         images: A PNG or JPEG file, a folder of them, or an npz, to be scored instead of the splits.
         label: Of all these images, for a class-conditional run; None for those that come with them.
         save_latents: Also write the latents of these images to this .npz file.
+        save_per_image: Also write each image's numbers to this .npz or .csv file.
     """
 
     run: str | None = None
     runs_dir: Path = Path("runs")
-    importance_samples: int = 8
+    importance_samples: int = setting(8, "Noise draws an image, K.", whole(), names=("--importance-samples", "-k"))
     splits: tuple[str, ...] = ("val", "test")
-    limit: int | None = None
-    batch_size: int = 128
-    seed: int = 42
-    devices: int | None = None
-    save_per_image: Path | None = None
-    classify: bool = False
-    images: Path | None = None
-    label: int | None = None
-    save_latents: Path | None = None
+    limit: int | None = setting(None, "Use the first N images of each split; all by default.", whole())
+    batch_size: int = setting(128, "Images at a time, at most; the result does not depend on it.", whole())
+    seed: int = setting(42, "Of the noise.", SEED)
+    devices: int | None = setting(None, check=whole())
+    classify: bool = setting(
+        False,
+        "Ask a class-conditional run for the labels too: bpd of p(x) summed over labels, accuracy and calibration; "
+        "takes as many times longer as there are labels.",
+    )
+    images: Path | None = setting(
+        None, "Score these images instead: a PNG or JPEG file, a folder of them, an .npz.", metavar="PATH"
+    )
+    label: int | None = setting(
+        None,
+        "Of all your --images, for a class-conditional run; by default an npz has them as labels, or a folder has a "
+        "sub-folder for each.",
+        whole(0),
+    )
+    save_latents: Path | None = setting(
+        None, "Also write the latents of your --images, to .npz, for nf sample.", metavar="FILE"
+    )
+    save_per_image: Path | None = setting(None, "Also write each image's numbers, to .npz or .csv.", metavar="FILE")
 
     def __post_init__(self) -> None:
-        for name in ("importance_samples", "limit", "batch_size", "devices"):
-            check_whole(name, getattr(self, name))
-        check_whole("label", self.label, 0)
-        check_seed(self.seed)
+        check_settings(self)
         if not self.splits or len(set(self.splits)) != len(self.splits):
             raise UsageError("--split names no split, or one twice", hint="splits: train, val, test")
         for split in self.splits:
-            if split not in SPLIT_NAMES:
+            if split not in ("train", "val", "test"):
                 raise UsageError(f"unknown split '{split}'", hint="splits: train, val, test")
-        if self.save_per_image is not None and self.save_per_image.suffix not in (".npz", ".csv"):
-            raise UsageError(
-                f"--save-per-image {self.save_per_image} is neither .npz nor .csv", hint="name one of these"
-            )
-        for option, value in (("--label", self.label), ("--save-latents", self.save_latents)):
+        table, latents = self.save_per_image, self.save_latents
+        if table is not None and table.suffix not in (".npz", ".csv"):
+            raise UsageError(f"--save-per-image {table} is neither .npz nor .csv", hint="name one of these")
+        for option, value in (("--label", self.label), ("--save-latents", latents)):
             if value is not None and self.images is None:
                 raise UsageError(f"{option} is for your own images", hint="name them with --images")
-        if self.save_latents is not None and self.save_latents.suffix != ".npz":
-            raise UsageError(f"--save-latents {self.save_latents} is not .npz", hint="end it in .npz")
-        if self.save_latents is not None and self.save_latents == self.save_per_image:
+        if latents is not None and latents.suffix != ".npz":
+            raise UsageError(f"--save-latents {latents} is not .npz", hint="end it in .npz")
+        if latents is not None and latents == table:
             raise UsageError("--save-latents and --save-per-image name the same file", hint="give each its own")
 
 
