@@ -21,7 +21,7 @@ from nfcli.data.transform import Transform
 from nfcli.errors import DataError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image, Transpose
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 KIND = "a PNG or JPEG image"
@@ -45,16 +45,8 @@ MODES = {
 ORIENTATION = 0x0112
 """The tag of EXIF."""
 
-TURNED: dict[int, Callable[[Images], Images]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
-    8: np.rot90,
-}
-"""What makes an image upright, by the value of that tag."""
+TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
+"""What makes an image upright, as Pillow calls it, whose tag says 2, 3 and so on up to 8."""
 
 
 def is_image_file(path: Path) -> bool:
@@ -97,41 +89,42 @@ def _blocks(paths: Sequence[Path], transform: Transform, message: Callable[[str]
     converted, done = 0, Counter[str]()
     for path in paths:
         with decoding(path, KIND), path.open("rb") as stream:
-            image, stored = _open(stream, path)
-            orientation = _orientation(image)
-            shape = (stored[1], stored[0], stored[2]) if orientation >= 5 else stored
-            if first is None:
-                check_size(path.parent, (len(paths), *shape))
-                first = shape
-            if shape[-1] != first[-1] or (shape != first and not transform.fixes_size):
-                raise _odd_one(path, shape, paths[0], first)
-            changes = _changes(image, orientation)
-            pixels = _pixels(image, stored)
+            image = _open(stream, path)
+            turn = _turn(image)
+            changes = _changes(image, turned=turn is not None)
+            pixels = _pixels(image if turn is None else image.transpose(turn))
+        if first is None:
+            first = pixels.shape
+            check_size(path.parent, (len(paths), *first))
+        if pixels.shape[-1] != first[-1] or (pixels.shape != first and not transform.fixes_size):
+            raise _odd_one(path, pixels.shape, paths[0], first)
         converted += bool(changes)
         done.update(changes)
-        yield transform(TURNED.get(orientation, np.asarray)(pixels)[None], shown(path))
+        yield transform(pixels[None], shown(path))
     if converted:
         listing = ", ".join(f"{count:,} {what}" for what, count in done.most_common())
         message(f"note: {converted:,} of {len(paths):,} images converted: {listing}")
 
 
-def _orientation(image: Image) -> int:
-    """How the image is to be turned, 1 for not at all, 2 to 8 for `TURNED`."""
+def _turn(image: Image) -> Transpose | None:
+    """How the image is to be turned, None for not at all."""
+    from PIL.Image import Transpose
+
     image.load()  # a PNG may say so behind its pixels
     try:
-        orientation = image.getexif().get(ORIENTATION)
+        orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:  # damaged EXIF: like any viewer of images, take them as they are
-        return 1
-    return orientation if orientation in TURNED else 1
+        return None
+    return Transpose[TURNS[int(orientation) - 2]] if orientation in range(2, 9) else None
 
 
-def _changes(image: Image, orientation: int) -> list[str]:
+def _changes(image: Image, *, turned: bool) -> list[str]:
     """What is done to an image on its way in, in words."""
     keyed = "transparency" in image.info and image.mode not in ("LA", "PA", "RGBA")
     done = {
         MODES[image.mode][1]: True,
         "with a transparent colour made opaque": keyed,
-        "turned as EXIF says": orientation != 1,
+        "turned as EXIF says": turned,
         "of several pictures to the first": getattr(image, "n_frames", 1) > 1,
     }
     return [words for words, is_done in done.items() if words and is_done]
@@ -144,14 +137,15 @@ def decode(stream: BinaryIO, source: str) -> Images:
         DataError: It is damaged, has 16 bits a sample, or is over the limits.
     """
     with decoding(source, KIND):
-        return _pixels(*_open(stream, source))
+        return _pixels(_open(stream, source))
 
 
-def _pixels(image: Image, shape: tuple[int, int, int]) -> Images:
-    return np.asarray(image.convert("L" if shape[-1] == 1 else "RGB")).reshape(shape)
+def _pixels(image: Image) -> Images:
+    channels = MODES[image.mode][0]
+    return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(image.height, image.width, channels)
 
 
-def _open(stream: BinaryIO, path: Path | str) -> tuple[Image, tuple[int, int, int]]:
+def _open(stream: BinaryIO, path: Path | str) -> Image:
     """Read the header of an image: nothing is decoded yet."""
     from PIL import Image, UnidentifiedImageError
 
@@ -168,9 +162,8 @@ def _open(stream: BinaryIO, path: Path | str) -> tuple[Image, tuple[int, int, in
         raise DataError(f"{shown(path)} claims an image of absurd size", hint=hint) from error
     if image.mode not in MODES:
         raise DataError(f"{shown(path)} has pixels of an unknown kind ({image.mode})", hint="convert it to 8-bit RGB")
-    shape = (image.height, image.width, MODES[image.mode][0])
-    check_size(path, (1, *shape))
-    return image, shape
+    check_size(path, (1, image.height, image.width, MODES[image.mode][0]))
+    return image
 
 
 def _odd_one(path: Path, shape: tuple[int, ...], first: Path, expected: tuple[int, ...]) -> DataError:
