@@ -164,7 +164,9 @@ class TrainConfig:
             UsageError: A setting or the preset makes no sense.
         """
         if preset.endswith(".toml") and settings.get("custom") is None:
-            settings["custom"] = _read_own_preset(Path(preset))
+            from nfcli.presets.definition import read_preset
+
+            settings["custom"] = read_preset(Path(preset), taken=PRESETS)
         found = settings.get("custom") or get_preset(preset)
         quick = {**SMOKE, "adaptable": SMOKE_FITS - settings.keys()} if settings.get("smoke") else {}
         return cls(**{**found.recipe, **quick, **settings, "preset": found.name})
@@ -211,15 +213,6 @@ class TrainConfig:
 
     def _where(self, holds: Callable[[Setting], bool]) -> dict[str, Any]:
         return {name: getattr(self, name) for name, declared in settings_of(self).items() if holds(declared)}
-
-
-def _read_own_preset(path: Path) -> Preset:
-    from nfcli.presets.definition import read_preset
-
-    preset = read_preset(path)
-    if preset.name in PRESETS:
-        raise UsageError(f"preset file {path} has the name of a preset of nf", hint="give the file another name")
-    return preset
 
 
 def renamed(settings: dict[str, Any]) -> dict[str, Any]:

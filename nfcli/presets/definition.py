@@ -48,7 +48,7 @@ default in `nfcli.presets.layers`. `[reference]` holds the published `val_bpd` a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -96,8 +96,8 @@ class Reference:
     parameters: int | None = setting(None, check=whole())
 
 
-def read_preset(path: Path) -> Preset:
-    """The preset of a file.
+def read_preset(path: Path, taken: Container[str] = ()) -> Preset:
+    """The preset of a file, whose name must not be `taken`.
 
     Raises:
         UsageError: It cannot be read, or says something that makes no sense.
@@ -105,6 +105,8 @@ def read_preset(path: Path) -> Preset:
     import tomllib
 
     where = f"preset file {path}"
+    if path.stem in taken:
+        raise UsageError(f"{where} has the name of a preset of nf", hint="give the file another name")
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f"{where} is larger than {MOST_BYTES // 2**20} MiB", hint="it is no preset")

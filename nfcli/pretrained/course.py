@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 
 from nfcli.backend import runtime
-from nfcli.cli.console import Console, print_error
 from nfcli.config import TrainConfig
 from nfcli.data import load_dataset
-from nfcli.errors import CheckpointError, NFError, UsageError, one_line
+from nfcli.errors import CheckpointError, NFError, UsageError, error_lines, one_line
 from nfcli.files import remove_tree
 from nfcli.flows import FlowModel, build
 from nfcli.presets import MaskedCouplings, Split, get_preset
@@ -203,17 +202,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="delete a run of the same name first")
     given = parser.parse_args(arguments)
     runtime.prepare()
-    console = Console()
     try:
         run = convert(given.file, given.run, given.runs_dir, overwrite=given.overwrite)
     except NFError as error:
-        print_error(error)
+        print(error_lines(error), end="", file=sys.stderr)
         return error.exit_code
     config = run.config()
-    console.result(
-        None, f"{run.path}: preset {config['model']['preset']}, {config['model']['parameters']:,} parameters"
-    )
-    console.hint(f"nf eval {given.run} measures it on the test images; it cannot be trained further")
+    print(f"{run.path}: preset {config['model']['preset']}, {config['model']['parameters']:,} parameters")
+    print(f"hint: nf eval {given.run} measures it on the test images; it cannot be trained further", file=sys.stderr)
     return 0
 
 
