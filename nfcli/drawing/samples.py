@@ -1,10 +1,11 @@
-"""`sample(config)`: a grid of images drawn from a model."""
+"""`sample(config)`: images drawn from a model, as a grid or as data."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfcli.data import ImageSplit
-from nfcli.drawing.grid import check_size, image_grid, save_grid
-from nfcli.drawing.output import BATCH, Drawn, GridConfig, write_numbers
+from nfcli.drawing.grid import check_size, image_grid, save_grid, spread
+from nfcli.drawing.output import BATCH, LOOK, Drawn, GridConfig, write_numbers
+from nfcli.drawing.single_images import MOST_IMAGES, check_data_path, is_data, save_images
 from nfcli.errors import UsageError
 from nfcli.evaluation.batches import in_batches
 from nfcli.evaluation.bound import PRECISION
@@ -27,7 +29,7 @@ SHARED_COLUMNS = 8
 
 @dataclass(frozen=True)
 class SampleConfig(GridConfig):
-    """What to draw.
+    """What to draw; `output` may also be an .npz file or a folder, for single images.
 
     Attributes:
         num: Number of images.
@@ -50,7 +52,7 @@ class SampleConfig(GridConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("num", self.num, 1, 10_000)
+        check_whole("num", self.num, 1, MOST_IMAGES)
         check_whole("columns", self.columns, 1, self.num)
         for label in self.labels:
             check_whole("label", label, 0)
@@ -59,6 +61,18 @@ class SampleConfig(GridConfig):
         if self.real and self.share_final_latent:
             raise UsageError("--real and --share-final-latent exclude each other")
         check_seed(self.seed)
+        for name in ("columns", *LOOK) if is_data(self.output) else ():
+            if getattr(self, name):
+                raise UsageError(
+                    f"--{name} says nothing to {self.output}, which holds single images",
+                    hint="leave it out, or draw a grid, for example -o digits.png",
+                )
+
+    def place(self, default: Path) -> Path:
+        if self.output is None or not is_data(self.output):
+            return super().place(default)
+        check_data_path(self.output)
+        return self.output
 
     def labels_of(self, classes: int) -> np.ndarray | None:
         """(N,) the label of each image of a model that knows so many classes; None for one that knows none."""
@@ -78,7 +92,7 @@ class SampleConfig(GridConfig):
 
 
 def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None) -> Drawn:
-    """Draw images from a run's best checkpoint and write them as a grid.
+    """Draw images from a run's best checkpoint and write them as a grid or, by the name of the output, as data.
 
     Raises:
         UsageError: A shared final latent is asked of a model with one latent only, or a label of one that knows none.
@@ -87,8 +101,9 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     """
     name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
     trained, path = config.restore(f"{name}.png", warn)
-    model = trained.model
-    check_size(config.num, config.width, model.shape, config.scale)
+    model, data = trained.model, is_data(config.output)
+    if not data:
+        check_size(config.num, config.width, model.shape, config.scale)
     if config.real:
         images, known = _training_images(trained.dataset().train, config)
     else:
@@ -104,8 +119,14 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
         **config.look(),
         "mean_pixel": float(images.mean()),
     }
-    grid = image_grid(images, config.width, levels=model.levels, scale=config.scale)
-    save_grid(grid, path, dpi=config.dpi, **captions)
+    if data:
+        facts |= {"run_id": trained.config["id"], "preset": model.preset.name}
+        del facts["columns"]
+        said = {name: value for name, value in facts.items() if name not in ("labels", "mean_pixel")}
+        save_images(path, spread(images, model.levels), labels, said)
+    else:
+        grid = image_grid(images, config.width, levels=model.levels, scale=config.scale)
+        save_grid(grid, path, dpi=config.dpi, **captions)
     return Drawn(path, write_numbers(path, facts), facts)
 
 
