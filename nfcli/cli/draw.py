@@ -72,11 +72,22 @@ def sample(
     ] = False,
     scale: Scale = None,
     dpi: Dpi = None,
-    output: Output = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A .png, .pdf or .svg file with a grid, a PNG in the run's figures by default; or single images: an "
+            ".npz file, or a folder for PNG files.",
+        ),
+    ] = None,
     runs_dir: RunsDir = RUNS_DIR,
     console: Console,
 ) -> None:
-    """Draw images from a model as a grid.
+    """Draw images from a model, as a grid or as data.
+
+    An .npz file has images, (N, H, W, C) uint8, labels if there are any, and what they were drawn with; a folder has a
+    PNG file for each image. nf reads both, as in nf eval --images.
 
     Examples:
 
@@ -90,7 +101,9 @@ def sample(
 
         nf sample mixture-conditional --label 7 --real
 
-        nf sample mixture-conditional --num 40 --columns 10 --captions -o digits.pdf
+        nf sample mixture-conditional -n 40 --columns 10 --captions -o all.pdf
+
+        nf sample multiscale --num 1000 --output samples.npz
     """
     runtime.prepare()
     from nfcli.drawing.samples import SampleConfig

@@ -1,4 +1,4 @@
-"""`sample(config)`: a grid of images drawn from a model."""
+"""`sample(config)`: images drawn from a model, as a grid or as data."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfcli.data import ImageSplit
-from nfcli.drawing.grid import check_size, image_grid, save_grid
-from nfcli.drawing.output import BATCH, Drawn, GridConfig, write_numbers
+from nfcli.drawing.grid import check_size, image_grid, save_grid, spread
+from nfcli.drawing.output import BATCH, LOOK, Drawn, GridConfig, write_numbers
+from nfcli.drawing.single_images import MOST_IMAGES, check_data_path, is_data, save_images
 from nfcli.errors import UsageError
 from nfcli.evaluation.batches import in_batches
 from nfcli.evaluation.bound import PRECISION
@@ -29,7 +30,7 @@ SHARED_COLUMNS = 8
 
 @dataclass(frozen=True)
 class SampleConfig(GridConfig):
-    """What to draw.
+    """What to draw; `output` may also be an .npz file or a folder, for single images.
 
     Attributes:
         num: Number of images.
@@ -54,7 +55,7 @@ class SampleConfig(GridConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("num", self.num, 1, 10_000)
+        check_whole("num", self.num, 1, MOST_IMAGES)
         check_whole("columns", self.columns, 1, self.num)
         for label in self.labels:
             check_whole("label", label, 0)
@@ -66,6 +67,18 @@ class SampleConfig(GridConfig):
             if given and self.latents is not None:
                 raise UsageError(f"--from-latents and {option} exclude each other")
         check_seed(self.seed)
+        for name in ("columns", *LOOK) if is_data(self.output) else ():
+            if getattr(self, name):
+                raise UsageError(
+                    f"--{name} says nothing to {self.output}, which holds single images",
+                    hint="leave it out, or draw a grid, for example -o digits.png",
+                )
+
+    def place(self, default: Path) -> Path:
+        if self.output is None or not is_data(self.output):
+            return super().place(default)
+        check_data_path(self.output)
+        return self.output
 
     def labels_of(self, classes: int) -> np.ndarray | None:
         """(N,) the label of each image of a model that knows so many classes; None for one that knows none."""
@@ -85,7 +98,7 @@ class SampleConfig(GridConfig):
 
 
 def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None) -> Drawn:
-    """Draw images from a run's best checkpoint and write them as a grid.
+    """Draw images from a run's best checkpoint and write them as a grid or, by the name of the output, as data.
 
     Raises:
         UsageError: A shared final latent is asked of a model with one latent only, or a label of one that knows none.
@@ -95,11 +108,12 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     decoded = told = None
     name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
     trained, path = config.restore(f"{'from-latents' if config.latents is not None else name}.png", warn)
-    model = trained.model
+    model, data = trained.model, is_data(config.output)
     if config.latents is not None:
         decoded, told = decode_file(trained, config.latents)
         config = replace(config, num=len(decoded), labels=() if told is None else tuple(told.tolist()))
-    check_size(config.num, config.width, model.shape, config.scale)
+    if not data:
+        check_size(config.num, config.width, model.shape, config.scale)
     if decoded is not None:
         images, known = decoded, told
     elif config.real:
@@ -118,8 +132,14 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
         **config.look(),
         "mean_pixel": float(images.mean()),
     }
-    grid = image_grid(images, config.width, levels=model.levels, scale=config.scale)
-    save_grid(grid, path, dpi=config.dpi, **captions)
+    if data:
+        facts |= {"run_id": trained.config["id"], "preset": model.preset.name}
+        del facts["columns"]
+        said = {name: value for name, value in facts.items() if name not in ("labels", "mean_pixel")}
+        save_images(path, spread(images, model.levels), labels, said)
+    else:
+        grid = image_grid(images, config.width, levels=model.levels, scale=config.scale)
+        save_grid(grid, path, dpi=config.dpi, **captions)
     return Drawn(path, write_numbers(path, facts), facts)
 
 

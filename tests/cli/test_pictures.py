@@ -93,6 +93,31 @@ def test_explaining_needs_no_run(tmp_path):
     Image.open(tmp_path / "explain.png").verify()
 
 
+def test_samples_as_data_are_those_of_the_grid(home, call):
+    common = ("sample", "simple", "-n", "4", "--temperature", "0.5", "--seed", "3")
+    told = [call(*common, *more, "--json", cwd=home).json for more in ((), ("-o", "x.npz"), ("-o", "folder"))]
+    assert [(each["image"], each["numbers"]) for each in told[1:]] == [("x.npz", "x.json"), ("folder", "folder.json")]
+    assert {each["mean_pixel"] for each in told} == {told[0]["mean_pixel"]}
+    shown = tiles(home / told[0]["image"], 2, 2).reshape(4, SIDE, SIDE)
+    with np.load(home / "x.npz", allow_pickle=False) as archive:
+        said = dict(archive)
+    assert np.array_equal(said["images"], shown[..., None])
+    config = json.loads((home / "runs/simple/config.json").read_text())
+    identity = {"run": "simple", "run_id": config["id"], "preset": "simple", "checkpoint_step": 2}
+    assert {name: said[name].item() for name in identity} == identity
+    assert (said["seed"], said["temperature"], said["num"]) == (3, 0.5, 4)
+    files = sorted((home / "folder").iterdir())
+    assert [file.name for file in files] == ["0000.png", "0001.png", "0002.png", "0003.png"]
+    assert np.array_equal(np.stack([np.asarray(Image.open(file)) for file in files]), shown)
+    # Fewer of them take the place of all.
+    assert call("sample", "simple", "-n", "1", "-o", "folder", cwd=home).code == 0
+    assert [file.name for file in (home / "folder").iterdir()] == ["0000.png"]
+    (home / "folder/notes.txt").write_text("mine")
+    before = contents(home / "folder")
+    assert_refused(call("sample", "simple", "-n", "1", "-o", "folder", cwd=home), 2)
+    assert contents(home / "folder") == before
+
+
 def test_a_grid_as_large_and_in_the_format_that_was_asked_for(home, call):
     grid = ("-n", "2", "--columns", "2", "--scale", "5")
     assert call("sample", "simple", *grid, "--dpi", "100", "-o", "small.png", cwd=home).code == 0
@@ -122,6 +147,14 @@ def test_a_figure_in_the_format_that_was_asked_for(home, call):
     "arguments",
     [
         ("sample", "simple", "--output", "samples.jpg"),
+        ("sample", "simple", "--output", "tiny.npz"),
+        ("sample", "simple", "--output", "runs"),
+        ("sample", "simple", "--output", "runs/simple/x.npz"),
+        ("sample", "simple", "--output", "runs/simple/checkpoints"),
+        ("sample", "simple", "--output", "x.npz", "--scale", "2"),
+        ("sample", "simple", "--output", "x.npz", "--columns", "2"),
+        ("sample", "simple", "--output", "folder", "--captions"),
+        ("sample", "simple", "--output", "folder", "--dpi", "100"),
         ("sample", "simple", "--captions"),
         ("sample", "simple", "--scale", "0"),
         ("sample", "simple", "--scale", "101"),

@@ -112,6 +112,15 @@ def test_captions_say_the_label_of_a_row_or_a_column(conditional: TrainConfig, t
     assert caught.value.hint == "--columns 2 gives each a column"
 
 
+def test_samples_as_data_have_their_labels(conditional: TrainConfig, tmp_path: Path) -> None:
+    settings = {"run": "run", "runs_dir": conditional.runs_dir, "num": 3, "labels": (7, 3)}
+    sample(SampleConfig(output=tmp_path / "x.npz", **settings))  # type: ignore[arg-type]
+    assert np.load(tmp_path / "x.npz")["labels"].tolist() == [7, 3, 7]
+    sample(SampleConfig(output=tmp_path / "folder", **settings))  # type: ignore[arg-type]
+    names = sorted(file.name for file in (tmp_path / "folder").iterdir())
+    assert names == ["0000-label7.png", "0001-label3.png", "0002-label7.png"]
+
+
 def test_real_images_of_a_label(conditional: TrainConfig) -> None:
     settings = {"run": "run", "runs_dir": conditional.runs_dir, "real": True, "num": 4}
     known = restore(find_run("run", conditional.runs_dir)).dataset().train

@@ -1,0 +1,102 @@
+"""Images as data: one npz file, or a folder with a PNG file an image. nf reads both as it reads any images."""
+
+from __future__ import annotations
+
+import secrets
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nfcli.drawing.grid import Pixels, encode_png
+from nfcli.drawing.output import check_numbers, numbers_beside
+from nfcli.errors import RunError, UsageError
+from nfcli.files import read_json, remove_tree, write_bytes, write_error
+from nfcli.process.signals import unfinished
+from nfcli.runs.lookup import refuse_inside_run
+
+MOST_IMAGES = 10_000
+"""That are drawn at a time."""
+
+
+def is_data(output: Path | None) -> bool:
+    """Whether an output is for images as data: a name that ends in .npz or, of a folder, has no suffix."""
+    if output is None or not output.name or output.name.startswith("."):
+        return False
+    return output.suffix.lower() in ("", ".npz")
+
+
+def check_data_path(path: Path) -> None:
+    """Find out before the work whether images may be written here.
+
+    Raises:
+        UsageError: They or the numbers beside them would replace something else.
+    """
+    refuse_inside_run(path, "--output")
+    check_numbers(path)
+    if path.exists() and path.is_dir() == bool(path.suffix):
+        kind, other = ("folder", "a file of images") if path.suffix else ("file", "a folder for images")
+        raise UsageError(f"--output {path} is a {kind}, and not {other}", hint="give another name")
+    try:
+        found = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name} if path.exists() else set()
+    except OSError as error:
+        raise write_error(path, error) from error
+    others = sorted(found - _names_before(path))
+    if others:
+        what = f"a folder with other things in it, such as {others[0]}" if path.is_dir() else "there already"
+        raise UsageError(
+            f"--output {path} is {what}", hint="give another name: only what nf sample itself wrote is replaced"
+        )
+
+
+def save_images(path: Path, images: Pixels, labels: list[int] | None, facts: dict[str, Any]) -> None:
+    """Write images to where `check_data_path` found that they may go.
+
+    Args:
+        path: An .npz file, or a folder, which is replaced as a whole.
+        images: (N, H, W, C) uint8.
+        labels: (N,) of them, if they have any.
+        facts: What else the npz file says, each as an array of its own.
+
+    Raises:
+        UsageError: Something else was put there since.
+        WriteError: They cannot be written.
+    """
+    if path.suffix:
+        arrays: dict[str, Any] = {"images": images, **({} if labels is None else {"labels": np.array(labels)}), **facts}
+        buffer = BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_bytes(path, buffer.getvalue())
+        return
+    place = path.resolve()  # a link to a folder stays
+    staging, before = (place.parent / f".{place.name}.{secrets.token_hex(4)}.{end}" for end in ("tmp", "old"))
+    try:
+        with unfinished(staging):
+            staging.mkdir(parents=True)
+            for name, image in zip(file_names(len(images), labels), images, strict=True):
+                (staging / name).write_bytes(encode_png(image))
+            check_data_path(path)  # once more, since drawing took its time
+            if place.exists():
+                place.rename(before)
+            staging.rename(place)
+        remove_tree(before)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def file_names(count: int, labels: list[int] | None) -> list[str]:
+    """Of the images in a folder: `0007.png`, or `0007-label3.png` where labels are known."""
+    ends = [""] * count if labels is None else [f"-label{label}" for label in labels]
+    return [f"{index:04}{end}.png" for index, end in zip(range(count), ends, strict=True)]
+
+
+def _names_before(path: Path) -> set[str]:
+    """What the numbers beside a file or a folder say was written: the file itself, or those in the folder."""
+    try:
+        said = read_json(numbers_beside(path), kind="file")
+        if said["picture"] == path.name and int(said["num"]) <= MOST_IMAGES:
+            return {path.name} if path.suffix else set(file_names(said["num"], said["labels"]))
+    except (RunError, KeyError, TypeError, ValueError):
+        pass
+    return set()
