@@ -83,7 +83,9 @@ class TrainStep:
         key = jax.random.fold_in(stream(self.config.seed, Purpose.INITIALIZATION), 1)
         keys = indexed_keys(key, jnp.arange(len(images)))
         alone = jax.device_get(state["parameters"])
-        return self.start_from(jax.jit(self.model.data_dependent_init)(alone, images, keys, labels))
+        # Whatever training is computed in: this runs once, and a program that calls for matrix units cannot be kept.
+        model = self.model.with_policy(PLAIN)
+        return self.start_from(jax.jit(model.data_dependent_init)(alone, images, keys, labels))
 
     def start_from(self, parameters: Parameters) -> State:
         """The state before the first step, of these parameters."""

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from nfcli.config import TrainConfig
+from nfcli.flows.networks import PLAIN
 from nfcli.runs import RunDir
 from nfcli.training.loop import train
 from nfcli.training.reporter import Reporter
 from nfcli.training.setup import prepare_job
+from nfcli.training.step import TrainStep
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
 Configure = Callable[..., TrainConfig]
@@ -77,3 +81,12 @@ def test_a_run_in_single_precision_stays_so_where_there_are_units(
     assert prepare_job(replace(config, epochs=2)).config.network_dtype == "float32"
     assert prepare_job(replace(config, overwrite=True)).config.network_dtype == "bfloat16"
     assert prepare_job(replace(config, name="quick", smoke=True)).config.network_dtype == "float32"
+
+
+def test_what_starts_from_data_does_not_depend_on_the_units(matrix_units_here: None, configure: Configure) -> None:
+    job = prepare_job(configure(preset="tiny-mixture"))
+    assert job.policy.matrix_units
+    steps = [TrainStep(job.model, job.config, 5, job.mesh, policy) for policy in (job.policy, PLAIN)]
+    images = job.train.images[:32]
+    here, plain = (step.data_dependent_init(step.init(), images)["parameters"] for step in steps)
+    jax.tree.map(np.testing.assert_array_equal, here, plain)
