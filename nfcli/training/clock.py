@@ -70,7 +70,9 @@ class Clock:
         train_seconds, train_images, since = self._row_began
         self._row_began = (self.train_seconds, self.train_images, time.monotonic())
         spent, images = self.train_seconds - train_seconds, self.train_images - train_images
-        return {"images_per_second": images / spent if spent > 0 else None, "seconds": self._row_began[2] - since}
+        # None where an earlier process took all steps of the epoch.
+        speed = images / spent if images and spent > 0 else None
+        return {"images_per_second": speed, "seconds": self._row_began[2] - since}
 
     def progress(self, meta: CheckpointMeta, loss: float) -> Progress:
         """What a progress line shows."""

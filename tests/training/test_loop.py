@@ -260,6 +260,9 @@ def test_a_validation_is_not_waited_for(
         train(config, StopDuringValidation(monkeypatch, step))
     assert [row["step"] for row in rows(config)] == [5] * (step == 10)
     assert train(config).finished
+    # Who validates only took no steps, and so has no speed.
+    (row,) = [row for row in RunDir(config.runs_dir / "run").metrics() if row["step"] == step]
+    assert row["images_per_second"] is None
     assert rows(config) == rows(undisturbed)
     assert_same_state(final_state(config), final_state(undisturbed))
 
