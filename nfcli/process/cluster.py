@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import sys
@@ -173,6 +172,8 @@ def _listening() -> Iterator[None]:
 
 def _on_terminate(function: Callable[[], None]) -> None:
     """Call this when C++ would abort because of an exception that nobody catches, where its library can be found."""
+    import ctypes
+
     name = {"linux": "libstdc++.so.6", "darwin": "libc++.1.dylib"}.get(sys.platform)
     with suppress(OSError, AttributeError):
         callback = ctypes.CFUNCTYPE(None)(function)
