@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nfcli.flows import matrix_units, operations
+from nfcli.flows import operations
+from nfcli.flows.cpu import matrix_units
 from nfcli.flows.networks import Computing, GatedConvNet
 from nfcli.flows.weights import Weights
 from nfcli.programs import without_cache
