@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from nfcli.flows.networks import Computing
-from nfcli.probe import matrix_units_found
+from nfcli.probe import has_tiles, matrix_units_found
 from nfcli.runs import RunDir
 from nfcli.training.config import TrainConfig
 
@@ -32,6 +32,17 @@ def computing_of(config: TrainConfig) -> Computing:
     if config.network_dtype != "bfloat16":
         return Computing(remat=config.remat)
     return Computing(jnp.dtype(jnp.bfloat16), matrix_units=_has_matrix_units(), remat=config.remat)
+
+
+def devices_of(config: TrainConfig, computing: Computing) -> int | None:
+    """How many devices share a batch, None for as many as pay.
+
+    Where the units are tiles, one device with all cores was ahead: multiscale at 56 images/s, and at 37 with a device a
+    core. Where they are vectors, a device a core is ahead by a fifth.
+    """
+    if config.devices is None and computing.matrix_units and has_tiles():
+        return jax.process_count()
+    return config.devices
 
 
 def _has_matrix_units() -> bool:

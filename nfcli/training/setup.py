@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -27,7 +26,7 @@ from nfcli.presets import get_preset
 from nfcli.runs import RunDir, run_named, versions
 from nfcli.runs.files import remove_tree
 from nfcli.training.config import TrainConfig
-from nfcli.training.precision import computing_of, network_dtype
+from nfcli.training.precision import computing_of, devices_of, network_dtype
 
 SEEN_SECONDS = 10
 """A network file system may show so late what another machine wrote."""
@@ -151,9 +150,7 @@ def prepare_job(config: TrainConfig, message: Callable[[str], None] = lambda _: 
     run = run_named(config.run_name(dataset.name), config.runs_dir)
     config = replace(config, network_dtype=network_dtype(config, run))
     computing = computing_of(config)
-    # One device with all cores is faster there than a device a core.
-    devices = jax.process_count() if computing.matrix_units and config.devices is None else config.devices
-    mesh = data_mesh(config.batch_size // config.accumulate, devices)
+    mesh = data_mesh(config.batch_size // config.accumulate, devices_of(config, computing))
     return Job(config, run, dataset, train, val, model, mesh, computing)
 
 

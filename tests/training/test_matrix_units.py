@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 
+from nfcli.flows.networks import Computing
 from nfcli.runs import RunDir
+from nfcli.training import precision
 from nfcli.training.config import TrainConfig
 from nfcli.training.loop import train
 from nfcli.training.reporter import Reporter
@@ -77,3 +80,14 @@ def test_a_run_in_single_precision_stays_so_where_there_are_units(
     assert prepare_job(replace(config, epochs=2)).config.network_dtype == "float32"
     assert prepare_job(replace(config, overwrite=True)).config.network_dtype == "bfloat16"
     assert prepare_job(replace(config, name="quick", smoke=True)).config.network_dtype == "float32"
+
+
+@pytest.mark.parametrize(("tiles", "devices"), [(True, 1), (False, None)])
+def test_only_tiles_take_all_cores_for_one_device(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tiles: bool, devices: int | None
+) -> None:
+    monkeypatch.setattr(precision, "has_tiles", lambda: tiles)
+    units = Computing(jnp.dtype(jnp.bfloat16), matrix_units=True)
+    assert precision.devices_of(configure(), units) == devices
+    assert precision.devices_of(configure(devices=2), units) == 2
+    assert precision.devices_of(configure(), Computing()) is None
