@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from nfcli.flows import matrix_units, operations
+from nfcli.flows import operations
 from nfcli.flows.initializers import Initializer, ones, zeros
 
 
@@ -37,7 +37,7 @@ class ComputePolicy:
     @property
     def operations(self) -> ModuleType:
         """The module that computes convolutions and what stands between them."""
-        return matrix_units if self.matrix_units else operations
+        return operations.chosen(on_matrix_units=self.matrix_units)
 
 
 PLAIN = ComputePolicy()

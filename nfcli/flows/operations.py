@@ -1,19 +1,25 @@
-"""The operations of a coupling's network, as XLA computes them on any device; gradients in reverse mode only.
+"""The operations of a coupling's network: what networks call, on whatever device. Gradients in reverse mode only.
 
-`nfcli.flows.matrix_units` has the same four for the matrix units of CPUs.
+CPUs have ways of their own, which `nfcli.flows.cpu` knows: all four operations for matrix units, and pieces of them for
+the rest.
 """
 
 from __future__ import annotations
+
+import sys
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nfcli.flows import convolution
-from nfcli.flows.barriers import gradient_once, once
+from nfcli.flows.cpu import matrix_units, plain
+from nfcli.flows.cpu.plain import gradient_once, once, spread
 
-FEW_CHANNELS = 16
-"""XLA on CPU does not vectorize loops over so few: twice the exponentials, over twice as many, take less time."""
+
+def chosen(*, on_matrix_units: bool) -> ModuleType:
+    """The module that has the four operations: this one, or the one for the matrix units of a CPU."""
+    return matrix_units if on_matrix_units else sys.modules[__name__]
 
 
 def convolve(x: Array, kernel: Array, bias: Array) -> Array:
@@ -24,7 +30,8 @@ def convolve(x: Array, kernel: Array, bias: Array) -> Array:
         kernel: (K, K, I, O); computed with in the type of `x`.
         bias: (O,); keeps its own type: its gradient is a sum over all pixels, which half precision would lose.
     """
-    return convolution.add_bias(convolution.convolve(x, kernel.astype(x.dtype)), bias)
+    result = plain.convolve(x, kernel.astype(x.dtype))
+    return (result + spread(bias, result.shape)).astype(x.dtype)
 
 
 @jax.custom_vjp
@@ -35,11 +42,8 @@ def concat_elu(x: Array) -> Array:
     """
     # In half precision the difference would lose its digits.
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    if x.shape[-1] <= FEW_CHANNELS:
-        both = jnp.concatenate([wide, -wide], axis=-1)
-        return once(jnp.where(both >= 0, both, jnp.exp(-jnp.abs(both)) - 1).astype(x.dtype))
     # One exponential serves both halves, because at most one of x and -x is negative. Stacked, they are computed in one
-    # loop; concatenated, in two.
+    # loop by XLA's CPU compiler; concatenated, in two.
     tail = jnp.exp(-jnp.abs(wide)) - 1
     halves = [jnp.where(wide >= 0, wide, tail), jnp.where(wide > 0, tail, -wide)]
     return once(jnp.stack(halves, axis=-2).reshape(*x.shape[:-1], -1).astype(x.dtype))
@@ -54,12 +58,7 @@ def _concat_elu_backwards(result: Array, gradient: Array) -> tuple[Array]:
     return (jnp.where(plus >= 0, rising, falling),)
 
 
-def _concat_elu_forwards(x: Array) -> tuple[Array, Array]:
-    result = concat_elu(x)
-    return result, result
-
-
-concat_elu.defvjp(_concat_elu_forwards, _concat_elu_backwards)
+concat_elu.defvjp(lambda x: (concat_elu(x),) * 2, _concat_elu_backwards)
 
 
 def add_gated(x: Array, hidden: Array, kernel: Array, bias: Array) -> Array:
@@ -73,9 +72,8 @@ def layer_norm(x: Array, scale: Array, bias: Array) -> Array:
 
     Moments are taken in at least float32.
     """
-    dtype = x.dtype
-    x = x.astype(jnp.promote_types(dtype, jnp.float32))
-    mean = jnp.mean(x, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True) - jnp.square(mean)
-    normal = (x - mean) * jax.lax.rsqrt(jnp.maximum(variance, 0) + 1e-6)
-    return convolution.add_bias(convolution.scale_channels(normal, scale), bias).astype(dtype)
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = jnp.mean(wide, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True) - jnp.square(mean)
+    normal = (wide - mean) * jax.lax.rsqrt(jnp.maximum(variance, 0) + 1e-6)
+    return (normal * spread(scale, x.shape) + spread(bias, x.shape)).astype(x.dtype)

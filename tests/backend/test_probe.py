@@ -86,7 +86,7 @@ def test_a_program_that_dies_is_a_no(monkeypatch):
 def test_an_xla_that_does_not_know_the_calls_is_a_no():
     code = (
         "import sys; from nfcli.backend import probe, runtime; runtime.prepare(1); "
-        "from nfcli.flows import matrix_units; matrix_units.CONVOLUTION = '__gone'; sys.exit(probe.main())"
+        "from nfcli.flows.cpu import matrix_units; matrix_units.CONVOLUTION = '__gone'; sys.exit(probe.main())"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1

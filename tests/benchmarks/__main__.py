@@ -66,6 +66,11 @@ class Worker:
         self.process.wait()
 
 
+def say(text: str) -> None:
+    """How far it is, on stderr: some steps take minutes."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
 def starts(name: str, preset: str, batch: int) -> dict[str, float]:
     """Seconds from starting the process to the end of its first training step, without and with a filled cache."""
     found = {}
@@ -75,6 +80,7 @@ def starts(name: str, preset: str, batch: int) -> dict[str, float]:
             worker = Worker(name, preset, batch, NF_CACHE_DIR=folder, TORCHINDUCTOR_CACHE_DIR=folder)
             worker.ask(do="train", batch=batch, steps=1)
             found[kind] = time.perf_counter() - begin
+            say(f"{preset}: {kind} start of {name} in {found[kind]:.1f} s")
             worker.close()
     return found
 
@@ -92,6 +98,7 @@ def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
         common = {"images": 16, "file": str(Path(folder) / "reference.npz")}
         losses = {"nf": workers["nf"].ask(do="reference", **common)["loss"]}
         losses |= {name: worker.ask(do="loss", **common)["loss"] for name, worker in workers.items() if name != "nf"}
+    say(f"{preset}: all have compiled, losses {losses}")
     for name, loss in losses.items():
         # Half precision has 8 bits; the loss is in float32 for all of nf.
         if abs(loss - losses["nf"]) > (5e-2 if "bfloat16" in name else 1e-3):
@@ -104,6 +111,7 @@ def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
                 speed = worker.ask(**request)["images_per_second"]
                 if turn >= 0:
                     speeds[name].append(speed)
+            say(f"{preset}: {task}, turn {turn + WARM_UP + 1} of {WARM_UP + options.repetitions}")
         found[task] = speeds
     found["peak_mebibytes"] = {name: worker.ask(do="peak")["mebibytes"] for name, worker in workers.items()}
     for worker in workers.values():
@@ -168,7 +176,6 @@ def main() -> None:
     results = {}
     for preset in options.presets:
         results[preset] = measure(preset, options)
-        print(f"{preset} done", file=sys.stderr, flush=True)
     text = "\n\n".join(report(results, options.contenders)) + "\n"
     print(text, end="")
     if options.output is not None:

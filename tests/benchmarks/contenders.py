@@ -49,7 +49,7 @@ class NF:
         from nfcli.evaluation.bound import BoundEvaluator
         from nfcli.flows import build
         from nfcli.presets import get_preset
-        from nfcli.training.setup import policy_of
+        from nfcli.training.setup import devices_of, policy_of
         from nfcli.training.step import TrainStep
 
         self.jax = jax
@@ -57,7 +57,7 @@ class NF:
         dtype = os.environ.get("NF_BENCHMARK_DTYPE") or ("bfloat16" if matrix_units_found() else "float32")
         config = TrainConfig(preset=preset, batch_size=batch, network_dtype=dtype)
         policy = policy_of(config)
-        mesh = data_mesh(batch, 1 if policy.matrix_units else None)
+        mesh = data_mesh(batch, devices_of(config, policy))
         self.step = TrainStep(self.model, config, 390, mesh, policy)
         self.step.fetch()
         self.state = self.step.init()
@@ -148,7 +148,7 @@ class Torch:
         torch.set_num_threads(len(_cores()))
         flow = TorchFlow(COURSE[preset].layers, variational=COURSE[preset].variational, shape=(28, 28, 1))
         self.plain = flow.to(memory_format=torch.channels_last)
-        self.flow: Any = torch.compile(self.plain) if compiled else self.plain
+        self.flow: Any = torch.compile(self.plain, dynamic=False) if compiled else self.plain
         self.optimizer = torch.optim.Adam(self.plain.parameters(), lr=1e-3)
 
     def loss(self, images: np.ndarray, given: dict[str, Any]) -> float:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from nfcli.backend.programs import without_cache
-from nfcli.flows import matrix_units, operations
+from nfcli.flows import operations
+from nfcli.flows.cpu import matrix_units
 from nfcli.flows.initializers import Initializer
 from nfcli.flows.networks import ComputePolicy, GatedConvNet
 

@@ -13,7 +13,6 @@ written out, which a convolution with a kernel of ones and zeros does, and the r
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -33,57 +32,33 @@ EPSILON = 1e-6
 Pair = tuple[int, int]
 
 
-def _call(target: str, settings: dict[str, Any], shape: Sequence[int], dtype: Any, operands: Sequence[Array]) -> Array:
-    result = jax.ShapeDtypeStruct(tuple(shape), dtype)
-    call = jax.ffi.ffi_call(target, result, custom_call_api_version=2, legacy_backend_config=json.dumps(settings))
-    found: Array = call(*operands)
+def _call(
+    target: str, name: str, settings: Any, result: Any, *operands: Array, bias: Array | None = None, then: str = ""
+) -> Array:
+    """What `target` makes of two operands, plus a bias; `then` names what oneDNN does to each value of that."""
+    fusions = [*(["BIAS"] if bias is not None else []), *([then] if then else [])]
+    config = json.dumps({name: {**settings, **({"fusions": {"ops": fusions}} if fusions else {})}})
+    call: Any = jax.ffi.ffi_call(target, result, custom_call_api_version=2, legacy_backend_config=config)
+    found: Array = call(*operands, *([] if bias is None else [bias]))
     return found
 
 
-def _convolution(
-    x: Array,
-    kernel: Array,
-    bias: Array | None,
-    dtype: Any,
-    *,
-    padding: Pair,
-    dilation: Pair = (1, 1),
-    then: Sequence[str] = (),
-) -> Array:
-    """(B, H, W, I) with (K, L, I, O), stride 1, to (B, H', W', O)."""
-    batch, height, width, _ = x.shape
-    rows, columns, _, outputs = kernel.shape
-    sizes = (
-        height + 2 * padding[0] - dilation[0] * (rows - 1),
-        width + 2 * padding[1] - dilation[1] * (columns - 1),
-    )
+def _convolution(x: Array, kernel: Array, dtype: Any, *, padding: Pair, dilation: Pair = (1, 1), **more: Any) -> Array:
+    """(B, H, W, I) with (K, L, I, O), stride 1, to (B, H', W', O); `more` as of a call."""
+    sizes = [x.shape[i + 1] + 2 * padding[i] - dilation[i] * (kernel.shape[i] - 1) for i in range(2)]
     data = {"data": {"batch_dim": 0, "feature_dim": 3, "spatial_dims": [1, 2]}}
     filters = {"filter": {"input_feature_dim": 2, "output_feature_dim": 3, "spatial_dims": [0, 1]}}
     window = {"pad_left": padding, "pad_right": padding, "strides": [1, 1], "window_dilations": dilation}
     settings = {"dims": 4, "feature_groups": 1, "input": data, "kernel": filters, "output": data, "window": window}
-    operands = [x, kernel]
-    if bias is not None:
-        then = ["BIAS", *then]
-        operands.append(bias)
-    if then:
-        settings["fusions"] = {"ops": list(then)}
-    shape = (batch, *sizes, outputs)
-    return _call(CONVOLUTION, {"onednn_conv_config": settings}, shape, dtype, operands)
+    result = jax.ShapeDtypeStruct((len(x), *sizes, kernel.shape[3]), dtype)
+    return _call(CONVOLUTION, "onednn_conv_config", settings, result, x, kernel, **more)
 
 
-def _matmul(
-    a: Array, b: Array, dtype: Any, *, then: Sequence[str] = (), bias: Array | None = None, turned: Pair = (0, 0)
-) -> Array:
-    """Product of two matrices, of which the `turned` ones come transposed; `then` names what oneDNN does to it."""
-    shape = (a.shape[1 if turned[0] else 0], b.shape[0 if turned[1] else 1])
-    settings: dict[str, Any] = {"transpose_a": bool(turned[0]), "transpose_b": bool(turned[1])}
-    operands = [a, b]
-    if bias is not None:
-        then = ["BIAS", *then]
-        operands.append(bias[None])
-    if then:
-        settings["fusions"] = {"ops": list(then)}
-    return _call(MATMUL, {"onednn_matmul_config": settings}, shape, dtype, operands)
+def _matmul(a: Array, b: Array, dtype: Any, *, turned: Pair = (0, 0), **more: Any) -> Array:
+    """Product of two matrices, of which the `turned` ones come transposed; `more` as of a call, the bias (1, N)."""
+    settings = {"transpose_a": bool(turned[0]), "transpose_b": bool(turned[1])}
+    result = jax.ShapeDtypeStruct((a.shape[turned[0]], b.shape[1 - turned[1]]), dtype)
+    return _call(MATMUL, "onednn_matmul_config", settings, result, a, b, **more)
 
 
 def _rows(x: Array) -> Array:
@@ -109,13 +84,13 @@ def convolve(x: Array, kernel: Array, bias: Array) -> Array:
 
 @jax.custom_vjp
 def _convolve(x: Array, kernel: Array, bias: Array) -> Array:
-    return _convolution(x, kernel.astype(x.dtype), bias, x.dtype, padding=_same(kernel))
+    return _convolution(x, kernel.astype(x.dtype), x.dtype, padding=_same(kernel), bias=bias)
 
 
 def _convolve_backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array, Array, Array]:
     x, kernel = remembered
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3).astype(x.dtype)
-    towards_x = _convolution(gradient, turned, None, x.dtype, padding=_same(kernel))
+    towards_x = _convolution(gradient, turned, x.dtype, padding=_same(kernel))
     return towards_x, _towards_kernel(x, gradient, len(kernel)), _sum_of_rows(gradient)
 
 
@@ -125,7 +100,7 @@ _convolve.defvjp(lambda x, kernel, bias: (_convolve(x, kernel, bias), (x, kernel
 @jax.custom_vjp
 def _product(rows: Array, kernel: Array, bias: Array) -> Array:
     """A convolution with a 1x1 kernel, of pixels as rows: (P, I), (1, 1, I, O) and (O,) to (P, O)."""
-    return _matmul(rows, kernel[0, 0].astype(rows.dtype), rows.dtype, bias=bias)
+    return _matmul(rows, kernel[0, 0].astype(rows.dtype), rows.dtype, bias=bias[None])
 
 
 def _product_backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array, Array, Array]:
@@ -156,7 +131,7 @@ def _by_neighbourhoods(few: Array, many: Array, size: int) -> Array:
     channels = few.shape[-1]
     count = size * size * channels
     pick = jnp.asarray(np.eye(count).reshape(size, size, channels, count), few.dtype)
-    written_out = _convolution(few, pick, None, few.dtype, padding=(size // 2, size // 2))
+    written_out = _convolution(few, pick, few.dtype, padding=(size // 2, size // 2))
     found = _matmul(_rows(written_out), _rows(many), jnp.float32, turned=(1, 0))
     return found.reshape(size, size, channels, -1)
 
@@ -165,7 +140,7 @@ def _folded(few: Array, many: Array, size: int) -> Array:
     batch, height, width, channels = few.shape
     image = few.transpose(1, 2, 3, 0).reshape(1, height, width * channels, batch)
     padding = (size // 2, size // 2 * channels)
-    found = _convolution(image, many.transpose(1, 2, 0, 3), None, jnp.float32, padding=padding, dilation=(1, channels))
+    found = _convolution(image, many.transpose(1, 2, 0, 3), jnp.float32, padding=padding, dilation=(1, channels))
     return found.reshape(size, size, channels, -1)
 
 
@@ -182,8 +157,8 @@ def concat_elu(x: Array) -> Array:
     identity = np.eye(x.shape[-1])
     both = jnp.asarray(np.concatenate([identity, -identity], axis=1), x.dtype)
     if x.ndim == 2:
-        return _matmul(x, both, x.dtype, then=["ELU"])
-    return _convolution(x, both[None, None], None, x.dtype, padding=(0, 0), then=["ELU"])
+        return _matmul(x, both, x.dtype, then="ELU")
+    return _convolution(x, both[None, None], x.dtype, padding=(0, 0), then="ELU")
 
 
 def _concat_elu_backwards(result: Array, gradient: Array) -> tuple[Array]:

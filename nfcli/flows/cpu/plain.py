@@ -1,0 +1,121 @@
+"""What a CPU does in the place of what XLA would, where that is slow; other platforms get what XLA does."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+CHUNK = 16
+"""Images whose share of a kernel's gradient is computed at a time: more would leave the caches."""
+
+FEW = 16
+"""So many output channels count as few."""
+
+
+@jax.custom_vjp
+def convolve(x: Array, kernel: Array) -> Array:
+    """Convolution of odd square kernels, stride 1, zeros around: (B, H, W, I) and (K, K, I, O) to (B, H, W, O)."""
+    size, _, inputs, outputs = kernel.shape
+    if size == 1:
+        return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+    if outputs <= FEW and inputs >= 4 * outputs:
+        return jax.lax.platform_dependent(x, kernel, cpu=_shifted_sums, default=_as_xla_does)
+    return _as_xla_does(x, kernel)
+
+
+def _as_xla_does(x: Array, kernel: Array) -> Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _shifted_sums(x: Array, kernel: Array) -> Array:
+    """All products with the kernel as one matrix product; then each is added where it belongs."""
+    size, _, inputs, outputs = kernel.shape
+    batch, height, width, _ = x.shape
+    products = jnp.einsum("bhwi,ip->bhwp", x, kernel.transpose(2, 0, 1, 3).reshape(inputs, -1))
+    edge = size // 2
+    around = jnp.pad(products, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
+    around = around.reshape(batch, height + 2 * edge, width + 2 * edge, size, size, outputs)
+    parts = [around[:, i : i + height, j : j + width, i, j] for i in range(size) for j in range(size)]
+    return sum(parts[1:], parts[0])
+
+
+def _backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = remembered
+    # The same sums as a convolution with the kernel turned around, so that few channels are cheap here too.
+    towards_x = convolve(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    if len(kernel) == 1:
+        # A product an image; one of all images is slower.
+        return towards_x, jnp.sum(jnp.einsum("bhwi,bhwo->bio", x, gradient), axis=0)[None, None]
+    if kernel.shape[2] <= kernel.shape[3]:
+        return towards_x, _towards_kernel(x, kernel, gradient)
+    return towards_x, jax.lax.platform_dependent(x, kernel, gradient, cpu=_in_chunks, default=_towards_kernel)
+
+
+def _towards_kernel(x: Array, kernel: Array, gradient: Array) -> Array:
+    result: Array = jax.vjp(partial(_as_xla_does, x), kernel)[1](gradient)[0]
+    return result
+
+
+def _in_chunks(x: Array, kernel: Array, gradient: Array) -> Array:
+    """A correlation of the gradient, which has fewer channels, with the images: its output is the kernel backwards."""
+    edge = kernel.shape[0] // 2
+    total = jnp.zeros_like(kernel)
+    for start in range(0, len(x), CHUNK):
+        total += jax.lax.conv_general_dilated(
+            gradient[start : start + CHUNK],
+            x[start : start + CHUNK],
+            (1, 1),
+            ((edge, edge), (edge, edge)),
+            dimension_numbers=("CHWN", "IHWO", "HWCN"),
+        )
+    return jnp.flip(total, (0, 1))
+
+
+convolve.defvjp(lambda x, kernel: (convolve(x, kernel), (x, kernel)), _backwards)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def spread(values: Array, shape: tuple[int, ...]) -> Array:
+    """(C,) to (B, H, W, C)."""
+    return jnp.broadcast_to(values, shape)
+
+
+def _sum_of_rows(shape: tuple[int, ...], _: None, gradient: Array) -> tuple[Array]:
+    rows = gradient.reshape(-1, shape[-1])
+    return (jax.lax.platform_dependent(rows, cpu=_product_with_ones, default=partial(jnp.sum, axis=0)),)
+
+
+def _product_with_ones(rows: Array) -> Array:
+    """Sum over rows as a matrix product; XLA's own one is compiled to a single chain of additions."""
+    total: Array = (jnp.ones((1, len(rows)), rows.dtype) @ rows)[0]
+    return total
+
+
+spread.defvjp(lambda values, shape: (spread(values, shape), None), _sum_of_rows)
+
+
+def _barrier(x: Array) -> Array:
+    """Keeps XLA from computing `x` again in all that uses it, if its pass "cse_barrier_expander" is switched off."""
+    held: Array = jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
+    return held
+
+
+@jax.custom_vjp
+def once(x: Array) -> Array:
+    """`x`; it and its gradient are computed once. In reverse mode only."""
+    return _barrier(x)
+
+
+once.defvjp(lambda x: (_barrier(x), None), lambda _, gradient: (_barrier(gradient),))
+
+
+@jax.custom_vjp
+def gradient_once(x: Array) -> Array:
+    """`x`, whose gradient is computed once. In reverse mode only."""
+    return x
+
+
+gradient_once.defvjp(lambda x: (x, None), lambda _, gradient: (_barrier(gradient),))
