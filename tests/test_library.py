@@ -70,7 +70,7 @@ def test_samples_are_those_of_the_command(plain, runs, tmp_path):
     found = sample(
         SampleConfig(run="plain", runs_dir=runs, num=5, temperature=0.7, seed=3, output=tmp_path / "drawn.png")
     )
-    assert found.mean_pixel == pytest.approx(drawn.mean())
+    assert found.facts["mean_pixel"] == pytest.approx(drawn.mean())
 
 
 @pytest.mark.parametrize("name", ["plain", "told"])

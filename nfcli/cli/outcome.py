@@ -69,7 +69,7 @@ def _table(results: list[TrainResult]) -> str:
     known = [result.best_val_bpd for result in results if result.best_val_bpd is not None]
     if len(known) < 2:
         return table
-    spread = f"{mean(known):.4f} bpd, standard deviation {stdev(known):.4f} over {len(known)} seeds"
+    spread = f"{mean(known):.4f} bpd, std over {len(known)} seeds {stdev(known):.4f}"
     return f"{table}\nbest validation, one noise draw: {spread}"
 
 

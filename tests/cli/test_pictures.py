@@ -121,7 +121,8 @@ def test_samples_as_data_are_those_of_the_grid(home, call):
 def test_a_grid_as_large_and_in_the_format_that_was_asked_for(home, call):
     grid = ("-n", "2", "--columns", "2", "--scale", "5")
     assert call("sample", "simple", *grid, "--dpi", "100", "-o", "small.png", cwd=home).code == 0
-    assert Image.open(home / "small.png").size == (2 * 42 + 2, 44)
+    with Image.open(home / "small.png") as small:
+        assert small.size == (2 * 42 + 2, 44)
     assert json.loads((home / "small.json").read_text()).items() >= {("scale", 5), ("dpi", 100)}
     assert (
         call("interpolate", "simple", "--captions", "--scale", "5", "--pairs", "3,12", "-o", "w.png", cwd=home).code

@@ -45,7 +45,7 @@ def test_a_run_a_seed_and_the_same_command_again(workshop, tmp_path, call):
     assert done.code == 0, done.err
     assert done.err.count("is finished") == 2
     assert "hint: nf eval a-seed1 measures one of them" in done.err
-    assert f"{mean(bounds):.4f} bpd, standard deviation {stdev(bounds):.4f} over 2 seeds" in done.out
+    assert f"{mean(bounds):.4f} bpd, std over 2 seeds {stdev(bounds):.4f}" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
     assert contents(home / "runs") == before
 

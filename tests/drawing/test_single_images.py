@@ -70,7 +70,7 @@ def test_a_folder_holds_a_png_an_image_in_their_order(tmp_path: Path, channels: 
     save_images(path, images, [7, 3] * 6, FACTS)
     names = [entry.name for entry in sorted(path.iterdir())]
     assert names[:2] == ["0000-label7.png", "0001-label3.png"]
-    read, found = load_images(path)
+    read, found, _ = load_images(path)
     np.testing.assert_array_equal(read, images)
     assert found == names
     assert [entry.name for entry in path.parent.iterdir()] == ["folder"]

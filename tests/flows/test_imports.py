@@ -30,4 +30,9 @@ def test_flows_import_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=environment)
     names = [name.split(".") for name in json.loads(done.stdout)]
     assert not {name[0] for name in names} & set(OTHERS)
-    assert {name[1] for name in names if name[0] == "nfcli" and len(name) > 1} == {"flows", "presets", "errors"}
+    assert {name[1] for name in names if name[0] == "nfcli" and len(name) > 1} == {
+        "flows",
+        "presets",
+        "errors",
+        "limits",
+    }
