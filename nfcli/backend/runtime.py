@@ -14,8 +14,15 @@ from pathlib import Path
 
 from nfcli.backend import private
 
-YNNPACK_OFF = "--xla_cpu_experimental_ynn_fusion_type="
-"""Fusing with YNNPACK on CPU returns wrong sums in jaxlib 0.10.2 (jax issue 39103), and is slow."""
+FLAGS = {
+    # Fusing with YNNPACK on CPU returns wrong sums in jaxlib 0.10.2 (jax issue 39103), and is slow.
+    "xla_cpu_experimental_ynn_fusion_type": "",
+    # Devices of a CPU wait for each other at every step. Beside other work that may take long, and XLA would complain
+    # after 20 seconds, and end the process after 40.
+    "xla_cpu_collective_call_warn_stuck_timeout_seconds": "600",
+    "xla_cpu_collective_call_terminate_timeout_seconds": "86400",
+}
+"""Of XLA, where the user set none of the same name."""
 
 MOST_CPU_DEVICES = 16
 
@@ -50,8 +57,8 @@ def prepare(devices: int | None = None) -> None:
     if "jax" in sys.modules:
         return
     flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_cpu_experimental_ynn_fusion_type" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {YNNPACK_OFF}".strip()
+    ours = [f"--{name}={value}" for name, value in FLAGS.items() if name not in flags]
+    os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *ours])
     if "xla_force_host_platform_device_count" not in flags:
         os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(_shown_devices(devices)))
     cache = compilation_cache()

@@ -38,6 +38,21 @@ def test_freed_memory_is_kept_unless_the_user_chose_otherwise():
     assert faults(GLIBC_TUNABLES="glibc.malloc.arena_max=2") > freed / 2
 
 
+def test_flags_of_xla_are_added_to_those_of_the_user():
+    chosen = "--xla_cpu_collective_call_warn_stuck_timeout_seconds=7"
+    code = "from nfcli.backend import runtime; runtime.prepare(1); import jax, os; jax.numpy.ones(1) + 1; "
+    code += "print(os.environ['XLA_FLAGS'])"
+    around = {**os.environ, "XLA_FLAGS": chosen}
+    done = subprocess.run([sys.executable, "-c", code], env=around, capture_output=True, text=True, check=True)
+    flags = done.stdout.split()
+    assert flags[0] == chosen
+    names = [flag.partition("=")[0] for flag in flags]
+    assert len(set(names)) == len(names)
+    # Devices that wait for each other on a busy machine must not end the process.
+    assert "--xla_cpu_collective_call_terminate_timeout_seconds=86400" in flags
+    assert "--xla_cpu_experimental_ynn_fusion_type=" in flags
+
+
 # By how many MiB a process grows that has two large arrays with small ones in between, again and again.
 RESERVED = """
 import re
