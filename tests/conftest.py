@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+from pathlib import Path
 
 from nfcli.backend import runtime
 
@@ -45,6 +46,17 @@ def matrix_units_here(monkeypatch):
     monkeypatch.setenv("NF_MATRIX_UNITS", "1")
     if not matrix_units_found():
         pytest.skip("this CPU has no matrix units that XLA can use")
+
+
+QUICK = ("data/", "drawing/", "runs/", "test_layout.py", "cli/test_readme.py", "flows/test_imports.py")
+"""Where tests take no training and little compiling."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        place = str(item.path.relative_to(Path(__file__).parent))
+        if place.startswith(QUICK) and item.get_closest_marker("network") is None:
+            item.add_marker(pytest.mark.quick)
 
 
 def pytest_unconfigure() -> None:
