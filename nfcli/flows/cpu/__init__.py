@@ -20,7 +20,7 @@ each kind; a difference below 3 is noise. Less than 5 for every preset is not wo
     ConcatELU as a product and oneDNN's ELU                        1        5            3         1
     vectors: a device a core, not one of all cores                25       30           20        34
 
-The lines for matrix units of `simple` and `mixture`, and the last one, are times on the clock, of 24 turns. Tried and
-left out: two neighbouring pixels at once for few channels (1, 3, 1, 0, beside the shifted sums), two exponentials for
-ConcatELU of up to 16 channels (-1 for `vardeq`, which alone has so few).
+Of the matrix units the columns of `simple` and `mixture`, and the last line, are times on the clock, of 12 to 24 turns.
+Tried and left out: two neighbouring pixels at once for few channels (1, 3, 1, 0, beside the shifted sums), two
+exponentials for ConcatELU of up to 16 channels (-1 for `vardeq`; the others were not measured).
 """
