@@ -7,7 +7,7 @@ each kind; a difference below 3 is noise. Less than 5 for every preset is not wo
 
     plain                                                     simple   vardeq   multiscale   mixture
     barriers: nothing is computed twice                           29       36           25        10
-    few output channels as one product and shifted sums           14       13           13         2
+    few output channels as one product and shifted sums           13       10           12         2
     kernels' gradients in chunks of the batch                      5        7           17         6
     sums over rows as a product with ones                          2        2            8         5
     one exponential for both halves of ConcatELU                   0       -2            8        -1
@@ -16,11 +16,11 @@ each kind; a difference below 3 is noise. Less than 5 for every preset is not wo
     matrix units
     sums over rows as a product with ones                          8        6            8         5
     few channels by neighbourhoods, not folded                    11        0            1         9
-    barriers (without them 4 to 25 % more memory, too)             7       -2           -1         5
+    barriers (without them 6 to 26 % more memory, too)             7       -2           -1         5
     ConcatELU as a product and oneDNN's ELU                        1        5            3         1
     vectors: a device a core, not one of all cores                25       30           20        34
 
-The lines for matrix units of `simple` and `mixture`, and the last one, are times on the clock, of 24 turns. Tried and
-left out: two neighbouring pixels at once for few channels (1, 3, 1, 0, beside the shifted sums), two exponentials for
-ConcatELU of up to 16 channels (-1 for `vardeq`, which alone has so few).
+Of the matrix units the columns of `simple` and `mixture`, and the last line, are times on the clock, of 12 to 24 turns.
+Tried and left out: two neighbouring pixels at once for few channels (1, 3, 1, 0, beside the shifted sums), two
+exponentials for ConcatELU of up to 16 channels (-1 for `vardeq`; the others were not measured).
 """
