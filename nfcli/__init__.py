@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nfcli.library import TrainedFlow
+    from nfcli.api import TrainedFlow
 
 __version__ = "0.1.0"
 
@@ -27,8 +27,8 @@ def load(run: str | None = None, runs_dir: Path | str = "runs") -> TrainedFlow:
     from nfcli.backend import runtime
 
     runtime.prepare()
+    from nfcli.api import TrainedFlow
     from nfcli.evaluation.numerics import check_numerics
-    from nfcli.library import TrainedFlow
     from nfcli.runs import find_run
     from nfcli.runs.restore import restore
 

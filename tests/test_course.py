@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 from flax.serialization import msgpack_serialize
 
+from nfcli.config import TrainConfig
+from nfcli.errors import UsageError
 from nfcli.flows import build
 from nfcli.presets import get_preset
 from nfcli.pretrained.course import flat, main
 from nfcli.runs import find_run
 from nfcli.runs.restore import restore
+from nfcli.training.continuing import enter_run
+from nfcli.training.setup import prepare_job
 
 FLOWS = {
     "simple": {("0", index): index + 1 for index in range(8)},
@@ -101,3 +106,16 @@ def test_other_files_are_refused(content, code, tmp_path, capsys):
     assert main([str(file), "mine", "--runs-dir", str(tmp_path / "runs")]) == code
     assert capsys.readouterr().err.startswith("error: ")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_made_so_is_not_continued(tmp_path):
+    parameters = some_parameters("simple")
+    content = nested({course_name("simple", name): leaf for name, leaf in parameters.items()})
+    (tmp_path / "course").write_bytes(msgpack_serialize(content))
+    assert main([str(tmp_path / "course"), "mine", "--runs-dir", str(tmp_path)]) == 0
+    config = TrainConfig("simple", name="mine", runs_dir=tmp_path, network_dtype="float32")
+    with pytest.raises(UsageError, match="cannot be continued") as refused:
+        enter_run(prepare_job(config), print)
+    assert "--init mine" in refused.value.hint
+    # Which is no empty promise.
+    assert prepare_job(replace(config, name="tuned", init="mine")).init.run.name == "mine"

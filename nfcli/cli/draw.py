@@ -11,7 +11,7 @@ import typer
 from nfcli.backend import runtime
 from nfcli.cli.complete import SPLITS
 from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR, Dpi, Output, Run, RunsDir, Scale
+from nfcli.cli.options import RUNS_DIR, Dpi, Output, Run, RunsDir
 from nfcli.errors import UsageError
 from nfcli.limits import setting
 
@@ -63,15 +63,20 @@ class InspectOptions:
     explain: bool = setting(False, "Draw the masks and the scale limit instead; needs no run.")
 
 
+@dataclass(frozen=True)
+class GridOptions:
+    """How a grid of images looks."""
+
+    captions: bool = setting(False, "Write beside rows, or above columns, what they show: labels, or indices of pairs.")
+    scale: int | None = setting(None, "Pixels along each side that one pixel becomes; by default as fits a screen.")
+    dpi: int | None = setting(None, "Pixels an inch of the picture; 200 by default.")
+
+
 def sample(
     run: Run = None,
     *,
     options: SampleOptions,
-    captions: Annotated[
-        bool, typer.Option("--captions", help="Write the label of each row, or of each column, beside it.")
-    ] = False,
-    scale: Scale = None,
-    dpi: Dpi = None,
+    look: GridOptions,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -110,9 +115,8 @@ def sample(
     from nfcli.drawing.samples import sample as draw_samples
 
     chosen: dict[str, Any] = {**vars(options), "labels": tuple(options.labels or ())}
-    look: dict[str, Any] = {"captions": captions, "scale": scale, "dpi": dpi}
     drawn = draw_samples(
-        SampleConfig(run=run, runs_dir=runs_dir, output=output, **look, **chosen), warn=console.warning
+        SampleConfig(run=run, runs_dir=runs_dir, output=output, **vars(look), **chosen), warn=console.warning
     )
     console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}")
     console.result(drawn.content, drawn.text)
@@ -122,11 +126,7 @@ def interpolate(
     run: Run = None,
     *,
     options: InterpolateOptions,
-    captions: Annotated[
-        bool, typer.Option("--captions", help="Write the indices of each pair beside its row.")
-    ] = False,
-    scale: Scale = None,
-    dpi: Dpi = None,
+    look: GridOptions,
     output: Output = None,
     runs_dir: RunsDir = RUNS_DIR,
     console: Console,
@@ -148,8 +148,7 @@ def interpolate(
     chosen: dict[str, Any] = {name: value for name, value in vars(options).items() if value is not None}
     if options.pairs:
         chosen["pairs"] = tuple(_pair(text) for text in options.pairs)
-    look: dict[str, Any] = {"captions": captions, "scale": scale, "dpi": dpi}
-    config = InterpolateConfig(run=run, runs_dir=runs_dir, output=output, **look, **chosen)
+    config = InterpolateConfig(run=run, runs_dir=runs_dir, output=output, **vars(look), **chosen)
     drawn = walk(config, warn=console.warning)
     console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}; ends exact: {drawn.facts['ends_exact']}")
     console.result(drawn.content, drawn.text)

@@ -99,7 +99,3 @@ Output = Annotated[
 Dpi = Annotated[
     int | None, typer.Option("--dpi", help="Pixels an inch of the picture; 200 by default.", show_default=False)
 ]
-Scale = Annotated[
-    int | None,
-    typer.Option("--scale", help="Pixels along each side that one pixel becomes; by default as fits a screen."),
-]

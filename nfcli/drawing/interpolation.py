@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nfcli.data import ImageSplit
 from nfcli.drawing.grid import check_size, interpolation_grid, save_grid
-from nfcli.drawing.output import BATCH, Drawn, GridConfig, write_numbers
+from nfcli.drawing.output import Drawn, GridConfig, write_numbers
 from nfcli.errors import UsageError
-from nfcli.evaluation.batches import in_batches
-from nfcli.evaluation.bound import PRECISION
-from nfcli.flows import Parameters
-from nfcli.flows.flow import Latents
-from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.evaluation.latents import Coder
 from nfcli.limits import check_seed, check_whole
 from nfcli.runs.restore import TrainedModel
 
@@ -92,31 +86,14 @@ def walk(trained: TrainedModel, split: ImageSplit, config: InterpolateConfig) ->
     Returns:
         (pairs, steps, H, W, C) uint8; frame 0 is the first image of a pair, the last frame the second.
     """
-    model, parameters, steps = trained.model, trained.parameters, config.steps
-    ends = np.array(config.pairs).reshape(-1)
-    classes = None
-    if model.classes and split.labels is not None:
-        classes = np.eye(model.classes, dtype=np.float32)[split.labels[ends]]
-    key = stream(config.seed, Purpose.ENCODING)
-
-    @jax.jit
-    def encode(parameters: Parameters, x: jax.Array, index: jax.Array, labels: jax.Array | None) -> Latents:
-        return model.encode(parameters, x, indexed_keys(key, index), labels)
-
-    def latents_of(rows: np.ndarray) -> Latents:
-        x, index = split.images[ends[rows]], jnp.asarray(ends[rows])
-        return encode(parameters, x, index, None if classes is None else classes[rows])
-
-    decode = jax.jit(model.decode)
-    with jax.default_matmul_precision(PRECISION):
-        frames = tuple(_between(np.asarray(z), steps) for z in in_batches(latents_of, len(ends), BATCH))
-        weights = None if classes is None else _between(classes, steps)
-
-        def decoded(rows: np.ndarray) -> jax.Array:
-            return decode(parameters, tuple(z[rows] for z in frames), None if weights is None else weights[rows])
-
-        drawn = np.asarray(in_batches(decoded, len(frames[0]), BATCH))
-    return drawn.reshape(-1, steps, *drawn.shape[1:])
+    ends, classes = np.array(config.pairs).reshape(-1), None
+    if trained.model.classes and split.labels is not None:
+        classes = np.eye(trained.model.classes, dtype=np.float32)[split.labels[ends]]
+    coder = Coder(trained)
+    latents = coder.encode(split.images[ends], classes, config.seed, ends)
+    weights = None if classes is None else _between(classes, config.steps)
+    frames = coder.decode([_between(z, config.steps) for z in latents], weights)
+    return frames.reshape(-1, config.steps, *frames.shape[1:])
 
 
 def _between(ends: np.ndarray, steps: int) -> np.ndarray:

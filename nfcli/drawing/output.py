@@ -107,20 +107,22 @@ class Drawn:
         return "\n".join(str(path) for path in (self.image, self.numbers) if path is not None)
 
 
-def image_path(output: Path | None, default: Path, *, with_numbers: bool = True) -> Path:
+def image_path(output: Path | None, default: Path, *, with_numbers: bool = True, others: str = "") -> Path:
     """Where a picture goes: the user's choice, or the default.
 
     Args:
         output: The user's choice, if any.
         default: Where it goes otherwise.
         with_numbers: Whether `write_numbers` will follow.
+        others: Endings that the caller takes besides, for the hint.
 
     Raises:
         UsageError: The choice is no file of a picture, or it or the numbers beside it would replace something else.
     """
     path = default if output is None else output
+    endings = f".png, .pdf, .svg{others}" if others else ".png, .pdf or .svg"
     if path.suffix.lower() not in style.FORMATS or path.is_dir():
-        raise UsageError(f"--output {path} is not the name of a picture", hint="end it in .png, .pdf or .svg")
+        raise UsageError(f"--output {path} is not the name of a picture", hint=f"end it in {endings}")
     if output is not None:
         refuse_inside_run(path, "--output")
     if with_numbers:

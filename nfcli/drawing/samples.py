@@ -8,22 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nfcli.data import ImageSplit
 from nfcli.drawing.grid import check_size, image_grid, save_grid, spread
-from nfcli.drawing.output import BATCH, LOOK, Drawn, GridConfig, write_numbers
+from nfcli.drawing.output import LOOK, Drawn, GridConfig, image_path, write_numbers
 from nfcli.drawing.single_images import MOST_IMAGES, check_data_path, is_data, save_images
 from nfcli.errors import UsageError
-from nfcli.evaluation.batches import in_batches
-from nfcli.evaluation.bound import PRECISION
-from nfcli.evaluation.latents import decode_file
-from nfcli.flows import FlowModel, Parameters
-from nfcli.flows.flow import Latents
-from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.evaluation.latents import Coder, decode_file
+from nfcli.flows import FlowModel
 from nfcli.limits import check_seed, check_whole
+from nfcli.runs.restore import TrainedModel
 
 SHARED_COLUMNS = 8
 
@@ -63,7 +58,8 @@ class SampleConfig(GridConfig):
             raise UsageError(f"--temperature {self.temperature} is not possible", hint="it must be 0 or more")
         if self.real and self.share_final_latent:
             raise UsageError("--real and --share-final-latent exclude each other")
-        for option, given in (("--real", self.real), ("--share-final-latent", self.share_final_latent)):
+        others = {"--real": self.real, "--share-final-latent": self.share_final_latent, "--label": self.labels}
+        for option, given in others.items():
             if given and self.latents is not None:
                 raise UsageError(f"--from-latents and {option} exclude each other")
         check_seed(self.seed)
@@ -76,7 +72,7 @@ class SampleConfig(GridConfig):
 
     def place(self, default: Path) -> Path:
         if self.output is None or not is_data(self.output):
-            return super().place(default)
+            return image_path(self.output, default, others=", .npz, or nothing for a folder")
         check_data_path(self.output)
         return self.output
 
@@ -111,7 +107,7 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     model, data = trained.model, is_data(config.output)
     if config.latents is not None:
         decoded, told = decode_file(trained, config.latents)
-        config = replace(config, num=len(decoded), labels=() if told is None else tuple(told.tolist()))
+        config = replace(config, num=len(decoded))
     if not data:
         check_size(config.num, config.width, model.shape, config.scale)
     if decoded is not None:
@@ -123,7 +119,7 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     labels = None if known is None else known.tolist()
     captions = _captions(labels, config) if config.captions else {}
     if images is None:
-        images = draw(model, trained.parameters, config, known)
+        images = _draw(trained, config, known)
     facts = {
         "run": trained.run.name,
         "checkpoint_step": trained.checkpoint.step,
@@ -199,27 +195,11 @@ def _listed(labels: np.ndarray) -> str:
     return ", ".join([*few, "..."] if len(labels) > len(few) else few)
 
 
-def draw(model: FlowModel, parameters: Parameters, config: SampleConfig, labels: np.ndarray | None) -> np.ndarray:
-    """Draw `config.num` images, (N, H, W, C) uint8, of (N,) labels for a class-conditional model."""
-    if config.share_final_latent and len(model.latent_shapes) < 2:
+def _draw(trained: TrainedModel, config: SampleConfig, labels: np.ndarray | None) -> np.ndarray:
+    if config.share_final_latent and len(trained.model.latent_shapes) < 2:
         raise UsageError(
-            f"preset '{model.preset.name}' has a single latent: there is none to share while others differ",
+            f"preset '{trained.model.preset.name}' has a single latent: there is none to share while others differ",
             hint="--share-final-latent needs a run of preset 'multiscale'",
         )
-    key = stream(config.seed, Purpose.SAMPLING)
-
-    def latents_of(index: jax.Array) -> Latents:
-        return model.sample_latents(indexed_keys(key, index), temperature=config.temperature)
-
-    @jax.jit
-    def decode(parameters: Parameters, index: jax.Array, labels: jax.Array | None) -> jax.Array:
-        with jax.default_matmul_precision(PRECISION):
-            latents = latents_of(index)
-            if config.share_final_latent:
-                latents = (*latents[:-1], latents_of(index - index % SHARED_COLUMNS)[-1])
-            return model.decode(parameters, latents, labels)
-
-    def decoded(rows: np.ndarray) -> jax.Array:
-        return decode(parameters, jnp.asarray(rows), None if labels is None else labels[rows])
-
-    return np.asarray(in_batches(decoded, config.num, BATCH))
+    sharing = SHARED_COLUMNS if config.share_final_latent else 1
+    return Coder(trained).sample(config.num, labels, temperature=config.temperature, seed=config.seed, sharing=sharing)

@@ -1,4 +1,4 @@
-"""Latents as data: images encoded with one array a level, in an npz file, and back to exactly the same pixels."""
+"""Latents as data: images encoded with one array a scale, in an npz file, and back to exactly the same pixels."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from nfcli.data.store import AnyImages
 from nfcli.errors import DataError, UsageError, one_line
 from nfcli.evaluation.batches import in_batches
 from nfcli.evaluation.bound import PRECISION
+from nfcli.flows import Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.runs.per_image import npz_bytes
 from nfcli.runs.restore import TrainedModel
@@ -31,23 +32,27 @@ class Coder:
     """
 
     def __init__(self, trained: TrainedModel) -> None:
-        model = trained.model
+        self._model = model = trained.model
         self._parameters = jax.device_put(trained.parameters, jax.local_devices()[0])
         self._encode, self._decode = jax.jit(model.encode), jax.jit(model.decode)
-        self._sample = jax.jit(model.sample)
+        self._sample = jax.jit(self._sample_one_chunk)
 
-    def encode(self, images: AnyImages, labels: np.ndarray | None, seed: int) -> tuple[np.ndarray, ...]:
-        """The latents of images, (N, ...) float32 a level; `decode` gives exactly the same images again.
+    def encode(
+        self, images: AnyImages, labels: np.ndarray | None, seed: int, indices: np.ndarray | None = None
+    ) -> tuple[np.ndarray, ...]:
+        """The latents of images, (N, ...) float32 a scale; `decode` gives exactly the same images again.
 
         Args:
             images: (N, H, W, C) uint8.
-            labels: (N,) integers, or None.
-            seed: Of the dequantization noise, of which an image's depends on its place among the images too.
+            labels: (N,) integers or (N, classes) weights, or None.
+            seed: Of the dequantization noise.
+            indices: (N,) on which an image's noise depends too; 0..N-1 by default.
         """
         key = stream(seed, Purpose.ENCODING)
+        indices = np.arange(len(images)) if indices is None else indices
         return self._in_chunks(
             lambda rows: self._encode(
-                self._parameters, images[rows], indexed_keys(key, jnp.asarray(rows)), _of(labels, rows)
+                self._parameters, images[rows], indexed_keys(key, jnp.asarray(indices[rows])), _of(labels, rows)
             ),
             len(images),
         )
@@ -59,15 +64,32 @@ class Coder:
             len(latents[0]),
         )
 
-    def sample(self, count: int, labels: np.ndarray | None, *, temperature: float, seed: int) -> np.ndarray:
-        """New images, (count, H, W, C) uint8; image i of a seed is the same whatever the count."""
+    def sample(
+        self, count: int, labels: np.ndarray | None, *, temperature: float, seed: int, sharing: int = 1
+    ) -> np.ndarray:
+        """New images, (count, H, W, C) uint8; image i of a seed is the same whatever the count.
+
+        Args:
+            count: How many.
+            labels: (count,) integers, or None.
+            temperature: Standard deviation of the latents.
+            seed: Of the latents.
+            sharing: So many images in a row have the last latent of the first of them.
+        """
         key = stream(seed, Purpose.SAMPLING)
-        return self._in_chunks(
-            lambda rows: self._sample(
-                self._parameters, indexed_keys(key, jnp.asarray(rows)), _of(labels, rows), temperature=temperature
-            ),
-            count,
-        )
+
+        def drawn(rows: np.ndarray) -> jax.Array:
+            own, last = (indexed_keys(key, jnp.asarray(index)) for index in (rows, rows - rows % sharing))
+            result: jax.Array = self._sample(self._parameters, own, last, _of(labels, rows), temperature)
+            return result
+
+        return self._in_chunks(drawn, count)
+
+    def _sample_one_chunk(
+        self, parameters: Parameters, keys: jax.Array, last: jax.Array, labels: jax.Array | None, temperature: float
+    ) -> jax.Array:
+        latents, shared = (self._model.sample_latents(which, temperature=temperature) for which in (keys, last))
+        return self._model.decode(parameters, (*latents[:-1], shared[-1]), labels)
 
     def _in_chunks(self, call: Callable[[np.ndarray], Any], count: int) -> Any:
         with jax.default_matmul_precision(PRECISION):

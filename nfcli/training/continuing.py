@@ -54,6 +54,11 @@ def _check_same(job: Job, known: dict[str, Any]) -> None:
     before = {**defaults, **known["settings"], "dataset": settings["dataset"]}
     changed = [name for name in settings if name != "epochs" and settings[name] != before.get(name)]
     hint = "give this one another --name, or replace the earlier run with --overwrite"
+    if "converted" in known:
+        raise UsageError(
+            f"{run} was made from a checkpoint without what training needs, and cannot be continued",
+            hint=f"nf train {job.config.preset} --init {job.run.name} --name ANOTHER starts from its weights",
+        )
     if changed:
         text = ", ".join(f"--{name.replace('_', '-')} {before.get(name)} became {settings[name]}" for name in changed)
         raise UsageError(f"{run} was started with other settings: {text}", hint=hint)

@@ -61,7 +61,7 @@ def test_of_another_run_they_are_refused(home, call):
     assert "latents of run 'simple'" in done.err
 
 
-@pytest.mark.parametrize("option", ["--real", "--share-final-latent"])
+@pytest.mark.parametrize("option", ["--real", "--share-final-latent", "--label=3"])
 def test_what_makes_no_sense_together(option, home, call):
     assert_refused(call("sample", "multiscale", "--from-latents", "multiscale.npz", option, cwd=home), 2)
 

@@ -15,6 +15,7 @@ from nfcli.config import TrainConfig, read_settings
 from nfcli.errors import DivergedError, RunError, UsageError
 from nfcli.flows import coupling
 from nfcli.flows.networks import GatedConvNet
+from nfcli.presets import PartitionedCouplings, Squeeze, get_preset
 from nfcli.runs import RunDir, find_run
 from nfcli.runs.restore import restore
 from nfcli.training import saved
@@ -211,3 +212,17 @@ def test_a_run_that_diverges_at_once_begins_from_the_same_weights(
     assert len(seen) >= 4
     for parameters in seen[1::2]:
         jax.tree.map(np.testing.assert_array_equal, parameters, weights)
+
+
+def test_weights_of_a_preset_file_of_another_model_are_refused(tuned: TrainConfig, digits: Path) -> None:
+    first, second = (
+        replace(get_preset("tiny"), name="mine", layers=(Squeeze(), replace(layer, mask=mask)))
+        for mask in ("channel", "patch")
+        for layer in [PartitionedCouplings(1, "channel", 4, blocks=0, actnorm=False, rotate=False)]
+    )
+    assert first.layers != second.layers
+    source = replace(tuned, preset="mine", custom=first, init=None, name="first", epochs=1)
+    train(source)
+    with pytest.raises(UsageError, match="its preset file described another model"):
+        prepare_job(replace(source, custom=second, init="first", name="second"))
+    assert prepare_job(replace(source, init="first", name="third")).init is not None
