@@ -10,6 +10,7 @@ each kind; a difference below 3 is noise. Less than 5 for every preset is not wo
     few output channels as one product and shifted sums           13       10           12         2
     kernels' gradients in chunks of the batch                      5        7           17         6
     sums over rows as a product with ones                          2        2            8         5
+    two neighbouring pixels at once for few channels               6        6            0         -
     one exponential for both halves of ConcatELU                   0       -2            8        -1
     kernel's gradient of a 1x1 convolution image by image          1       -2            6        -4
 
@@ -20,7 +21,7 @@ each kind; a difference below 3 is noise. Less than 5 for every preset is not wo
     ConcatELU as a product and oneDNN's ELU                        1        5            3         1
     vectors: a device a core, not one of all cores                25       30           20        34
 
-Of the matrix units the columns of `simple` and `mixture`, and the last line, are times on the clock, of 12 to 24 turns.
-Tried and left out: two neighbouring pixels at once for few channels (1, 3, 1, 0, beside the shifted sums), two
-exponentials for ConcatELU of up to 16 channels (-1 for `vardeq`; the others were not measured).
+Of the matrix units the columns of `simple` and `mixture`, and the last line, are times on the clock, of 12 to 24 turns;
+of the two pixels those of `simple` and `vardeq` are times of the whole presets. Tried and left out: two exponentials
+for ConcatELU of up to 16 channels (-1 for `vardeq`; the others were not measured).
 """
