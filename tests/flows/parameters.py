@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from flax import nnx
 
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.initializers import Initializer
+from nfcli.presets import Preset, get_preset
 
 
 def randomized(factory, seed=0, dtype=jnp.float32, *, gain=1.0):
@@ -20,6 +23,16 @@ def randomized(factory, seed=0, dtype=jnp.float32, *, gain=1.0):
 def random_parameters(model: FlowModel, seed=0, dtype=jnp.float32, *, gain=1.0) -> Parameters:
     """Random parameters for a model; `gain` multiplies the kernels."""
     return _random_leaves(model.parameter_shapes(), seed, dtype, gain)
+
+
+def short_preset(name: str) -> Preset:
+    """A preset's narrow twin with two couplings, and not up to eight, wherever it has a row of them."""
+
+    def shorten(layer):
+        return replace(layer, count=min(layer.count, 2)) if hasattr(layer, "count") else layer
+
+    twin = get_preset(name, smoke=True)
+    return replace(twin, layers=tuple(map(shorten, twin.layers)), dequantization=shorten(twin.dequantization))
 
 
 def _random_leaves(tree, seed, dtype, gain):

@@ -9,17 +9,17 @@ import pytest
 
 from nfcli.flows import build
 from nfcli.flows.labels import label_planes, one_hot, with_planes
-from nfcli.presets import PRESETS, PartitionedCouplings, Preset, Split, Squeeze, get_preset
+from nfcli.presets import PRESETS, PartitionedCouplings, Preset, Split, Squeeze
 from tests.evaluation.checks import check_total_probability
 from tests.evaluation.models import HALVES, PLAIN
 from tests.flows.checks import QUICK_COMPILATION, check_dequantized_log_det
-from tests.flows.parameters import random_parameters
+from tests.flows.parameters import random_parameters, short_preset
 
 SHAPE = (4, 4, 1)
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, *SHAPE), dtype=np.uint8)
 SPLINES = PartitionedCouplings(1, "checkerboard", 4, transformer="spline", components=4, blocks=0)
 LEARNED_PRIOR = Preset("split", "", (SPLINES, Squeeze(), Split(hidden=4), HALVES), None, None, None, 0)
-MODELS = [*(get_preset(name, smoke=True) for name in PRESETS), LEARNED_PRIOR]
+MODELS = [*map(short_preset, PRESETS), LEARNED_PRIOR]
 
 
 def conditional(preset, dtype=jnp.float32):
@@ -51,7 +51,7 @@ def test_images_come_back_with_their_labels(preset, shallow):
 @pytest.mark.parametrize("name", ["vardeq", "mixture"])
 def test_log_det_given_a_label(name, shallow):
     with jax.enable_x64(True):
-        model, parameters = conditional(get_preset(name, smoke=True), jnp.float64)
+        model, parameters = conditional(short_preset(name), jnp.float64)
         flow = model._flow(parameters)
         u = jnp.asarray(np.random.default_rng(1).uniform(0.001, 0.999, (2, *SHAPE)))
         labels = one_hot(jnp.asarray([2, 1]), 3, jnp.float64)
@@ -68,10 +68,10 @@ def test_every_label_has_all_the_probability():
 
 def test_labels_must_be_given_to_who_knows_them():
     keys = jax.random.split(jax.random.key(1), 3)
-    model, parameters = conditional(get_preset("simple", smoke=True))
+    model, parameters = conditional(short_preset("simple"))
     with pytest.raises(ValueError, match="needs labels"):
         model.log_prob(parameters, IMAGES, keys)
-    plain = build(get_preset("simple", smoke=True), SHAPE)
+    plain = build(short_preset("simple"), SHAPE)
     with pytest.raises(ValueError, match="takes none"):
         plain.log_prob(random_parameters(plain), IMAGES, keys, jnp.asarray([0, 1, 2]))
 

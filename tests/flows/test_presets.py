@@ -13,16 +13,17 @@ from nfcli.flows.dequantization import EDGE, uniform_noise
 from nfcli.presets import PRESETS, MaskedCouplings, Preset, Split, get_preset
 from tests.flows import reference
 from tests.flows.checks import QUICK_COMPILATION, check_dequantized_log_det, check_inverse, check_log_det
-from tests.flows.parameters import random_parameters
+from tests.flows.parameters import random_parameters, short_preset
 
 CASES = [(name, shape) for name in PRESETS for shape in [(8, 8, 1), (4, 4, 3)]]
 
 
-def tiny(name, shape, dtype=jnp.float32, levels=256):
-    """A preset's narrow twin with random parameters."""
-    model = build(get_preset(name, smoke=True), shape, levels=levels)
+def tiny(preset, shape, dtype=jnp.float32, levels=256):
+    """A preset, a short one by its name, with random parameters."""
+    name = preset if isinstance(preset, str) else preset.name
+    model = build(short_preset(name) if isinstance(preset, str) else preset, shape, levels=levels)
     parameters = random_parameters(model, dtype=dtype)
-    # Ten couplings with the scales of random parameters leave what any precision can invert.
+    # Mixtures with the scales of random parameters leave what any precision can invert.
     return model, jax.tree.map(lambda leaf: 0.3 * leaf, parameters) if name == "mixture" else parameters
 
 
@@ -47,7 +48,7 @@ def test_log_det_from_noise_to_latents(name, shape, shallow):
 
 @pytest.mark.parametrize("name", ["simple", "multiscale"])
 def test_log_det_and_inverse_of_the_transform(name, shallow):
-    """In float32, as it is used. Eight couplings lose two digits."""
+    """In float32, as it is used. A row of couplings loses two digits."""
     transform = parts(name, (4, 4, 3), jnp.float32)[1]
     y = jnp.asarray(2 * np.random.default_rng(2).standard_normal((1, 4, 4, 3)), jnp.float32)
     check_log_det(transform.forward, y, tolerance=2e-4)
@@ -65,7 +66,7 @@ def test_inverse_of_the_transform_in_float64(name, shallow):
 def test_log_prob_is_that_of_the_formulas(name, shape):
     """A second implementation, and the float32 of nf against its float64."""
     images, keys = some_images(shape, 3, levels=32), jax.random.split(jax.random.key(5), 3)
-    model, parameters = tiny(name, shape, levels=32)
+    model, parameters = tiny(get_preset(name, smoke=True), shape, levels=32)
     single = jax.jit(model.log_prob, compiler_options=QUICK_COMPILATION)(parameters, images, keys)
     assert (single.shape, single.dtype) == ((3,), jnp.float32)
     with jax.enable_x64(True):
