@@ -74,7 +74,7 @@ def _print_measured(result: EvalResult, console: Console) -> None:
     header.insert(3, "std error")
     rows = []
     for name, split in result.splits.items():
-        bpd, *others = _bounds(split)
+        bpd, *others = _bounds(split, result)
         rows.append([name, f"{split.images:,}", bpd, _number(split.bpd_stderr, 4), *others])
     timing = f"inference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
     tables = [_table(header, rows), *([_classified(result)] if result.classification else [])]
@@ -102,7 +102,7 @@ def _classified(result: EvalResult) -> str:
 
 def _scores(result: ScoreResult) -> str:
     if result.classification is None:
-        return _table(["image", *_titles(result)], [[image.name, *_bounds(image)] for image in result.images])
+        return _table(["image", *_titles(result)], [[image.name, *_bounds(image, result)] for image in result.images])
     rows = [
         [
             image.name,
@@ -126,12 +126,19 @@ def _provenance(place: str, result: Measured) -> str:
 
 
 def _titles(result: Measured) -> list[str]:
-    return [f"bpd (K={result.importance_samples})", "bpd (K=1)", "eff. samples"]
+    names = [f"bpd (K={result.importance_samples})", "bpd (K=1)", "eff. samples"]
+    return names[: _told(result)]
 
 
-def _bounds(result: Summary | ScoredImage) -> list[str]:
+def _bounds(row: Summary | ScoredImage, result: Measured) -> list[str]:
     """The cells below `_titles`."""
-    return [_number(result.bpd, 4), _number(result.elbo_bpd, 4), _number(result.effective_sample_size, 2)]
+    cells = [_number(row.bpd, 4), _number(row.elbo_bpd, 4), _number(row.effective_sample_size, 2)]
+    return cells[: _told(result)]
+
+
+def _told(result: Measured) -> int:
+    """How many of the three say something: with one draw the last two would repeat the first, and say 1."""
+    return 1 if result.importance_samples == 1 else 3
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

@@ -43,7 +43,7 @@ def in_words(results: list[TrainResult]) -> str:
     lines: list[tuple[str, Any]] = [
         ("run", result.path),
         ("parameters", f"{result.parameters:,}"),
-        ("epochs", f"{result.epochs} ({result.steps:,} steps)"),
+        ("epochs", _done(result)),
         ("best validation", f"{best} (one noise draw)" if result.best_step is not None else best),
         ("speed", "none yet" if result.images_per_second is None else speed(result.images_per_second)),
         ("time", duration(result.seconds)),
@@ -59,7 +59,7 @@ def _table(results: list[TrainResult]) -> str:
     rows = [
         [
             result.run,
-            f"{result.epochs} ({result.steps:,} steps)",
+            _done(result),
             "none yet" if result.best_val_bpd is None else f"{result.best_val_bpd:.4f} bpd",
             duration(result.seconds),
         ]
@@ -71,6 +71,10 @@ def _table(results: list[TrainResult]) -> str:
         return table
     spread = f"{mean(known):.4f} bpd, std over {len(known)} seeds {stdev(known):.4f}"
     return f"{table}\nbest validation, one noise draw: {spread}"
+
+
+def _done(result: TrainResult) -> str:
+    return f"{result.epochs} ({result.steps:,} step{'s' * (result.steps != 1)})"
 
 
 def say_what_next(results: list[TrainResult], wanted: int, console: Console) -> None:

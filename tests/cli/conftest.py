@@ -9,18 +9,29 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from nfcli.cli.app import run
+from nfcli.presets import Preset
 from nfcli.runs import pretrained as pretrained
 from tests.cli.program import ROOT, Done, environment, succeeds
+from tests.cli.small import shorten
 from tests.sharing import made_once
 
 IMAGES = {"train": 48, "val": 16, "test": 16}
 
 SETTINGS = ("--dataset", "tiny.npz", "--smoke", "--train-size", "32", "--val-size", "16", "--batch-size", "16")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_smoke_runs():
+    """In this process as in those that tests start."""
+    narrow = Preset.smoke_twin
+    with mock.patch.object(Preset, "smoke_twin", lambda preset: shorten(narrow(preset))):
+        yield
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ def measured(workshop, tmp_path_factory):
 
 def export(name: str, cwd: Path, to: Path, *options) -> Done:
     """The maintainer's command."""
-    command = [sys.executable, "-m", "nfcli.pretrained", name, "--to", to, *options]
+    command = [sys.executable, "-m", "tests.cli.small", "nfcli.pretrained", name, "--to", to, *options]
     settings = environment(PYTHONPATH=str(ROOT))
     done = subprocess.run([*map(str, command)], cwd=cwd, env=settings, capture_output=True, text=True)
     return Done(done.returncode, done.stdout, done.stderr)

@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-NF = (sys.executable, "-m", "nfcli")
-
 ROOT = Path(__file__).resolve().parents[2]
+
+NF = (sys.executable, "-P", str(ROOT / "tests/cli/small.py"))
 
 # Programs for these tiny models take longer to optimize than to run, and one device is enough.
 QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_NUM_CPU_DEVICES": "1"}

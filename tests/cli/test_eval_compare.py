@@ -194,6 +194,7 @@ def test_images_can_be_saved_and_the_run_trained_last_is_the_default(home):
     settings = ("-k", "1", "--limit", "3", "--split", "val", "--batch-size", "16")
     done = succeeds("eval", *settings, "--save-per-image", "each.csv", "-q", cwd=home)
     assert done.err == ""
+    assert done.out.splitlines()[0].split() == ["split", "images", "bpd", "(K=1)", "std", "error"]  # nothing twice
     assert len((home / "each.csv").read_text().splitlines()) == 1 + 3
     assert results(home, "multiscale")["evaluations"][-1]["importance_samples"] == 1
 
