@@ -21,9 +21,9 @@ AFTER_COLON = "_NF_AFTER_COLON"
 
 
 def mend_words(around: MutableMapping[str, str]) -> None:
-    """Undo what bash does to a colon, by default: it makes three words of `pretrained:NAME`.
+    """Undo what bash does to a colon and an equals sign, by default: `pretrained:NAME`, `--split=val` are three words.
 
-    Where that is the word to complete, bash replaces what follows the colon, so only that is left for an answer.
+    Where that is the word to complete, bash replaces what follows the sign, so only that is left for an answer.
 
     Args:
         around: The environment, changed where it asks for completion in bash.
@@ -32,7 +32,9 @@ def mend_words(around: MutableMapping[str, str]) -> None:
     if around.get("_NF_COMPLETE") != "complete_bash" or not current.isdecimal():
         return
     words = [*around.get("COMP_WORDS", "").split("\n"), ""][: int(current) + 1]
-    mended = re.sub(rf"^{PRETRAINED}\n:(\n|$)", f"{PRETRAINED}:", "\n".join(words), flags=re.MULTILINE).split("\n")
+    text = re.sub(r"^(--[\w-]+)\n=(\n|\Z)", r"\1\n", "\n".join(words), flags=re.MULTILINE)
+    words = text.split("\n")
+    mended = re.sub(rf"^{PRETRAINED}\n:(\n|$)", f"{PRETRAINED}:", text, flags=re.MULTILINE).split("\n")
     if mended[-1] != words[-1]:
         mended[-1] = mended[-1].removeprefix(f"{PRETRAINED}:")
         around[AFTER_COLON] = "1"

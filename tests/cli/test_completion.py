@@ -109,6 +109,8 @@ def ask(words, cwd, *flags):
     [
         (("train", "simple", "--schedule", ""), SCHEDULES),
         (("train", "--network-dtype", "b"), ("bfloat16",)),
+        (("train", "--network-dtype", "=", "b"), ("bfloat16",)),  # as bash has --network-dtype=b
+        (("train", "simple", "--schedule", "="), SCHEDULES),
         (("eval", "--split", "val,"), ("val,train", "val,test")),
         (("interpolate", "a", "--split", ""), SPLIT_NAMES),
         (("compare", "--format", ""), sorted({*tabulate_formats, "csv"})),
