@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, assert_never
 
 from nfcli.flows.base import Bijection
 from nfcli.flows.coupling import MaskedCoupling, PartitionedCoupling
@@ -72,10 +72,12 @@ class Assembly:
                 levels[-1] += self._partitioned(layer, shape, number, initializer)
             elif isinstance(layer, SqueezeSpec):
                 levels[-1].append(Squeeze())
-            else:
+            elif isinstance(layer, Split):
                 if layer.hidden:
                     priors[len(levels) - 1] = self._prior(layer, shape, initializer)
                 levels.append([])
+            else:
+                assert_never(layer)
         return MultiscaleTransform(levels, priors)
 
     def _masked(self, layer: MaskedCouplings, shape: Shape, initializer: Initializer) -> list[Bijection]:
@@ -130,7 +132,8 @@ class Assembly:
 
 
 def _transformer(layer: PartitionedCouplings) -> ScalarBijection:
-    module, name = TRANSFORMERS[layer.transformer].split(".")
+    place, has_components = TRANSFORMERS[layer.transformer]
+    module, name = place.split(".")
     kind = getattr(import_module(f"nfcli.flows.{module}"), name)
-    made: ScalarBijection = kind(layer.components) if layer.components else kind()
+    made: ScalarBijection = kind(layer.components) if has_components else kind()
     return made

@@ -48,16 +48,17 @@ default in `nfcli.presets.layers`. `[reference]` holds the published `val_bpd` a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from nfcli.errors import UsageError
-from nfcli.limits import POSITIVE, Setting, fits, setting, settings_of, whole
+from nfcli.limits import POSITIVE, Setting, setting, settings_of, whole
 from nfcli.presets import GaussianNoise, Layer, MaskedCouplings, PartitionedCouplings, Preset, Split, Squeeze
+from nfcli.presets.checks import check_keys, check_value, known, shown
+from nfcli.presets.layers import TRANSFORMERS
 
 Kinds = dict[str, tuple[Any, dict[str, Any]]]
 """The dataclass of a kind, and those of its fields that a file does not choose."""
@@ -76,15 +77,6 @@ NOISES: Kinds = {
 }
 
 MOST_LAYERS, MOST_BYTES = 256, 2**20
-
-WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "a text",
-    "dict": "a table",
-    "list": "a list of tables",
-}
 
 
 @dataclass(frozen=True)
@@ -129,12 +121,12 @@ def parse_preset(name: str, content: Mapping[str, Any], where: str) -> Preset:
     Raises:
         UsageError: It says something that makes no sense.
     """
-    _check_value(where, "", content, "dict")
+    check_value(where, "", content, "dict")
     content = {"summary": name, "dequantization": {"kind": "uniform"}, "recipe": {}, "reference": {}, **content}
-    _check_keys(where, content, ("summary", "dequantization", "layers", "recipe", "reference"))
-    _check_value(where, "summary", content["summary"], "str")
+    check_keys(where, content, ("summary", "dequantization", "layers", "recipe", "reference"))
+    check_value(where, "summary", content["summary"], "str")
     tables = content.get("layers", [])
-    _check_value(where, "layers", tables, "list", Setting(check=_count))
+    check_value(where, "layers", tables, "list", Setting(check=_count))
     layers = tuple(_one_of(f"{where}, layer {number}", table, LAYERS) for number, table in enumerate(tables, 1))
     if not any(isinstance(layer, MaskedCouplings | PartitionedCouplings) for layer in layers):
         raise UsageError(f"{where} has nothing to learn in its [[layers]]", hint="it needs couplings")
@@ -155,13 +147,13 @@ def _count(tables: list[Any]) -> str | None:
 
 def define(preset: Preset) -> dict[str, Any]:
     """What `parse_preset` makes the same model of, with every default written out; for config.json."""
-    known = {name: getattr(preset, f"reference_{name}") for name in settings_of(Reference)}
+    published = {name: getattr(preset, f"reference_{name}") for name in settings_of(Reference)}
     return {
         "summary": preset.summary,
         "dequantization": _described(preset.dequantization, NOISES),
         "layers": [_described(layer, LAYERS) for layer in preset.layers],
         "recipe": dict(preset.recipe),
-        "reference": {name: value for name, value in known.items() if value is not None},
+        "reference": {name: value for name, value in published.items() if value is not None},
     }
 
 
@@ -173,15 +165,15 @@ def _described(spec: Layer | GaussianNoise | None, kinds: Kinds) -> dict[str, An
 
 def _one_of(where: str, table: Any, kinds: Kinds) -> Any:
     """What a table with a `kind` describes."""
-    _check_value(where, "", table, "dict")
+    check_value(where, "", table, "dict")
     kind = table.get("kind")
     if kind not in tuple(kinds):
-        given = "has no kind" if kind is None else f"has the unknown kind {_shown(kind)}"
-        raise UsageError(f"{where} {given}", hint=_known(kind, kinds, "kinds"))
+        given = "has no kind" if kind is None else f"has the unknown kind {shown(kind)}"
+        raise UsageError(f"{where} {given}", hint=known(kind, kinds, "kinds"))
     made, fixed = kinds[kind]
     where, rest = f"{where} ({kind})", {key: value for key, value in table.items() if key != "kind"}
     if made is NoneType:
-        _check_keys(where, rest, ())
+        check_keys(where, rest, ())
         return None
     spec = _read(where, rest, made, fixed)
     if isinstance(spec, PartitionedCouplings):
@@ -193,11 +185,11 @@ def _read(where: str, table: Any, kind: Any, fixed: Mapping[str, Any] | None = N
     """A dataclass from a table that has its fields, but for those that are `fixed`."""
     fixed = fixed or {}
     fields = {each.name: each for each in dataclasses.fields(kind) if each.name not in fixed}
-    _check_value(where, "", table, "dict")
-    _check_keys(where, table, fields)
+    check_value(where, "", table, "dict")
+    check_keys(where, table, fields)
     for name, field in fields.items():
         if name in table:
-            _check_value(where, name, table[name], str(field.type), settings_of(kind)[name])
+            check_value(where, name, table[name], str(field.type), settings_of(kind)[name])
         elif field.default is dataclasses.MISSING:
             raise UsageError(f"{where} has no {name}", hint=f"keys: {', '.join(fields)}")
     return kind(**table, **fixed)
@@ -206,45 +198,21 @@ def _read(where: str, table: Any, kind: Any, fixed: Mapping[str, Any] | None = N
 def _recipe(where: str, table: Any) -> dict[str, Any]:
     from nfcli.config import RECIPE, TrainConfig
 
-    _check_value(where, "", table, "dict")
-    _check_keys(where, table, RECIPE)
+    check_value(where, "", table, "dict")
+    check_keys(where, table, RECIPE)
     kinds, declared = {each.name: str(each.type) for each in dataclasses.fields(TrainConfig)}, settings_of(TrainConfig)
     for name, value in table.items():
-        _check_value(where, name, value, kinds[name], declared[name])
+        check_value(where, name, value, kinds[name], declared[name])
     return dict(table)
 
 
 def _check_couplings(where: str, spec: PartitionedCouplings) -> None:
     """See that the fields of partitioned couplings go together."""
-    if spec.transformer == "affine" and spec.components:
-        raise UsageError(f"{where}: affine couplings have no components", hint="leave them out, or name a transformer")
-    if spec.transformer != "affine" and not spec.components:
+    needed = TRANSFORMERS[spec.transformer][1]
+    if spec.components and not needed:
+        hint = "leave them out, or name another transformer"
+        raise UsageError(f"{where}: {spec.transformer} couplings have no components", hint=hint)
+    if needed and not spec.components:
         raise UsageError(f"{where} has no components for its {spec.transformer}", hint="for example components = 8")
     if spec.heads and spec.hidden % spec.heads:
         raise UsageError(f"{where}: hidden = {spec.hidden} is no multiple of heads = {spec.heads}", hint="change one")
-
-
-def _check_value(where: str, name: str, value: Any, kind: str, declared: Setting | None = None) -> None:
-    declared, kind = declared or Setting(), kind.removesuffix(" | None")
-    wanted = WORDS[kind] if kind in WORDS and not fits(value, kind) else declared.check(value)
-    if wanted is not None:
-        place = f"{where}: {name} = {_shown(value)}" if name else where
-        raise UsageError(f"{place} is not possible", hint=f"it must be {wanted}")
-
-
-def _check_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
-    for key in table:
-        if key not in known:
-            raise UsageError(f"{where} has the unknown key {_shown(key)}", hint=_known(key, known, "keys"))
-
-
-def _shown(value: object) -> str:
-    """A value as Python writes it, without the control characters that it may have, and not all of a long one."""
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
-
-
-def _known(word: object, known: Iterable[str], what: str) -> str:
-    close = get_close_matches(str(word), known, n=1)
-    listed = f"{what}: {', '.join(known) or 'none'}"
-    return f"did you mean '{close[0]}'? {listed}" if close else listed

@@ -18,11 +18,11 @@ MaskKind = Literal["checkerboard", "channel"]
 Halves = Literal["checkerboard", "channel", "patch"]
 
 TRANSFORMERS = {
-    "affine": "transformers.Affine",
-    "mixture": "mixture.MixtureOfLogistics",
-    "spline": "spline.RationalQuadraticSpline",
+    "affine": ("transformers.Affine", False),
+    "mixture": ("mixture.MixtureOfLogistics", True),
+    "spline": ("spline.RationalQuadraticSpline", True),
 }
-"""What can happen to each value, and where in `nfcli.flows` it is; all but the first take a number of components."""
+"""What can happen to each value: where in `nfcli.flows` it is, and whether it is made with a number of components."""
 
 COUNT, CHANNELS, FEW = whole(1, 256), whole(1, 4096), whole(0, 64)
 
