@@ -15,13 +15,13 @@ from typing import Any
 from nfcli.presets import Preset
 
 
-def _alone(spec: Any) -> Any:
-    return replace(spec, count=1) if hasattr(spec, "count") else spec
+def shorten(twin: Preset, most: int = 1) -> Preset:
+    """A smoke twin with so many couplings in each row."""
 
+    def cut(spec: Any) -> Any:
+        return replace(spec, count=min(spec.count, most)) if hasattr(spec, "count") else spec
 
-def shorten(twin: Preset) -> Preset:
-    """A smoke twin with one coupling in each row."""
-    return replace(twin, layers=tuple(map(_alone, twin.layers)), dequantization=_alone(twin.dequantization))
+    return replace(twin, layers=tuple(map(cut, twin.layers)), dequantization=cut(twin.dequantization))
 
 
 def small_smoke_runs() -> None:

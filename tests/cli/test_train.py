@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nfcli.cli.outcome import in_words
 from nfcli.config import TrainConfig
+from nfcli.training.reporter import TrainResult
 from nfcli.training.setup import data_in_words, prepare_job
 from tests.cli.conftest import SETTINGS, write_images
 from tests.cli.program import ESCAPE, assert_refused, contents, succeeds
 
 KEYS = {"run", "preset", "parameters", "epochs", "steps", "best_val_bpd", "images_per_second", "seconds"}
+
+
+@pytest.mark.parametrize(("steps", "said"), [(0, "(0 steps)"), (1, "(1 step)"), (1200, "(1,200 steps)")])
+def test_one_step_is_no_steps(steps, said):
+    assert said in in_words([TrainResult("a", "runs/a", "simple", 1, 0, steps, None, None, None, 1.0, False)])
 
 
 @pytest.mark.parametrize("preset", ["simple", "multiscale"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +10,7 @@ from flax import nnx
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.initializers import Initializer
 from nfcli.presets import Preset, get_preset
+from tests.cli.small import shorten
 
 
 def randomized(factory, seed=0, dtype=jnp.float32, *, gain=1.0):
@@ -27,12 +26,7 @@ def random_parameters(model: FlowModel, seed=0, dtype=jnp.float32, *, gain=1.0) 
 
 def short_preset(name: str) -> Preset:
     """A preset's narrow twin with two couplings, and not up to eight, wherever it has a row of them."""
-
-    def shorten(layer):
-        return replace(layer, count=min(layer.count, 2)) if hasattr(layer, "count") else layer
-
-    twin = get_preset(name, smoke=True)
-    return replace(twin, layers=tuple(map(shorten, twin.layers)), dequantization=shorten(twin.dequantization))
+    return shorten(get_preset(name, smoke=True), most=2)
 
 
 def _random_leaves(tree, seed, dtype, gain):

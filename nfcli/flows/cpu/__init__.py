@@ -10,7 +10,7 @@ each kind; a difference below 3 is noise. Less than 5 for every preset is not wo
     few output channels as one product and shifted sums           13       10           12         2
     kernels' gradients in chunks of the batch                      5        7           17         6
     sums over rows as a product with ones                          2        2            8         5
-    two neighbouring pixels at once for few channels               6        6            0         -
+    two neighbouring pixels at once for few channels               8        6            1         0
     one exponential for both halves of ConcatELU                   0       -2            8        -1
     kernel's gradient of a 1x1 convolution image by image          1       -2            6        -4
 
@@ -22,6 +22,6 @@ each kind; a difference below 3 is noise. Less than 5 for every preset is not wo
     vectors: a device a core, not one of all cores                25       30           20        34
 
 Of the matrix units the columns of `simple` and `mixture`, and the last line, are times on the clock, of 12 to 24 turns;
-of the two pixels those of `simple` and `vardeq` are times of the whole presets. Tried and left out: two exponentials
-for ConcatELU of up to 16 channels (-1 for `vardeq`; the others were not measured).
+those of the two pixels for `simple` and `vardeq` are of the whole presets, 8 turns. Tried and left out: two
+exponentials for ConcatELU of up to 16 channels (-1 for `vardeq`; the others were not measured).
 """
