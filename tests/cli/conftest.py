@@ -26,9 +26,10 @@ IMAGES = {"train": 48, "val": 16, "test": 16}
 SETTINGS = ("--dataset", "tiny.npz", "--smoke", "--train-size", "32", "--val-size", "16", "--batch-size", "16")
 
 
-@pytest.fixture(scope="session", autouse=True)
+# Tests of other folders may come before, between and after those of this one in the same process.
+@pytest.fixture(scope="package", autouse=True)
 def small_smoke_runs():
-    """In this process as in those that tests start."""
+    """In this process as in those that tests start, while the tests of this folder run."""
     narrow = Preset.smoke_twin
     with mock.patch.object(Preset, "smoke_twin", lambda preset: shorten(narrow(preset))):
         yield
