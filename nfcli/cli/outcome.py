@@ -27,7 +27,8 @@ def described(config: TrainConfig, console: Console) -> tuple[dict[str, Any], st
     }
     lines = [("run", job.run.path), ("parameters", f"{job.model.num_parameters:,}"), ("steps", f"{job.total_steps:,}")]
     settings = described["settings"].items()
-    lines += [(key.replace("_", "-"), "all" if value is None else value) for key, value in settings]
+    nothing = {"train_size": "all", "val_size": "all"}
+    lines += [(key.replace("_", "-"), nothing.get(key, "none") if value is None else value) for key, value in settings]
     lines += [("networks", policy_in_words(job.policy))]
     lines += [("data", f"{described['data']['source']}, {len(job.train):,} train, {len(job.val):,} validation")]
     lines += [("shape", f"{' x '.join(map(str, job.model.shape))} (height x width x channels)")]

@@ -82,6 +82,8 @@ def save_learning_curves(
         UsageError: There is nothing finite to draw.
         WriteError: The file cannot be written.
     """
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     # One point is no line: validated, it would only stretch the axis with the mean of the very first steps.
     lines = {
         name: curve for name, curve in training.items() if name not in validation or np.isfinite(curve[1]).sum() > 1
@@ -95,6 +97,8 @@ def save_learning_curves(
         axes.set_ylim(*limits)
         axes.margins(x=0.02)
         axes.set_xlabel(x_label)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_ylabel("Bits per dimension")
         axes.grid(axis="y", color=style.FAINT, linewidth=0.6)
         axes.set_axisbelow(True)

@@ -55,7 +55,7 @@ def curves_section(runs: dict[str, RunDir], warn: Say) -> str:
         batch = config["settings"]["batch_size"]
         for (steps, values), of_plot in zip(found, curves, strict=True):
             if np.isfinite(values).any():
-                of_plot[name] = (steps * batch / 1000, values)
+                of_plot[name] = (steps * batch, values)
     parts = []
     for words, *curves in plots.values():
         if any(curves):
@@ -69,7 +69,7 @@ def _plot(training: dict[str, Curve], validation: dict[str, Curve]) -> str:
     pictures = []
     for size in (WIDE, NARROW):
         buffer = BytesIO()
-        save_learning_curves(buffer, training, validation, x_label="Training images seen (thousands)", size=size)
+        save_learning_curves(buffer, training, validation, x_label="Training images seen", size=size)
         pictures.append(buffer.getvalue())
     alt = "Bits per dimension while training, of " + ", ".join(dict.fromkeys([*training, *validation]))
     return f"<figure>{_picture(pictures[0], alt, PHONE, pictures[1])}</figure>"

@@ -80,6 +80,10 @@ class Clock:
         # Of steps known to be done: those under way are counted in `train_images` already. And without compilation.
         done = max(1, meta.step - step)
         spent = self.train_seconds + self._running() - train_seconds
+        now = time.monotonic()
+        # Of a run that was continued, this process may have validated after a few steps: then the whole run tells more.
+        young = step > 0 and done < meta.steps_per_epoch
+        pace = (self.seconds_before + now - self._born) / meta.step if young else (now - since) / done
         return Progress(
             step=meta.step,
             total_steps=self.total_steps,
@@ -88,7 +92,7 @@ class Clock:
             loss=loss,
             images_per_second=done * self.config.batch_size / spent if spent > 0 else 0.0,
             best_val_bpd=meta.best_val_bpd,
-            seconds_left=(time.monotonic() - since) / done * (self.total_steps - meta.step),
+            seconds_left=pace * (self.total_steps - meta.step),
         )
 
     def _running(self) -> float:
