@@ -105,7 +105,7 @@ class TrainConfig:
         metavar="RUN",
     )
     conditional: bool = setting(False, "Learn the images given their labels: nf sample --label 7.")
-    seed: int = setting(42, "Of everything random.", SEED)
+    seed: int = setting(42, "Of everything random.", SEED, decides_program=False)
     name: str | None = setting(None, "Of the run; made from preset and dataset by default.", **OWN)
     runs_dir: Path = setting(Path("runs"), "Where run directories live.", envvar="NF_RUNS_DIR", **OWN)
     data_dir: Path | None = setting(

@@ -81,24 +81,25 @@ class ManyAtOnce:
 
     def compile(self, state: State) -> None:
         """Compile before the clock starts."""
-        self._compiled = self._compiled.lower(state, self.examples, *self._arguments(np.zeros((0, 0), int))).compile()
+        self._compiled = self._compiled.lower(state, *self._arguments(np.zeros((0, 0), int))).compile()
 
     def __call__(self, state: State, chosen: np.ndarray) -> tuple[State, News]:
         """Steps on the images of indices `chosen`, (steps, batch); the state that was given is used up."""
-        result: tuple[State, News] = self._compiled(state, self.examples, *self._arguments(chosen))
+        result: tuple[State, News] = self._compiled(state, *self._arguments(chosen))
         return result
 
-    def _arguments(self, chosen: np.ndarray) -> tuple[Array, Array]:
+    def _arguments(self, chosen: np.ndarray) -> tuple[Any, ...]:
         order = np.zeros((self.per_dispatch, self.step.config.batch_size), np.int32)
         order[: len(chosen), : chosen.shape[1]] = chosen
-        arguments: tuple[Array, Array] = replicate(self.step.mesh, (order, np.int32(len(chosen))))
-        return arguments
+        return self.step.key, self.examples, *replicate(self.step.mesh, (order, np.int32(len(chosen))))
 
-    def _steps(self, state: State, examples: tuple[Array, ...], order: Array, count: Array) -> tuple[State, News]:
+    def _steps(
+        self, state: State, key: Array, examples: tuple[Array, ...], order: Array, count: Array
+    ) -> tuple[State, News]:
         def body(index: Array, carry: tuple[State, News]) -> tuple[State, News]:
             chosen = [of[order[index]] for of in examples]
             batch = jax.lax.with_sharding_constraint(chosen, batched(self.step.mesh))
-            return self.step.map_state(carry[0], *batch)
+            return self.step.map_state(carry[0], key, *batch)
 
         return jax.lax.fori_loop(0, count, body, (state, (jnp.float32(0), jnp.int32(0))))
 

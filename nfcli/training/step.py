@@ -56,10 +56,12 @@ class TrainStep:
         self.steps_per_epoch = steps_per_epoch
         self.schedule = learning_rate_schedule(config, steps_per_epoch)
         self.optimizer = make_optimizer(config, steps_per_epoch)
+        # An argument and no constant of the program, so that all seeds share one.
+        self.key: Array = replicate(mesh, np.array(jax.random.key_data(stream(config.seed, Purpose.TRAINING))))
         self._compiled: Any = jax.jit(
             self.map_state,
             donate_argnums=0,
-            in_shardings=(replicated(mesh), batched(mesh), batched(mesh)),
+            in_shardings=(replicated(mesh), replicated(mesh), batched(mesh), batched(mesh)),
             out_shardings=(replicated(mesh), replicated(mesh)),
             compiler_options=compiler_options(mesh),
         )
@@ -130,7 +132,7 @@ class TrainStep:
         if self.model.classes:
             labels = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=batched(self.mesh))
         self._compiled = self._kept.get(
-            lambda: self._compiled.lower(state, images, labels).compile(), results=(state, (0, 0))
+            lambda: self._compiled.lower(state, self.key, images, labels).compile(), results=(state, (0, 0))
         )
 
     def __call__(self, state: State, images: Any, labels: Any = None) -> tuple[State, News]:
@@ -140,12 +142,12 @@ class TrainStep:
             The next state; and the batch's loss in bits per dimension with the number of steps skipped in a row.
         """
         batch = jax.device_put((images, labels), batched(self.mesh))
-        result: tuple[State, News] = self._compiled(state, *batch)
+        result: tuple[State, News] = self._compiled(state, self.key, *batch)
         return result
 
-    def map_state(self, state: State, images: Array, labels: Array | None = None) -> tuple[State, News]:
-        """The step itself, not compiled; arguments and results as of a call."""
-        key = jax.random.fold_in(stream(self.config.seed, Purpose.TRAINING), state["step"])
+    def map_state(self, state: State, key: Array, images: Array, labels: Array | None = None) -> tuple[State, News]:
+        """The step itself, not compiled; arguments and results as of a call, and the data of the run's key."""
+        key = jax.random.fold_in(jax.random.wrap_key_data(key), state["step"])
         keys = indexed_keys(key, jnp.arange(images.shape[0]))
         weights = state.get("trained", state["parameters"])
         loss, gradient = self._gradient(weights, (images, keys, labels))

@@ -68,6 +68,19 @@ def test_the_next_start_loads_the_same_program(folder: Path, config: TrainConfig
     jax.tree.map(np.testing.assert_array_equal, first, after_two_steps(step, images))
 
 
+def test_seeds_share_a_program_and_nothing_else(folder: Path, config: TrainConfig) -> None:
+    other = replace(config, seed=43)
+    alone = after_two_steps(*make_step(other))
+    for path in folder.glob("*" + programs.SUFFIX):
+        path.unlink()
+    first = after_two_steps(*make_step(config))
+    step, images = make_step(other)
+    fail_to_compile(step)
+    second = after_two_steps(step, images)
+    jax.tree.map(np.testing.assert_array_equal, alone, second)
+    assert float(second["loss_sum"]) != float(first["loss_sum"])
+
+
 def test_a_program_from_jax_s_cache_is_not_what_is_kept(folder: Path, config: TrainConfig) -> None:
     after_two_steps(*make_step(config))
     for path in folder.glob("*" + programs.SUFFIX):
@@ -81,7 +94,6 @@ def test_a_program_from_jax_s_cache_is_not_what_is_kept(folder: Path, config: Tr
 @pytest.mark.parametrize(
     "change",
     [
-        {"seed": 43},
         {"learning_rate": 2e-3},
         {"clip_norm": 2.0},
         {"ema_decay": 0.9},
@@ -105,7 +117,7 @@ def test_what_decides_the_program_changes_its_name(config: TrainConfig, change: 
 
 
 def test_what_does_not_decide_it_does_not(config: TrainConfig) -> None:
-    other = replace(config, epochs=7, val_size=16, eval_every=3, name="other", checkpoint_minutes=1)
+    other = replace(config, seed=43, epochs=7, val_size=16, eval_every=3, name="other", checkpoint_minutes=1)
     assert make_step(config)[0]._kept._name == make_step(other)[0]._kept._name
 
 

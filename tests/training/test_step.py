@@ -183,11 +183,11 @@ def bad_from(step: int) -> Callable[..., tuple]:
     """A step whose parameters cannot be used from some step on, until the learning rate has been halved."""
     real = TrainStep.map_state
 
-    def fragile(self: TrainStep, state: dict, images: jax.Array, labels: None = None) -> tuple:
+    def fragile(self: TrainStep, state: dict, key: jax.Array, images: jax.Array, labels: None = None) -> tuple:
         bad = (state["step"] >= step) & (state["recoveries"] == 0)
         poison = jnp.where(bad, jnp.nan, 0.0)
         poisoned = {**state, "parameters": jax.tree.map(lambda leaf: leaf + poison, state["parameters"])}
-        following, news = real(self, poisoned, images)
+        following, news = real(self, poisoned, key, images)
         kept = jax.tree.map(lambda new, old: jnp.where(bad, old, new), following["parameters"], state["parameters"])
         return {**following, "parameters": kept}, news
 
