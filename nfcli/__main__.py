@@ -1,10 +1,12 @@
 """Where `nf` starts, which is also `python -m nfcli`: signals are taken before anything that takes time."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run `nf` and exit: the entry point."""
+    _open_standard_files()
     try:
         from nfcli.process.signals import listen
 
@@ -15,6 +17,17 @@ def main() -> None:
     from nfcli.cli.app import main as run
 
     run()
+
+
+def _open_standard_files() -> None:
+    """Where the parent closed stdin, stdout or stderr, no file that is opened later may get its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the smallest number that is free
+    # `print` would write to stdout instead. That stdout is closed is said where the result would go.
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 if __name__ == "__main__":

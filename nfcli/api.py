@@ -17,7 +17,7 @@ import numpy as np
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import BoundEvaluator, to_bpd
 from nfcli.evaluation.latents import Coder
-from nfcli.limits import check_seed, check_whole
+from nfcli.limits import check_seed, check_temperature, check_whole
 from nfcli.runs.restore import TrainedModel
 
 
@@ -123,6 +123,7 @@ class TrainedFlow:
         """
         check_whole("count", count)
         check_seed(seed)
+        check_temperature(temperature)
         if labels is None and self.classes:
             labels = np.arange(self.classes)
         given = None if labels is None else np.resize(np.asarray(labels), count)
@@ -151,10 +152,13 @@ class TrainedFlow:
         """Latents to images: arrays as of `encode` to (N, H, W, C) uint8.
 
         Raises:
-            UsageError: The arrays are not of the model's `latent_shapes`, or there are labels too many or too few.
+            UsageError: The arrays are not of the model's `latent_shapes` or not finite, or there are labels too many or
+                too few.
         """
         arrays = [np.asarray(array, np.float32) for array in latents]
         count = len(arrays[0]) if arrays and arrays[0].ndim else 0
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise UsageError("latents that are not finite have no image", hint="look where they come from")
         if [array.shape for array in arrays] != [(count, *shape) for shape in self.latent_shapes]:
             raise UsageError(
                 f"latents of shapes {[array.shape for array in arrays]} do not fit '{self.name}'",

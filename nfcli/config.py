@@ -227,7 +227,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         RunError: The file is missing or damaged.
         UsageError: It is no config.json of a run, or holds settings that nf does not know.
     """
-    content = read_json(path, kind="configuration")
+    content = read_json(path, kind="configuration", pipe=True)
     parts = [content.get("settings"), content.get("data"), content.get("model", {})]
     name = content.get("run")
     if not all(isinstance(part, dict) for part in parts) or not isinstance(name, str):

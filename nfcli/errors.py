@@ -10,7 +10,7 @@
     │   ├── DataError               images
     │   ├── RunError                a run directory or one of its files
     │   └── CheckpointError         saved weights
-    └── Interrupted        exit 130 or 143   SIGINT or SIGTERM, after saving
+    └── Interrupted        exit 128 + signal  SIGINT, SIGTERM or SIGHUP, after saving
 
 The command line prints one of these as `error: ...` and, when there is one, `hint: ...`.
 """

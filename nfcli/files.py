@@ -22,6 +22,11 @@ STAGING = ".saving-"
 """Begins the name of a folder that is being written."""
 
 
+def real_path(path: str | Path) -> Path:
+    """A path with its links followed, which `Path.resolve` refuses where they lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write one JSON object, atomically.
 
@@ -91,17 +96,18 @@ def flush(*paths: Path) -> None:
             os.close(descriptor)
 
 
-def read_json(path: Path, *, kind: str) -> dict[str, Any]:
+def read_json(path: Path, *, kind: str, pipe: bool = False) -> dict[str, Any]:
     """Read one JSON object that `write_json` wrote.
 
     Args:
         path: The file.
         kind: What the user would call it, for messages.
+        pipe: It may be a pipe, as a shell gives with `<(...)`: that is waited for.
 
     Raises:
         RunError: It is missing, is no JSON object, or has a schema that this version does not know.
     """
-    text = read_text(path, kind=kind)
+    text = read_text(path, kind=kind, pipe=pipe)
     try:
         content = parse_json(text)
     except ValueError as error:
@@ -126,13 +132,15 @@ def parse_json(text: str) -> dict[str, Any]:
     return content
 
 
-def read_text(path: Path, *, kind: str) -> str:
+def read_text(path: Path, *, kind: str, pipe: bool = False) -> str:
     """Read a text file of this package.
 
     Raises:
-        RunError: It is missing, larger than any that nf writes, or no text.
+        RunError: It is missing, no regular file, larger than any that nf writes, or no text.
     """
     try:
+        if not (path.is_file() or (pipe and path.is_fifo())) and path.exists():
+            raise RunError(f"{kind} {path} is not a regular file", hint="it was not written by nf")
         if path.stat().st_size > MAX_BYTES:
             raise RunError(f"{kind} {path} is larger than {MAX_BYTES // 2**20} MiB", hint="it was not written by nf")
         return path.read_text(encoding="utf-8")

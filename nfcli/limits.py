@@ -129,6 +129,16 @@ def check_seed(seed: int) -> None:
     require("seed", seed, SEED)
 
 
+def check_temperature(temperature: float) -> None:
+    """Refuse a standard deviation of latents that is none, or that only overflows.
+
+    Raises:
+        UsageError: It is not from 0 to 1,000.
+    """
+    if not 0 <= temperature <= 1000:
+        raise UsageError(f"--temperature {temperature} is not possible", hint="it must be from 0 to 1,000")
+
+
 def fits(value: Any, kind: str) -> bool:
     """Whether a value of a JSON or TOML file is of a type as a dataclass writes it, such as `int | None`."""
     types = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float), "None": (type(None),)}

@@ -19,14 +19,14 @@ from nfcli.cli.evaluate import evaluate
 from nfcli.cli.options import with_options
 from nfcli.cli.parsing import Command, usage_error
 from nfcli.cli.train import train
-from nfcli.errors import NFError
+from nfcli.errors import NFError, UsageError
 from nfcli.process.cluster import end
 
 app = typer.Typer(
     name="nf",
     help="Normalizing flows on images: train, measure honestly, look at what was learned.",
-    epilog="Exit codes: 0 done, 1 the work failed, 2 usage, 3 data, run or checkpoint missing or damaged, "
-    "130 and 143 interrupted.",
+    epilog="Exit codes: 0 done, 1 the work failed, 2 usage, 3 data, run or checkpoint missing, damaged or in use, "
+    "129, 130 and 143 interrupted.",
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -100,7 +100,9 @@ def _told(error: Exception, arguments: list[str]) -> NFError:
         return error
     if isinstance(error, typer.TyperException):
         return usage_error(error, arguments)
-    return _of_the_system(error) if isinstance(error, OSError) else _unexpected(error)
+    if isinstance(error, OSError):
+        return _of_the_system(error)
+    return _without_devices() or _unexpected(error)
 
 
 def _of_the_system(error: OSError) -> NFError:
@@ -108,6 +110,19 @@ def _of_the_system(error: OSError) -> NFError:
     reason = error.strerror or str(error)
     hint = "was it moved or deleted meanwhile?" if isinstance(error, FileNotFoundError) else None
     return NFError(reason if error.filename is None else f"{error.filename}: {reason}", hint=hint)
+
+
+def _without_devices() -> NFError | None:
+    """The error of whoever asked jax for devices that are not there: it is met wherever they are first used."""
+    wanted = os.environ.get("JAX_PLATFORMS")
+    if not wanted or "jax" not in sys.modules:
+        return None
+    try:
+        sys.modules["jax"].devices()
+    except Exception:
+        hint = "leave it unset, or set it to cpu, or install jax for these devices"
+        return UsageError(f"JAX_PLATFORMS={wanted} asks for devices that are not here", hint=hint)
+    return None
 
 
 def _unexpected(error: Exception) -> NFError:

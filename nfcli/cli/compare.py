@@ -84,6 +84,10 @@ def compare(
     chosen = [name for name, given in asked if given]
     if len(chosen) > 1:
         raise UsageError(f"{chosen[0]} and {chosen[1]} exclude each other", hint="give one of them")
+    if options.format != TERMINAL_FORMAT:
+        others = (("--paired", options.paired), ("--html", options.html), ("--json", console.as_json))
+        for name in [name for name, given in others if given]:
+            raise UsageError(f"--format and {name} exclude each other", hint="give one of them")
     if options.paired:
         _paired(names, runs_dir, samples, console)
     elif options.html is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -74,10 +75,12 @@ class Console:
             self._print(f"warning: {text}")
 
     def _print(self, text: str) -> None:
-        if self.live is None:
-            print(text, file=sys.stderr, flush=True)
-        else:
-            self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        # That nobody can be told, on a full disk for example, must not end the work.
+        with contextlib.suppress(OSError):
+            if self.live is None:
+                print(text, file=sys.stderr, flush=True)
+            else:
+                self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def abandon_stdout() -> None:
@@ -87,7 +90,8 @@ def abandon_stdout() -> None:
 
 def print_error(error: NFError) -> None:
     """Print an error to stderr."""
-    print(error_lines(error), end="", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(error_lines(error), end="", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -150,12 +150,17 @@ def _take_images(member: _Member, path: Path, intake: Intake) -> AnyImages:
 
 
 def _read_labels(member: _Member) -> Labels:
-    with _opened(member, "(N,)", dimensions=(1,)) as (stream, header):
+    with _opened(member, "(N,)", dimensions=(1,), advice="labels are integers from 0 on, one an image") as (
+        stream,
+        header,
+    ):
         return _read_whole(stream, member.path, header).astype(np.int64)
 
 
 @contextmanager
-def _opened(member: _Member, wanted: str, dimensions: tuple[int, ...]) -> Iterator[tuple[BinaryIO, _Header]]:
+def _opened(
+    member: _Member, wanted: str, dimensions: tuple[int, ...], advice: str | None = None
+) -> Iterator[tuple[BinaryIO, _Header]]:
     """The bytes of an array of integers, behind its header."""
     archive, info, path = member
     if info.compress_type not in METHODS:
@@ -164,7 +169,7 @@ def _opened(member: _Member, wanted: str, dimensions: tuple[int, ...]) -> Iterat
         header = _read_header(cast("BinaryIO", stream), path)
         if header.dtype.kind not in "iu":
             what = "Python objects" if header.dtype.hasobject else f"values of type {header.dtype}"
-            raise DataError(f"{shown(path)} holds {what}, not integers", hint=_advice(header.dtype))
+            raise DataError(f"{shown(path)} holds {what}, not integers", hint=advice or _advice(header.dtype))
         if len(header.shape) not in dimensions:
             raise DataError(f"{shown(path)} has the shape {header.shape}", hint=f"expected {wanted}")
         yield cast("BinaryIO", stream), header

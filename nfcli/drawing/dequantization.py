@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from nfcli.runs.restore import TrainedModel
 BINS = 256
 
 LARGEST_WEIGHT = 1e6
+
+MOST_DRAWS = 1000
 
 NOTHING_CHECKED: dict[str, Any] = {"run": None, "checked_pixels": 0, "moved_pixels": None, "volumes": [], "prior": []}
 """What `nf inspect-dequant --json` says besides the files, here of --explain."""
@@ -61,9 +63,12 @@ class InspectDequantConfig(PictureConfig):
         super().__post_init__()
         check_whole("levels", self.levels, 2, 64)
         check_whole("images", self.images)
-        check_whole("draws", self.draws)
+        check_whole("draws", self.draws, most=MOST_DRAWS)
         if self.explain and self.run is not None:
             raise UsageError("--explain needs no run", hint="leave the name out, or leave --explain out")
+        for each in fields(self) if self.explain else ():
+            if each.name in ("images", "draws", "levels", "prior", "seed") and getattr(self, each.name) != each.default:
+                raise UsageError(f"--explain and --{each.name} exclude each other", hint="give one of them")
         if self.prior is not None:
             hint, given = "for example --levels 4 --prior 1,2,2,1", len(self.prior)
             if given != self.levels:

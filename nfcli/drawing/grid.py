@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nfcli.drawing import style
 from nfcli.errors import UsageError
 from nfcli.files import write_bytes
+from nfcli.runs.outputs import SIGNATURE
 
 Pixels = NDArray[np.uint8]
 
@@ -172,11 +173,12 @@ def _longest(captions: Sequence[str]) -> int:
 
 def encode_png(pixels: Pixels, dpi: int | None = None) -> bytes:
     """(H, W, 1) grey or (H, W, 3) RGB pixels as a PNG; the same pixels always give the same bytes."""
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
-    buffer = BytesIO()
+    buffer, said = BytesIO(), PngImagePlugin.PngInfo()
+    said.add_text("Software", SIGNATURE)
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    picture.save(buffer, format="PNG", optimize=True, **({"dpi": (dpi, dpi)} if dpi else {}))
+    picture.save(buffer, format="PNG", optimize=True, pnginfo=said, **({"dpi": (dpi, dpi)} if dpi else {}))
     return buffer.getvalue()
 
 

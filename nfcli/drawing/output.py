@@ -12,7 +12,7 @@ from nfcli.errors import RunError, UsageError
 from nfcli.files import read_json, write_json
 from nfcli.limits import check_whole
 from nfcli.runs import find_run
-from nfcli.runs.lookup import refuse_inside_run
+from nfcli.runs.outputs import check_output
 from nfcli.runs.restore import TrainedModel, restore
 
 BATCH = 64
@@ -123,8 +123,9 @@ def image_path(output: Path | None, default: Path, *, with_numbers: bool = True,
     endings = f".png, .pdf, .svg{others}" if others else ".png, .pdf or .svg"
     if path.suffix.lower() not in style.FORMATS or path.is_dir():
         raise UsageError(f"--output {path} is not the name of a picture", hint=f"end it in {endings}")
-    if output is not None:
-        refuse_inside_run(path, "--output")
+    # A run's own figures are replaced, whatever is there.
+    if output is not None or not with_numbers:
+        check_output("--output", path)
     if with_numbers:
         check_numbers(path)
     return path
@@ -142,14 +143,14 @@ def check_numbers(picture: Path) -> None:
         UsageError: They would.
     """
     numbers = numbers_beside(picture)
-    if numbers.exists() and not _is_ours(numbers):
+    if numbers.exists() and not _are_ours(numbers):
         raise UsageError(
             f"{numbers} is there, and was not written with a picture: it would be replaced",
             hint="give the picture another name",
         )
 
 
-def _is_ours(numbers: Path) -> bool:
+def _are_ours(numbers: Path) -> bool:
     try:
         return "picture" in read_json(numbers, kind="file")
     except RunError:

@@ -22,6 +22,7 @@ from nfcli.errors import UsageError
 from nfcli.files import check_place, write_text
 from nfcli.runs import RunDir, find_run
 from nfcli.runs.comparison import Comparison, Row, compare
+from nfcli.runs.outputs import SIGNATURE, check_output
 from nfcli.runs.pretrained import training_in_words
 
 
@@ -59,6 +60,7 @@ def write_page(config: PageConfig, *, message: Say = lambda _: None, warn: Say =
         RunError: There is no run, or a named one is missing or damaged.
         WriteError: The page cannot be written.
     """
+    check_output("--html", config.output)
     check_place(config.output)
     comparison = compare(list(config.runs), config.runs_dir, importance_samples=config.importance_samples, warn=warn)
     runs = {row.name: find_run(row.name, config.runs_dir) for row in comparison.rows}
@@ -77,6 +79,7 @@ def write_page(config: PageConfig, *, message: Say = lambda _: None, warn: Say =
     page = Template(files("nfcli.drawing").joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=f"Comparison of {len(runs)} runs" if several else f"Run {names}",
         about=f"{names}. " * several + f"Made by nf {__version__}.",
+        mark=SIGNATURE,
         body="\n".join(sections),
     )
     write_text(config.output, page)

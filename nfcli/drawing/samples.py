@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,13 @@ from nfcli.drawing.single_images import MOST_IMAGES, check_data_path, is_data, s
 from nfcli.errors import UsageError
 from nfcli.evaluation.latents import Coder, decode_file
 from nfcli.flows import FlowModel
-from nfcli.limits import check_seed, check_whole
+from nfcli.limits import check_seed, check_temperature, check_whole
 from nfcli.runs.restore import TrainedModel
 
 SHARED_COLUMNS = 8
+
+NOT_DRAWN: dict[str, Any] = {"temperature": None, "seed": None}
+"""Of images that are not new ones."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,10 @@ class SampleConfig(GridConfig):
         check_whole("columns", self.columns, 1, self.num)
         for label in self.labels:
             check_whole("label", label, 0)
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise UsageError(f"--temperature {self.temperature} is not possible", hint="it must be 0 or more")
-        if self.real and self.share_final_latent:
-            raise UsageError("--real and --share-final-latent exclude each other")
-        others = {"--real": self.real, "--share-final-latent": self.share_final_latent, "--label": self.labels}
-        for option, given in others.items():
-            if given and self.latents is not None:
-                raise UsageError(f"--from-latents and {option} exclude each other")
+        check_temperature(self.temperature)
+        self._refuse_together("share_final_latent", "columns")
+        self._refuse_together("real", "share_final_latent", "temperature", "seed")
+        self._refuse_together("latents", "real", "share_final_latent", "labels", "num", "temperature", "seed")
         check_seed(self.seed)
         for name in ("columns", *LOOK) if is_data(self.output) else ():
             if getattr(self, name):
@@ -69,6 +68,15 @@ class SampleConfig(GridConfig):
                     f"--{name} says nothing to {self.output}, which holds single images",
                     hint="leave it out, or draw a grid, for example -o digits.png",
                 )
+
+    def _refuse_together(self, name: str, *others: str) -> None:
+        """What says nothing where `name` is given may not be given either."""
+        defaults = {each.name: each.default for each in fields(self)}
+        words = {"latents": "from-latents", "labels": "label"}
+        for other in others if getattr(self, name) else ():
+            if getattr(self, other) != defaults[other]:
+                first, second = ("--" + words.get(each, each).replace("_", "-") for each in (name, other))
+                raise UsageError(f"{first} and {second} exclude each other", hint="give one of them")
 
     def place(self, default: Path) -> Path:
         if self.output is None or not is_data(self.output):
@@ -83,7 +91,8 @@ class SampleConfig(GridConfig):
     def options(self, labels: list[int] | None) -> dict[str, Any]:
         """What the numbers beside the picture say of it; (N,) labels of the images, if they have any."""
         names = ("num", "temperature", "seed", "share_final_latent", "real")
-        return {**{name: getattr(self, name) for name in names}, "columns": self.width, "labels": labels}
+        facts = {**{name: getattr(self, name) for name in names}, "columns": self.width, "labels": labels}
+        return {**facts, **(NOT_DRAWN if self.real else {})}
 
     @property
     def width(self) -> int:
@@ -102,12 +111,13 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
         WriteError: They cannot be written.
     """
     decoded = told = None
+    source = config.latents
     name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
     trained, path = config.restore(f"{'from-latents' if config.latents is not None else name}.png", warn)
     model, data = trained.model, is_data(config.output)
     if config.latents is not None:
         decoded, told = decode_file(trained, config.latents)
-        config = replace(config, num=len(decoded))
+        config = replace(config, num=len(decoded), latents=None)
     if not data:
         check_size(config.num, config.width, model.shape, config.scale)
     if decoded is not None:
@@ -123,8 +133,9 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     facts = {
         "run": trained.run.name,
         "checkpoint_step": trained.checkpoint.step,
-        "latents": None if config.latents is None else str(config.latents),
+        "latents": None if source is None else str(source),
         **config.options(labels),
+        **(NOT_DRAWN if source is not None else {}),
         **config.look(),
         "mean_pixel": float(images.mean()),
     }

@@ -12,9 +12,9 @@ import numpy as np
 from nfcli.drawing.grid import Pixels, encode_png
 from nfcli.drawing.output import check_numbers, numbers_beside
 from nfcli.errors import RunError, UsageError
-from nfcli.files import read_json, remove_tree, write_bytes, write_error
+from nfcli.files import read_json, real_path, remove_tree, write_bytes, write_error
 from nfcli.process.signals import unfinished
-from nfcli.runs.lookup import refuse_inside_run
+from nfcli.runs.outputs import refuse_inside_run
 
 MOST_IMAGES = 10_000
 """That are drawn at a time."""
@@ -69,7 +69,7 @@ def save_images(path: Path, images: Pixels, labels: list[int] | None, facts: dic
         np.savez_compressed(buffer, **arrays)
         write_bytes(path, buffer.getvalue())
         return
-    place = path.resolve()  # a link to a folder stays
+    place = real_path(path)  # a link to a folder stays
     staging, before = (place.parent / f".{place.name}.{secrets.token_hex(4)}.{end}" for end in ("tmp", "old"))
     try:
         with unfinished(staging):

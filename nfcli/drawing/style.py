@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nfcli.files import write_bytes
+from nfcli.runs.outputs import SIGNATURE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,10 +49,14 @@ _SETTINGS: dict[Any, Any] = {
 """What differs from matplotlib's own defaults."""
 
 
-_NOT_SAID = {"png": ("Software",), "pdf": ("Creator", "Producer", "CreationDate"), "svg": ("Creator", "Date")}
-"""Left out of files: the same figure must be the same bytes, whenever and by whichever version it was drawn."""
+_SAID: dict[str, dict[str, str | None]] = {
+    "png": {"Software": SIGNATURE},
+    "pdf": {"Creator": SIGNATURE, "Producer": None, "CreationDate": None},
+    "svg": {"Creator": SIGNATURE, "Date": None},
+}
+"""In files of each kind: the same figure must be the same bytes, whenever and by whichever version it was drawn."""
 
-FORMATS = tuple(f".{kind}" for kind in _NOT_SAID)
+FORMATS = tuple(f".{kind}" for kind in _SAID)
 """Suffixes of pictures."""
 
 
@@ -85,6 +90,6 @@ def figure(
         drawn = Figure(figsize=(width, height), dpi=dpi or DPI, layout=layout)
         yield drawn
         kind = target.suffix.lower().removeprefix(".") if isinstance(target, Path) else "png"
-        drawn.savefig(buffer, format=kind, dpi=dpi or DPI, metadata=dict.fromkeys(_NOT_SAID[kind]))
+        drawn.savefig(buffer, format=kind, dpi=dpi or DPI, metadata=_SAID[kind])
     if isinstance(target, Path):
         write_bytes(target, buffer.getvalue())

@@ -9,6 +9,8 @@ from nfcli.errors import UsageError
 from nfcli.limits import SEED, check_settings, setting, whole
 from nfcli.runs.results import Classification, Summary
 
+BOTH = ("val", "test")
+
 
 @dataclass(frozen=True)
 class EvalConfig:
@@ -33,7 +35,7 @@ class EvalConfig:
     run: str | None = None
     runs_dir: Path = Path("runs")
     importance_samples: int = setting(8, "Noise draws an image, K.", whole(), names=("--importance-samples", "-k"))
-    splits: tuple[str, ...] = ("val", "test")
+    splits: tuple[str, ...] = BOTH
     limit: int | None = setting(None, "Use the first N images of each split; all by default.", whole())
     batch_size: int = setting(128, "Images at a time, at most; the result does not depend on it.", whole())
     seed: int = setting(42, "Of the noise.", SEED)
@@ -64,6 +66,8 @@ class EvalConfig:
         for split in self.splits:
             if split not in ("train", "val", "test"):
                 raise UsageError(f"unknown split '{split}'", hint="splits: train, val, test")
+        if self.images is not None and self.splits != BOTH:
+            raise UsageError("--images and --split exclude each other", hint="give one of them")
         table, latents = self.save_per_image, self.save_latents
         if table is not None and table.suffix not in (".npz", ".csv"):
             raise UsageError(f"--save-per-image {table} is neither .npz nor .csv", hint="name one of these")

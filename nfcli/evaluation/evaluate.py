@@ -20,7 +20,8 @@ from nfcli.evaluation.timing import time_model
 from nfcli.files import check_place
 from nfcli.process.collectives import from_first, losses_are_errors, require_same, together
 from nfcli.runs import find_run
-from nfcli.runs.per_image import Table, check_output, concatenate, keep_per_image, save_table
+from nfcli.runs.outputs import check_output
+from nfcli.runs.per_image import Table, concatenate, keep_per_image, save_table
 from nfcli.runs.restore import TrainedModel, restore
 from nfcli.runs.results import Evaluation, load_results, record
 from nfcli.versions import versions
@@ -120,8 +121,10 @@ def _find(config: EvalConfig) -> str:
             check_place(run.path / "results.json")
     else:
         inputs.append(config.images)
-    check_output("--save-per-image", config.save_per_image, inputs)
-    check_output("--save-latents", config.save_latents, inputs)
+    for option, path in (("--save-per-image", config.save_per_image), ("--save-latents", config.save_latents)):
+        if path is not None:
+            check_output(option, path, inputs)
+            check_place(path)
     return run.name
 
 

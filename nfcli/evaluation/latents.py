@@ -118,6 +118,8 @@ def load_latents(trained: TrainedModel, path: Path) -> tuple[tuple[np.ndarray, .
         UsageError: Its latents are of another run, or of other weights.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a regular file")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
         about = json.loads(str(arrays["about"]))

@@ -100,6 +100,8 @@ def read_preset(path: Path, taken: Container[str] = ()) -> Preset:
     if path.stem in taken:
         raise UsageError(f"{where} has the name of a preset of nf", hint="give the file another name")
     try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{where} is not a regular file", hint="give the path of a .toml file")
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f"{where} is larger than {MOST_BYTES // 2**20} MiB", hint="it is no preset")
         content = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: one line and exit code 130 or 143, at once; training finishes its step and saves first.
+"""SIGINT, SIGTERM and SIGHUP: one line and exit code 130, 143 or 129, at once; training ends its step and saves first.
 
 Python calls a signal's handler in the main thread, when that is back from compiled code. Minutes may pass until then,
 and an exception that is raised there may fall into a callback of compiled code, which turns it into another one, prints
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
 ONE_WISH = 0.3
 """Seconds in which a second signal is taken for the first: a wrapper may pass on what the terminal sent already."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import CheckpointError, NFError, WriteError, one_line
-from nfcli.files import STAGING, flush, read_json, remove_tree, write_error, write_json
+from nfcli.files import STAGING, flush, read_json, real_path, remove_tree, write_error, write_json
 from nfcli.process import collectives
 from nfcli.runs.arrays import load_tree, save_tree
 from nfcli.runs.schema import Count, Index, Number, Object, Positive, check_fields, parse
@@ -69,7 +69,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
-        self.folder, self.warn = folder.resolve(), warn
+        self.folder, self.warn = real_path(folder), warn
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints on disk, oldest first; nothing is verified."""

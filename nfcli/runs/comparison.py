@@ -33,6 +33,7 @@ class Row:
         checkpoint_step: Which weights.
         importance_samples: Noise draws an image, K.
         images: Test images measured.
+        test_images: How many there are.
         test_fingerprint: sha256 of all test images; None before the first measurement.
         inference_ms, sampling_ms: For a batch of 64.
         group: Rows of one number answer the same question; None before the first measurement.
@@ -55,6 +56,7 @@ class Row:
     checkpoint_step: int | None = None
     importance_samples: int | None = None
     images: int | None = None
+    test_images: int | None = None
     test_fingerprint: str | None = None
     inference_ms: float | None = None
     sampling_ms: float | None = None
@@ -64,11 +66,12 @@ class Row:
     published_test_bpd: float | None = None
 
     @property
-    def question(self) -> tuple[str, str, int | None, int | None, bool] | None:
-        """Data set, test images, how many, K, whether labels were given; None before the first measurement."""
+    def question(self) -> tuple[str, str, int | None, int | None, int | None, bool] | None:
+        """Data set, test images, how many of how many, K, if labels were given; None before the first measurement."""
         if self.test_fingerprint is None:
             return None
-        return self.dataset, self.test_fingerprint, self.images, self.importance_samples, self.conditional
+        count, given = self.importance_samples, self.conditional
+        return self.dataset, self.test_fingerprint, self.images, self.test_images, count, given
 
     @property
     def rank(self) -> tuple[bool, float, bool, float]:
@@ -163,6 +166,7 @@ def _row(run: RunDir, importance_samples: int | None) -> tuple[Row, str | None]:
         parameters=model["parameters"],
         dataset=config["data"]["name"],
         conditional=bool(model["classes"]),
+        test_images=config["data"].get("test_images"),
         inference_ms=timing.get("inference_ms"),
         sampling_ms=timing.get("sampling_ms"),
         shipped=run.pretrained,
@@ -203,9 +207,12 @@ def _note(name: str, test: Evaluation, newest: Evaluation) -> str:
     )
 
 
-def _in_words(dataset: str, fingerprint: str, images: int | None, samples: int | None, conditional: bool) -> str:
+def _in_words(
+    dataset: str, fingerprint: str, images: int | None, of: int | None, samples: int | None, conditional: bool
+) -> str:
+    which = f"all {images:,} of them" if images == of else f"first {images:,} of them"
     given = "given its label, " if conditional else ""
-    return f"{dataset} (test images {fingerprint[:8]}), first {images:,} of them, {given}K = {samples}"
+    return f"{dataset} (test images {fingerprint[:8]}), {which}, {given}K = {samples}"
 
 
 def _published(config: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from nfcli.errors import RunError, UsageError
+from nfcli.files import real_path
 from nfcli.runs.directory import RunDir
-from nfcli.runs.pretrained import PREFIX, find_pretrained, is_inside, suggestion
+from nfcli.runs.pretrained import PREFIX, find_pretrained, suggestion
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
 
@@ -23,7 +24,7 @@ def run_named(name: str, runs_dir: Path) -> RunDir:
         UsageError: The name is not plain, or the folder leaves `runs_dir`.
     """
     path = Path(name.rstrip("/"))
-    if path.parent != Path() and path.parent.resolve() == runs_dir.resolve():
+    if path.parent != Path() and real_path(path.parent) == real_path(runs_dir):
         name = path.name
     if name.startswith(PREFIX):
         raise UsageError(f"'{name}' is the name of a run that ships with nf", hint="give a run of yours another name")
@@ -60,25 +61,6 @@ def find_run(name: str | None, runs_dir: Path) -> RunDir:
     return max(runs, key=_last_trained)
 
 
-def refuse_inside_run(path: Path, option: str) -> None:
-    """Keep what the user names for output away from the files that make a run.
-
-    Raises:
-        UsageError: The path is in a run directory, and not in its `figures/`, or in one that ships.
-    """
-    place = path.absolute().parent.resolve()
-    if is_inside(place):
-        raise UsageError(f"{option} {path} would be among the files of nf itself", hint="write it elsewhere")
-    for folder in (place, *place.parents):
-        if RunDir(folder).exists() and (folder / "checkpoints").is_dir():
-            if (folder / "figures") not in (place, *place.parents):
-                raise UsageError(
-                    f"{option} {path} would be among the files of run '{folder.name}'",
-                    hint=f"write it elsewhere, or into {folder.name}/figures/",
-                )
-            return
-
-
 def no_run(runs_dir: Path) -> RunError:
     """The error for a place without runs."""
     if runs_dir.exists() and not runs_dir.is_dir():
@@ -110,7 +92,7 @@ def list_runs(runs_dir: Path) -> list[RunDir]:
 
 def _leaves(path: Path, runs_dir: Path) -> bool:
     try:
-        return path.is_symlink() and path.resolve().parent != runs_dir.resolve()
+        return path.is_symlink() and real_path(path).parent != real_path(runs_dir)
     except OSError:
         return False
 

@@ -17,6 +17,12 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 CHUNK = 100
 
+HINTS = {
+    "other test images": "only runs that were trained and measured on the same data can be compared so",
+    "another question": "bits of an image alone and bits of it given its label say different things",
+}
+"""What to do where another measurement would not help."""
+
 
 @dataclass(frozen=True)
 class PairedComparison:
@@ -72,6 +78,8 @@ def compare_paired(
         UsageError: The two were measured on different images or with different K.
     """
     runs = [find_run(name, runs_dir) for name in (first, second)]
+    if runs[0].path == runs[1].path:
+        raise UsageError(f"'{runs[0].name}' differs from itself in nothing", hint="name two runs")
     tests = _matching(*(_tests_of(run, importance_samples) for run in runs))
     _check_comparable(runs, tests)
     bpds = [load_per_image(run, evaluation)["bpd"] for run, evaluation in zip(runs, tests, strict=True)]
@@ -141,7 +149,7 @@ def _check_comparable(runs: list[RunDir], tests: list[Evaluation]) -> None:
         if mine != theirs:
             raise UsageError(
                 f"'{runs[0].name}' and '{runs[1].name}' were measured on {what}: {mine} and {theirs}",
-                hint=_how_to_match(runs, tests),
+                hint=HINTS.get(what) or _how_to_match(runs, tests),
             )
     if min(test.images for test in tests) < 2:
         raise UsageError("a single image tells nothing of the spread", hint="measure more of them with nf eval")
@@ -156,7 +164,8 @@ def _how_to_match(runs: list[RunDir], tests: list[Evaluation]) -> str:
 
 def _images_in_words(tests: list[Evaluation]) -> str:
     few, many = sorted(test.images for test in tests)
-    return f"{few:,} test images" if few == many else f"{few:,} test images in common (of {many:,} of one run)"
+    said = "test images" if few == many else f"test images in common (of {many:,} of one run)"
+    return f"{few:,} {said} with K = {tests[0].importance_samples}"
 
 
 def _sentence(first: str, second: str, mean: float, low: float, high: float, images: str) -> str:

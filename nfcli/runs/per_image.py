@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfcli.errors import RunError, UsageError
-from nfcli.files import check_place, write_bytes, write_text
+from nfcli.errors import RunError
+from nfcli.files import write_bytes, write_text
 from nfcli.runs.directory import RunDir
-from nfcli.runs.lookup import refuse_inside_run
 from nfcli.runs.pretrained import REINSTALL
 from nfcli.runs.results import Evaluation
 
@@ -22,26 +20,6 @@ if TYPE_CHECKING:
 Table = dict[str, "np.ndarray"]
 """Columns of one length: split, index (in the split), label (-1 where unknown), log_prob and elbo (natural logarithms,
 of the K-draw and the one-draw bound), bpd (bits per dimension of the former), effective_sample_size."""
-
-
-def check_output(option: str, path: Path | None, inputs: Iterable[str | Path]) -> None:
-    """Find out before the work whether its numbers may be written here.
-
-    Args:
-        option: That names the file.
-        path: What the user named, if anything.
-        inputs: What is read, and must not be replaced.
-
-    Raises:
-        UsageError: It would replace an input, or a file of a run.
-        WriteError: It could not be written.
-    """
-    if path is None:
-        return
-    if any(path.resolve() == Path(source).resolve() for source in inputs):
-        raise UsageError(f"{option} {path} would replace the images", hint="name another file")
-    refuse_inside_run(path, option)
-    check_place(path)
 
 
 def save_table(path: Path, table: Table) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import RunError
+from nfcli.files import real_path
 from nfcli.runs.directory import RunDir
 from nfcli.runs.schema import Count, Index, Number, Positive, Text, check_fields
 
@@ -96,7 +97,7 @@ def find_pretrained(name: str, runs_dir: Path) -> PretrainedRun:
 
 def is_inside(place: Path) -> bool:
     """Whether a place is among the runs that ship, where nothing is ever written."""
-    return place.resolve().is_relative_to(pretrained_dir())
+    return real_path(place).is_relative_to(pretrained_dir())
 
 
 def folder_of(name: str) -> str:

@@ -37,7 +37,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
         InputError: Data, run or checkpoint are missing or damaged.
         WriteError: The run directory cannot be written.
         DivergedError: The loss stayed non-finite.
-        Interrupted: SIGINT or SIGTERM, after saving.
+        Interrupted: SIGINT, SIGTERM or SIGHUP, after saving.
         LostError: Another process of the run is gone.
     """
     reporter = reporter if reporter is not None and is_first() else Reporter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -49,8 +50,8 @@ def test_no_color_draws_without_colours_and_interrupting_saves(workshop, tmp_pat
 
 
 def test_interrupting_before_the_first_step_leaves_the_terminal_tidy(workshop, tmp_path):
-    # A seed of its own: no program of it is in the cache.
-    command = [*NF, "train", "simple", *SETTINGS, "--seed", "130", "--runs-dir", tmp_path]
+    # A learning rate of its own: no program of it is in the cache.
+    command = [*NF, "train", "simple", *SETTINGS, "--learning-rate", "0.00013", "--runs-dir", tmp_path]
     with Terminal(command, workshop.path, environment(TERM="xterm-256color")) as terminal:
         assert terminal.wait_for("compiling", 60), terminal.plain
         os.kill(terminal.pid, signal.SIGINT)
@@ -93,6 +94,20 @@ def test_a_closed_stream_gives_no_traceback(stream, measured):
     assert "Traceback" not in done.stderr
     if stream == 1:
         assert (done.returncode, done.stderr) == (1, "error: cannot write the result to stdout: it is closed\n")
+
+
+@pytest.mark.parametrize("stderr", ["2>&-", "2> /dev/full"])
+def test_without_stderr_all_works_and_stdout_has_results_alone(stderr, measured, tmp_path):
+    home = measured.copy(tmp_path / "copy")
+
+    def told(words):
+        line = f"{' '.join(NF)} {words} {stderr}"
+        return subprocess.run(line, shell=True, cwd=home, env=environment(), capture_output=True, text=True)
+
+    assert json.loads(told("train simple --config runs/simple/config.json --json").stdout)["finished"]
+    assert json.loads(told("eval simple -k 1 --limit 2 --split test --batch-size 2 --json").stdout)["recorded"]
+    nothing = told("sample nothere")
+    assert (nothing.returncode, nothing.stdout) == (3, "")
 
 
 def test_a_full_disk_behind_stdout_is_one_line(measured):

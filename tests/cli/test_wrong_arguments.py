@@ -48,7 +48,21 @@ USAGE = [
     ("eval", "simple", "--split", ""),
     ("eval", "simple", "--split", "val,"),
     ("eval", "simple", "--save-per-image", "each.txt"),
+    ("eval", "simple", "--images", "tiny.npz", "--split", "val"),
     ("compare", "--format", "nonsense"),
+    ("compare", "--format", "csv", "--json"),
+    ("compare", "--format", "csv", "--html", "page.html"),
+    ("compare", "--format", "csv", "--paired", "a", "b"),
+    ("sample", "--from-latents", "z.npz", "--num", "3"),
+    ("sample", "--from-latents", "z.npz", "--seed", "3"),
+    ("sample", "--from-latents", "z.npz", "--temperature", "0.5"),
+    ("sample", "--real", "--temperature", "0.5"),
+    ("sample", "--share-final-latent", "--columns", "3"),
+    ("sample", "--temperature", "nan"),
+    ("sample", "--temperature", "1e300"),
+    ("inspect-dequant", "--explain", "--levels", "4"),
+    ("inspect-dequant", "--explain", "--seed", "4"),
+    ("inspect-dequant", "simple", "--draws", "1001"),
 ]
 
 HUGE = "99999999999999999999"
@@ -141,6 +155,13 @@ def test_runs_cannot_be_made_there(place, empty, call):
 def test_nonsense_in_the_environment(place, empty, nothing_ships, call, monkeypatch):
     monkeypatch.setenv("NF_RUNS_DIR", place)
     assert_refused(call("compare", cwd=empty), 3)
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "nonsense"])
+def test_devices_that_are_not_there(platforms, empty):
+    done = nf("train", "simple", *SETTINGS, cwd=empty, JAX_PLATFORMS=platforms)
+    assert_refused(done, 2)
+    assert f"JAX_PLATFORMS={platforms} asks for devices that are not here" in done.err
 
 
 def test_many_devices_are_refused_at_once(empty):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -217,6 +218,26 @@ def test_links_that_leave_the_runs_are_refused_and_not_listed(home, call):
     (home / "runs/simple").symlink_to(outside)
     refused(call, home, ("eval", "simple"), ("sample", "simple"), TRAIN, (*TRAIN, "--overwrite"), codes=(2,))
     assert [row["name"] for row in call("compare", "--json", cwd=home).json["rows"]] == ["multiscale"]
+
+
+def test_a_link_in_a_circle_is_passed_over(home, call):
+    (home / "runs/circle").symlink_to("circle")
+    (home / "loop").symlink_to("loop")
+    assert [row["name"] for row in call("compare", "--json", cwd=home).json["rows"]] == ["multiscale", "simple"]
+    refused(call, home, ("sample", "circle"), codes=(3,))
+    refused(call, home, ("sample", "simple", "-n", "1", "-o", "loop/x.png"), codes=(1, 2))
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "results.json", "config.json"])
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(name, home, run, call):
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    assert call("compare", "simple", "--html", "page.html", cwd=home).code in (0, 3)
+    os.mkfifo(home / "flow.toml")
+    refused(call, home, ("train", "flow.toml", "--dry-run"), codes=(2,))
+    os.mkfifo(home / "z.npz")
+    if name == "metrics.jsonl":
+        refused(call, home, ("sample", "simple", "--from-latents", "z.npz"), codes=(3,))
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])

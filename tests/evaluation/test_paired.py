@@ -67,6 +67,12 @@ def test_unequal_questions_are_refused(tmp_path: Path, bpd: np.ndarray, changes:
         compare_paired("a", "b", tmp_path)
 
 
+def test_a_run_is_not_compared_with_itself(tmp_path: Path, bpd: np.ndarray) -> None:
+    measured(tmp_path, "a", bpd)
+    with pytest.raises(UsageError, match="differs from itself in nothing"):
+        compare_paired("a", "a", tmp_path)
+
+
 def test_of_other_numbers_of_images_those_in_common_are_compared(tmp_path: Path, bpd: np.ndarray) -> None:
     """A measurement is of the first images of the split."""
     measured(tmp_path, "a", bpd)
@@ -74,7 +80,7 @@ def test_of_other_numbers_of_images_those_in_common_are_compared(tmp_path: Path,
     result = compare_paired("a", "b", tmp_path)
     assert (result.images, result.first_images, result.second_images) == (100, 200, 100)
     assert result.difference_bpd == pytest.approx(-0.01, abs=1e-12)
-    assert result.sentence.startswith("The 100 test images in common (of 200 of one run) decide for a")
+    assert result.sentence.startswith("The 100 test images in common (of 200 of one run) with K = 8 decide for a")
     measured(tmp_path, "c", bpd[:1])
     with pytest.raises(UsageError, match="a single image"):
         compare_paired("a", "c", tmp_path)

@@ -13,7 +13,7 @@ from tests.survival.processes import Process, assert_same_run, run, train_argume
 LONG = ("--checkpoint-minutes", "60")
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_saves_says_how_to_go_on_and_ends(signum, code, digits, undisturbed, tmp_path):
     arguments = train_arguments(tmp_path, digits, "--eval-every", "1000", *LONG, epochs=100_000)
     process = Process(*arguments)

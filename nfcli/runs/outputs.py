@@ -1,0 +1,73 @@
+"""Where what the user names for output may go: not among the files of a run, nor in place of what nf did not write."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from nfcli.errors import UsageError
+from nfcli.files import real_path
+from nfcli.runs.directory import RunDir
+from nfcli.runs.pretrained import is_inside
+
+SIGNATURE = "nf: normalizing flows on images"
+"""Stands in every picture and page, so that nf knows them again."""
+
+COLUMNS = b"split,index,label,log_prob"
+"""Of every .csv, where its first line begins or after a name."""
+
+ARRAYS = {"about.npy", "run_id.npy", "log_prob.npy"}
+"""Latents, samples and numbers of images have one of them."""
+
+
+def check_output(option: str, path: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Find out before the work whether its result may be written here.
+
+    Args:
+        option: That names the file.
+        path: What the user named.
+        inputs: What is read, and must not be replaced.
+
+    Raises:
+        UsageError: It would replace an input, a file of a run, or one that nf did not write.
+    """
+    if any(real_path(path) == real_path(source) for source in inputs):
+        raise UsageError(f"{option} {path} would replace the images", hint="name another file")
+    refuse_inside_run(path, option)
+    if path.is_file() and not _is_ours(path):
+        raise UsageError(
+            f"{option} {path} is there already, and nf did not write it",
+            hint="give another name: only what nf itself wrote is replaced",
+        )
+
+
+def refuse_inside_run(path: Path, option: str) -> None:
+    """Keep what the user names for output away from the files that make a run.
+
+    Raises:
+        UsageError: The path is in a run directory, and not in its `figures/`, or in one that ships.
+    """
+    place = real_path(path.absolute().parent)
+    if is_inside(place):
+        raise UsageError(f"{option} {path} would be among the files of nf itself", hint="write it elsewhere")
+    for folder in (place, *place.parents):
+        if RunDir(folder).exists() and (folder / "checkpoints").is_dir():
+            if (folder / "figures") not in (place, *place.parents):
+                raise UsageError(
+                    f"{option} {path} would be among the files of run '{folder.name}'",
+                    hint=f"write it elsewhere, or into {folder.name}/figures/",
+                )
+            return
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether nf wrote a file, by what is in it."""
+    try:
+        if path.suffix.lower() == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                return not ARRAYS.isdisjoint(archive.namelist())
+        with path.open("rb") as file:
+            return COLUMNS in file.readline(1000) if path.suffix == ".csv" else SIGNATURE.encode() in file.read()
+    except (OSError, zipfile.BadZipFile):
+        return False
