@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,12 +12,13 @@ from nfcli.backend import runtime
 from nfcli.cli.complete import complete_format, complete_run
 from nfcli.cli.console import Console
 from nfcli.cli.options import RUNS_DIR, RunsDir
-from nfcli.cli.tables import TERMINAL_FORMAT, for_people, for_programs, formats
 from nfcli.errors import UsageError
 from nfcli.limits import check_settings, setting, whole
-from nfcli.runs.comparison import Comparison
-from nfcli.runs.comparison import compare as compare_runs
-from nfcli.runs.seeds import group_seeds
+
+if TYPE_CHECKING:
+    from nfcli.runs.comparison import Comparison
+
+TERMINAL_FORMAT = "simple"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ def compare(
 
         nf compare --html results.html
     """
+    # Here, because what completes the words of a command line imports every command.
+    from nfcli.cli.tables import formats
+    from nfcli.runs.comparison import compare as compare_runs
+    from nfcli.runs.seeds import group_seeds
+
     check_settings(options)
     names, samples = runs or [], options.importance_samples
     if options.format not in formats():
@@ -110,6 +116,8 @@ def compare(
 
 
 def _print(comparison: Comparison, table_format: str, console: Console) -> None:
+    from nfcli.cli.tables import for_people, for_programs
+
     if table_format == TERMINAL_FORMAT or console.as_json:
         console.result(_content(comparison), for_people(comparison))
     else:

@@ -10,7 +10,6 @@ from nfcli.runs.columns import COLUMNS, PUBLISHED, SEEDS, groups, lines
 from nfcli.runs.comparison import Comparison, Row
 from nfcli.runs.seeds import SeedRow
 
-TERMINAL_FORMAT = "simple"
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 """Written by Python's csv, which quotes what has to be; the tsv of tabulate fills cells up with spaces."""
 
@@ -81,4 +80,4 @@ def _ranked(rows: list[Row]) -> str:
     body = [["* " * cell.best + cell.text for cell in line] for line in lines(rows, columns, nothing="-", empty="")]
     header = [column.terminal for column in columns]
     alignment = ["right" if column.numeric else "left" for column in columns]
-    return tabulate(body, header, tablefmt=TERMINAL_FORMAT, disable_numparse=True, colalign=alignment)
+    return tabulate(body, header, tablefmt="simple", disable_numparse=True, colalign=alignment)

@@ -210,7 +210,7 @@ def test_few_images_are_not_padded_to_a_whole_batch(limit, asked, batch_size, ow
         raise _Made(evaluator.batch_size)
 
     monkeypatch.setattr(BoundEvaluator, "__call__", end)
-    config = EvalConfig("simple", home / "runs", splits=("test",), limit=limit, batch_size=asked, devices=1)
+    config = EvalConfig("simple", home / "runs", limit=limit, batch_size=asked, devices=1)
     if own:
         np.savez(home / "mine.npz", images=measured_images(home)[:limit])
         config = replace(config, images=home / "mine.npz")
