@@ -36,7 +36,7 @@ ENDED_BY_OTHERS = {signal.SIGINT, signal.SIGTERM, signal.SIGKILL}
 
 def matrix_units_found() -> bool:
     """Whether training can use them; `NF_MATRIX_UNITS=0` says no."""
-    if os.environ.get("NF_MATRIX_UNITS", "1") == "0" or not {TILES, VECTORS} & _instructions():
+    if not runtime.switched_on("NF_MATRIX_UNITS") or not {TILES, VECTORS} & _instructions():
         return False
     kept = _kept()
     if kept is None:

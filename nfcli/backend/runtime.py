@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from nfcli.backend import private
+from nfcli.errors import UsageError
 
 FLAGS = {
     # Fusing with YNNPACK on CPU returns wrong sums in jaxlib 0.10.2 (jax issue 39103), and is slow.
@@ -78,13 +79,25 @@ def keep_memory() -> bool:
         Whether it does.
     """
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if chosen or os.environ.get("NF_KEEP_MEMORY") == "0" or not sys.platform.startswith("linux"):
+    if not switched_on("NF_KEEP_MEMORY") or chosen or not sys.platform.startswith("linux"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
     return [mallopt(number, value) for number, value in MALLOPT.values()] == [1] * len(MALLOPT)
+
+
+def switched_on(variable: str) -> bool:
+    """Whether an environment variable says 1, as it does by default, or 0.
+
+    Raises:
+        UsageError: It says something else, which would pass for either.
+    """
+    text = os.environ.get(variable) or "1"
+    if text not in ("0", "1"):
+        raise UsageError(f"{variable}={text} is not possible", hint="it must be 0 or 1")
+    return text == "1"
 
 
 def reserve(size: int, count: int) -> bool:

@@ -164,6 +164,14 @@ def test_devices_that_are_not_there(platforms, empty):
     assert f"JAX_PLATFORMS={platforms} asks for devices that are not here" in done.err
 
 
+@pytest.mark.parametrize("variable", ["NF_MATRIX_UNITS", "NF_KEEP_MEMORY"])
+def test_a_switch_is_0_or_1(variable, empty):
+    words = ("train", "simple", "--dataset", "tiny.npz", "--batch-size", "16", "--dry-run")
+    done = nf(*words, cwd=empty, **{variable: "off"})
+    assert_refused(done, 2)
+    assert f"{variable}=off is not possible" in done.err
+
+
 def test_many_devices_are_refused_at_once(empty):
     words = ("train", "simple", *SETTINGS, "--devices", "100000", "--batch-size", "100000")
     assert_refused(nf(*words, cwd=empty, timeout=20, JAX_NUM_CPU_DEVICES=None), 2)
