@@ -84,6 +84,8 @@ def train(
     """
     given = {name: value for name, value in {"preset": preset, **settings}.items() if _is_given(context, name)}
     effective = _effective(given, config)
+    if effective.schedule == "cosine" and "learning_rate_decay" in given:
+        raise UsageError("--learning-rate-decay says nothing to --schedule cosine", hint="leave one of them out")
     configs = [effective]
     if seeds is not None:
         if "seed" in given:

@@ -29,6 +29,7 @@ USAGE = [
     ("train", "simple", "--learning-rate", "inf"),
     ("train", "simple", "--learning-rate", "1e39"),
     ("train", "simple", "--learning-rate-decay", "1.1"),
+    ("train", "simple", "--learning-rate-decay", "0.5", "--schedule", "cosine"),
     ("train", "simple", "--learning-rate-floor", "1"),
     ("train", "simple", "--clip-norm", "-1"),
     ("train", "simple", "--checkpoint-minutes", "0"),
