@@ -36,10 +36,15 @@ HEADER = struct.Struct("<QII")
 """Bytes of temporary memory, number of arguments and of results, each an array; what jax serializes follows."""
 
 
+_latest: dict[str, tuple[Compiled, int]] = {}
+"""The latest program that cannot be written, by its name, and its memory: the next seed needs the same one."""
+
+
 class KeptProgram:
     """One program for the CPUs of this process, loaded if it was compiled before, else compiled and kept.
 
-    On accelerators, of several processes, and where jax's cache is switched off, nothing is kept.
+    On accelerators, of several processes, and where jax's cache is switched off, nothing is kept. What cannot be
+    written lasts as long as the process.
 
     `memory` is, once it is there, how many bytes it writes to while it runs.
 
@@ -76,7 +81,12 @@ class KeptProgram:
             self._load()
         else:
             self._thread.join()
-        program = self._compile(compile_it) if self._found is None else _with_trees(self._found, results)
+        if self._found is not None:
+            program = _with_trees(self._found, results)
+        elif not self._keep and self._name in _latest:
+            program, self.memory = _latest[self._name]
+        else:
+            program = self._compile(compile_it)
         if self._reserving is not None:
             # The program would take the same amount once more.
             self._reserving.join()
@@ -112,6 +122,9 @@ class KeptProgram:
         analysis = compiled.memory_analysis()
         memory = 0 if analysis is None else analysis.temp_size_in_bytes
         self._reserve(memory)
+        if not self._keep:
+            _latest.clear()
+            _latest[self._name] = compiled, memory
         if self._folder is None:
             return compiled
         # It may be that there is no place, or that jax cannot write this program: then it is compiled each time.

@@ -85,6 +85,21 @@ def test_a_run_in_single_precision_stays_so_where_there_are_units(
     assert prepare_job(replace(config, name="quick", smoke=True)).config.network_dtype == "float32"
 
 
+def test_the_next_seed_needs_no_compiling(matrix_units_here: None, configure: Configure) -> None:
+    states = {}
+    for seed, compiled in ((1, True), (2, False), (1, False)):
+        job = prepare_job(configure(seed=seed, clip_norm=0.75))
+        step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.policy)
+        if not compiled:
+            step._compiled = None  # what would be compiled
+        state = step.init()
+        step.compile(state)
+        state = jax.device_get(step(state, job.train.images[:32])[0])
+        states.setdefault(seed, []).append(state)
+    jax.tree.map(np.testing.assert_array_equal, *states[1])
+    assert float(states[1][0]["loss_sum"]) != float(states[2][0]["loss_sum"])
+
+
 def test_what_starts_from_data_does_not_depend_on_the_units(matrix_units_here: None, configure: Configure) -> None:
     job = prepare_job(configure(preset="tiny-mixture"))
     assert job.policy.matrix_units
