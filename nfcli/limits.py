@@ -139,6 +139,20 @@ def check_temperature(temperature: float) -> None:
         raise UsageError(f"--temperature {temperature} is not possible", hint="it must be from 0 to 1,000")
 
 
+def refuse_together(config: Any, name: str, *others: str) -> None:
+    """What says nothing where the field `name` is given may not be given either.
+
+    Raises:
+        UsageError: It is.
+    """
+    defaults = {each.name: each.default for each in dataclasses.fields(config)}
+    words = {"latents": "from-latents", "labels": "label"}
+    for other in others if getattr(config, name) else ():
+        if getattr(config, other) != defaults[other]:
+            first, second = ("--" + words.get(each, each).replace("_", "-") for each in (name, other))
+            raise UsageError(f"{first} and {second} exclude each other", hint="give one of them")
+
+
 def fits(value: Any, kind: str) -> bool:
     """Whether a value of a JSON or TOML file is of a type as a dataclass writes it, such as `int | None`."""
     types = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float), "None": (type(None),)}

@@ -30,7 +30,7 @@ PATIENCE = 120
 
 ANSWERS = {"yes": True, "no": False}
 
-ENDED_BY_OTHERS = {signal.SIGINT, signal.SIGTERM, signal.SIGKILL}
+ENDED_BY_OTHERS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL}
 """Signals that a user, a system or its lack of memory sends."""
 
 

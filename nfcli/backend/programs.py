@@ -117,13 +117,13 @@ class KeptProgram:
     def _compile(self, compile_it: Callable[[], Compiled]) -> Compiled:
         if self._folder is None and self._keep:
             return compile_it()
+        _latest.clear()
         with without_cache():
             compiled = compile_it()
         analysis = compiled.memory_analysis()
         memory = 0 if analysis is None else analysis.temp_size_in_bytes
         self._reserve(memory)
         if not self._keep:
-            _latest.clear()
             _latest[self._name] = compiled, memory
         if self._folder is None:
             return compiled

@@ -102,7 +102,8 @@ def _told(error: Exception, arguments: list[str]) -> NFError:
         return usage_error(error, arguments)
     if isinstance(error, OSError):
         return _of_the_system(error)
-    return _without_devices() or _unexpected(error)
+    missing = isinstance(error, (RuntimeError, AssertionError)) and _missing_devices()
+    return missing or _unexpected(error)
 
 
 def _of_the_system(error: OSError) -> NFError:
@@ -112,10 +113,10 @@ def _of_the_system(error: OSError) -> NFError:
     return NFError(reason if error.filename is None else f"{error.filename}: {reason}", hint=hint)
 
 
-def _without_devices() -> NFError | None:
+def _missing_devices() -> NFError | None:
     """The error of whoever asked jax for devices that are not there: it is met wherever they are first used."""
     wanted = os.environ.get("JAX_PLATFORMS")
-    if not wanted or "jax" not in sys.modules:
+    if not wanted or "cpu" in wanted.split(",") or "jax" not in sys.modules:
         return None
     try:
         sys.modules["jax"].devices()

@@ -118,7 +118,7 @@ def compare(
 def _print(comparison: Comparison, table_format: str, console: Console) -> None:
     from nfcli.cli.tables import for_people, for_programs
 
-    if table_format == TERMINAL_FORMAT or console.as_json:
+    if table_format == TERMINAL_FORMAT:
         console.result(_content(comparison), for_people(comparison))
     else:
         text, notes = for_programs(comparison, table_format)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from typing import Any, Self
@@ -26,17 +27,19 @@ class LiveLine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.live is not None:
-            self.console.live.stop()
-            self.console.live = None
+        bar, self.console.live = self.console.live, None
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            if bar is not None:
+                bar.stop()
 
     def show(self, name: str, **fields: Any) -> None:
         """Change what the line says; each name has one of its own."""
         bar = self.console.live
         if bar is not None:
-            if name not in self._tasks:
-                self._tasks[name] = bar.add_task(name, total=None, news="")
-            bar.update(self._tasks[name], **fields)
+            with contextlib.suppress(OSError):
+                if name not in self._tasks:
+                    self._tasks[name] = bar.add_task(name, total=None, news="")
+                bar.update(self._tasks[name], **fields)
 
 
 class TrainingProgress(LiveLine, Reporter):

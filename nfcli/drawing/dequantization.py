@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from nfcli.evaluation.bound import PRECISION
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.dequantization import UniformDequantization
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
-from nfcli.limits import check_seed, check_whole
+from nfcli.limits import check_seed, check_whole, refuse_together
 from nfcli.runs.restore import TrainedModel
 
 BINS = 256
@@ -31,6 +31,9 @@ BINS = 256
 LARGEST_WEIGHT = 1e6
 
 MOST_DRAWS = 1000
+
+EXPLAINED = Path("explain.png")
+"""Where the picture of --explain goes, which is of no run."""
 
 NOTHING_CHECKED: dict[str, Any] = {"run": None, "checked_pixels": 0, "moved_pixels": None, "volumes": [], "prior": []}
 """What `nf inspect-dequant --json` says besides the files, here of --explain."""
@@ -66,9 +69,7 @@ class InspectDequantConfig(PictureConfig):
         check_whole("draws", self.draws, most=MOST_DRAWS)
         if self.explain and self.run is not None:
             raise UsageError("--explain needs no run", hint="leave the name out, or leave --explain out")
-        for each in fields(self) if self.explain else ():
-            if each.name in ("images", "draws", "levels", "prior", "seed") and getattr(self, each.name) != each.default:
-                raise UsageError(f"--explain and --{each.name} exclude each other", hint="give one of them")
+        refuse_together(self, "explain", "images", "draws", "levels", "prior", "seed")
         if self.prior is not None:
             hint, given = "for example --levels 4 --prior 1,2,2,1", len(self.prior)
             if given != self.levels:
@@ -100,7 +101,7 @@ def inspect_dequantization(config: InspectDequantConfig, *, warn: Callable[[str]
         WriteError: The picture cannot be written.
     """
     if config.explain:
-        path = image_path(config.output, Path("explain.png"), with_numbers=False)
+        path = image_path(config.output or EXPLAINED, EXPLAINED, with_numbers=False)
         save_explain_figure(path, dpi=config.dpi)
         return Drawn(path, None, NOTHING_CHECKED)
     trained, path = config.restore("dequantization.png", warn)

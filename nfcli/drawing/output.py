@@ -124,7 +124,7 @@ def image_path(output: Path | None, default: Path, *, with_numbers: bool = True,
     if path.suffix.lower() not in style.FORMATS or path.is_dir():
         raise UsageError(f"--output {path} is not the name of a picture", hint=f"end it in {endings}")
     # A run's own figures are replaced, whatever is there.
-    if output is not None or not with_numbers:
+    if output is not None:
         check_output("--output", path)
     if with_numbers:
         check_numbers(path)

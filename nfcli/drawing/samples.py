@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from nfcli.drawing.single_images import MOST_IMAGES, check_data_path, is_data, s
 from nfcli.errors import UsageError
 from nfcli.evaluation.latents import Coder, decode_file
 from nfcli.flows import FlowModel
-from nfcli.limits import check_seed, check_temperature, check_whole
+from nfcli.limits import check_seed, check_temperature, check_whole, refuse_together
 from nfcli.runs.restore import TrainedModel
 
 SHARED_COLUMNS = 8
@@ -54,13 +54,13 @@ class SampleConfig(GridConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole("num", self.num, 1, MOST_IMAGES)
-        check_whole("columns", self.columns, 1, self.num)
+        check_whole("columns", self.columns, 1, self.num if self.latents is None else MOST_IMAGES)
         for label in self.labels:
             check_whole("label", label, 0)
         check_temperature(self.temperature)
-        self._refuse_together("share_final_latent", "columns")
-        self._refuse_together("real", "share_final_latent", "temperature", "seed")
-        self._refuse_together("latents", "real", "share_final_latent", "labels", "num", "temperature", "seed")
+        refuse_together(self, "share_final_latent", "columns")
+        refuse_together(self, "real", "share_final_latent", "temperature", "seed")
+        refuse_together(self, "latents", "real", "share_final_latent", "labels", "num", "temperature", "seed")
         check_seed(self.seed)
         for name in ("columns", *LOOK) if is_data(self.output) else ():
             if getattr(self, name):
@@ -68,15 +68,6 @@ class SampleConfig(GridConfig):
                     f"--{name} says nothing to {self.output}, which holds single images",
                     hint="leave it out, or draw a grid, for example -o digits.png",
                 )
-
-    def _refuse_together(self, name: str, *others: str) -> None:
-        """What says nothing where `name` is given may not be given either."""
-        defaults = {each.name: each.default for each in fields(self)}
-        words = {"latents": "from-latents", "labels": "label"}
-        for other in others if getattr(self, name) else ():
-            if getattr(self, other) != defaults[other]:
-                first, second = ("--" + words.get(each, each).replace("_", "-") for each in (name, other))
-                raise UsageError(f"{first} and {second} exclude each other", hint="give one of them")
 
     def place(self, default: Path) -> Path:
         if self.output is None or not is_data(self.output):

@@ -14,7 +14,7 @@ from nfcli.drawing.output import check_numbers, numbers_beside
 from nfcli.errors import RunError, UsageError
 from nfcli.files import read_json, real_path, remove_tree, write_bytes, write_error
 from nfcli.process.signals import unfinished
-from nfcli.runs.outputs import refuse_inside_run
+from nfcli.runs.outputs import check_output, refuse_inside_run
 
 MOST_IMAGES = 10_000
 """That are drawn at a time."""
@@ -33,20 +33,22 @@ def check_data_path(path: Path) -> None:
     Raises:
         UsageError: They or the numbers beside them would replace something else.
     """
-    refuse_inside_run(path, "--output")
-    check_numbers(path)
     if path.exists() and path.is_dir() == bool(path.suffix):
         kind, other = ("folder", "a file of images") if path.suffix else ("file", "a folder for images")
         raise UsageError(f"--output {path} is a {kind}, and not {other}", hint="give another name")
+    check_numbers(path)
+    if path.suffix:
+        check_output("--output", path)
+        return
+    refuse_inside_run(path, "--output")
     try:
-        found = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name} if path.exists() else set()
+        others = sorted({entry.name for entry in path.iterdir()} - _names_before(path)) if path.is_dir() else []
     except OSError as error:
         raise write_error(path, error) from error
-    others = sorted(found - _names_before(path))
     if others:
-        what = f"a folder with other things in it, such as {others[0]}" if path.is_dir() else "there already"
         raise UsageError(
-            f"--output {path} is {what}", hint="give another name: only what nf sample itself wrote is replaced"
+            f"--output {path} is a folder with other things in it, such as {others[0]}",
+            hint="give another name: only what nf sample itself wrote is replaced",
         )
 
 
@@ -91,12 +93,12 @@ def file_names(count: int, labels: list[int] | None) -> list[str]:
     return [f"{index:04}{end}.png" for index, end in zip(range(count), ends, strict=True)]
 
 
-def _names_before(path: Path) -> set[str]:
-    """What the numbers beside a file or a folder say was written: the file itself, or those in the folder."""
+def _names_before(folder: Path) -> set[str]:
+    """The files that the numbers beside a folder say were written into it."""
     try:
-        said = read_json(numbers_beside(path), kind="file")
-        if said["picture"] == path.name and int(said["num"]) <= MOST_IMAGES:
-            return {path.name} if path.suffix else set(file_names(said["num"], said["labels"]))
+        said = read_json(numbers_beside(folder), kind="file")
+        if said["picture"] == folder.name and int(said["num"]) <= MOST_IMAGES:
+            return set(file_names(said["num"], said["labels"]))
     except (RunError, KeyError, TypeError, ValueError):
         pass
     return set()

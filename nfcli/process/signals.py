@@ -70,7 +70,8 @@ class StopRequest:
             self.signum, self._since = number, now
             with contextlib.suppress(Exception):  # stderr may be gone
                 self._noted()
-        return now - self._since <= ONE_WISH
+        # A terminal that is closed says so more than once, and nobody does by hand.
+        return number == signal.SIGHUP or now - self._since <= ONE_WISH
 
 
 @contextlib.contextmanager

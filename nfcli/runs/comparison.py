@@ -66,12 +66,11 @@ class Row:
     published_test_bpd: float | None = None
 
     @property
-    def question(self) -> tuple[str, str, int | None, int | None, int | None, bool] | None:
-        """Data set, test images, how many of how many, K, if labels were given; None before the first measurement."""
+    def question(self) -> tuple[str, str, int | None, int | None, bool] | None:
+        """Data set, test images, how many, K, whether labels were given; None before the first measurement."""
         if self.test_fingerprint is None:
             return None
-        count, given = self.importance_samples, self.conditional
-        return self.dataset, self.test_fingerprint, self.images, self.test_images, count, given
+        return self.dataset, self.test_fingerprint, self.images, self.importance_samples, self.conditional
 
     @property
     def rank(self) -> tuple[bool, float, bool, float]:
@@ -135,14 +134,14 @@ def compare(
             warn(f"leaving out run '{run.name}': {error.message}")
     if not found:
         raise RunError(f"every run in {runs[0].path.parent} is damaged")
-    questions = list(dict.fromkeys(row.question for row, _ in found if row.question is not None))
-    in_words = tuple(_in_words(*question) for question in questions)
+    in_words = {row.question: _in_words(row) for row, _ in found if row.question is not None}
+    questions = list(in_words)
     rows = [
         replace(row, group=None if row.question is None else questions.index(row.question))
         for row, _ in sorted(found, key=lambda entry: natural(entry[0].name))
     ]
     rows.sort(key=lambda row: row.rank)
-    return Comparison(tuple(rows), in_words, tuple(note for _, note in found if note is not None))
+    return Comparison(tuple(rows), tuple(in_words.values()), tuple(note for _, note in found if note is not None))
 
 
 def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:
@@ -207,12 +206,10 @@ def _note(name: str, test: Evaluation, newest: Evaluation) -> str:
     )
 
 
-def _in_words(
-    dataset: str, fingerprint: str, images: int | None, of: int | None, samples: int | None, conditional: bool
-) -> str:
-    which = f"all {images:,} of them" if images == of else f"first {images:,} of them"
-    given = "given its label, " if conditional else ""
-    return f"{dataset} (test images {fingerprint[:8]}), {which}, {given}K = {samples}"
+def _in_words(row: Row) -> str:
+    which, given = "all" if row.images == row.test_images else "first", "given its label, " * row.conditional
+    data = f"{row.dataset} (test images {str(row.test_fingerprint)[:8]})"
+    return f"{data}, {which} {row.images:,} of them, {given}K = {row.importance_samples}"
 
 
 def _published(config: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nfcli.errors import UsageError
-from nfcli.files import real_path
+from nfcli.files import MAX_BYTES, real_path
 from nfcli.runs.directory import RunDir
 from nfcli.runs.pretrained import is_inside
 
@@ -17,8 +17,8 @@ SIGNATURE = "nf: normalizing flows on images"
 COLUMNS = b"split,index,label,log_prob"
 """Of every .csv, where its first line begins or after a name."""
 
-ARRAYS = {"about.npy", "run_id.npy", "log_prob.npy"}
-"""Latents, samples and numbers of images have one of them."""
+ARRAYS = ({"about.npy", "level0.npy"}, {"images.npy", "run_id.npy"}, {"split.npy", "index.npy", "log_prob.npy"})
+"""Of latents, samples and numbers of images, in every .npz."""
 
 
 def check_output(option: str, path: Path, inputs: Iterable[str | Path] = ()) -> None:
@@ -35,10 +35,10 @@ def check_output(option: str, path: Path, inputs: Iterable[str | Path] = ()) -> 
     if any(real_path(path) == real_path(source) for source in inputs):
         raise UsageError(f"{option} {path} would replace the images", hint="name another file")
     refuse_inside_run(path, option)
-    if path.is_file() and not _is_ours(path):
+    if (path.exists() or path.is_symlink()) and not path.is_dir() and not _is_ours(path):
         raise UsageError(
-            f"{option} {path} is there already, and nf did not write it",
-            hint="give another name: only what nf itself wrote is replaced",
+            f"{option} {path} is there already, and does not say that nf wrote it",
+            hint="give another name, or delete it first",
         )
 
 
@@ -64,10 +64,14 @@ def refuse_inside_run(path: Path, option: str) -> None:
 def _is_ours(path: Path) -> bool:
     """Whether nf wrote a file, by what is in it."""
     try:
+        if not path.is_file():
+            return False
         if path.suffix.lower() == ".npz":
             with zipfile.ZipFile(path) as archive:
-                return not ARRAYS.isdisjoint(archive.namelist())
+                return any(arrays <= set(archive.namelist()) for arrays in ARRAYS)
         with path.open("rb") as file:
-            return COLUMNS in file.readline(1000) if path.suffix == ".csv" else SIGNATURE.encode() in file.read()
+            if path.suffix == ".csv":
+                return COLUMNS in file.readline(1000)
+            return SIGNATURE.encode() in file.read(MAX_BYTES)
     except (OSError, zipfile.BadZipFile):
         return False

@@ -55,6 +55,12 @@ def test_they_are_drawn(home, call):
         assert done["mean_pixel"] == pytest.approx(content["images"].mean())
 
 
+def test_a_grid_of_them_is_as_wide_as_they_are_many(home, call):
+    words = ("sample", "simple", "--from-latents", "simple.npz", "--json", "--columns")
+    assert call(*words, MANY, cwd=home).json["columns"] == MANY
+    assert_refused(call(*words, MANY + 1, cwd=home), 2)
+
+
 def test_of_another_run_they_are_refused(home, call):
     done = call("sample", "multiscale", "--from-latents", "simple.npz", cwd=home)
     assert_refused(done, 2)

@@ -19,9 +19,13 @@ from tests.runs.untrained import untrained
 def home(tmp_path_factory):
     """A run, images, and files of the user's own."""
     home, images = tmp_path_factory.mktemp("outputs"), np.zeros((32, 8, 8), np.uint8)
-    np.savez(home / "tiny.npz", train=images, test=images[:16])
+    # The data pass for what nf wrote, so that nothing but their being read keeps them.
+    columns = {name: np.zeros(1) for name in ("split", "index", "log_prob")}
+    np.savez(home / "tiny.npz", train=images, test=images[:16], **columns)
     untrained(home, "simple", "tiny.npz")
-    np.savez(home / "data.npz", images=images)
+    np.savez(home / "data.npz", images=images, **columns)
+    np.savez(home / "mine.npz", images=images, log_prob=columns["log_prob"])
+    (home / "pointless.png").symlink_to("nowhere")
     (home / "mine.csv").write_text("a,b\n1,2\n")
     (home / "mine.html").write_text("<p>my thesis")
     for suffix in ("png", "pdf", "svg"):
@@ -32,12 +36,15 @@ def home(tmp_path_factory):
 @pytest.mark.parametrize(
     "words",
     [
-        "eval simple --images data.npz --save-latents tiny.npz",
+        "eval simple --images data.npz --save-latents data.npz",
+        "eval simple --images data.npz --save-latents mine.npz",
         "eval simple --images data.npz --save-per-image tiny.npz",
+        "eval simple --images data.npz --save-per-image mine.npz",
         "eval simple --save-per-image mine.csv",
         "compare simple --html mine.html",
         "sample simple -o mine.png",
-        "sample simple -o data.npz",
+        "sample simple -o mine.npz",
+        "sample simple -o pointless.png",
         "sample simple -o mine.svg",
         "interpolate simple -o mine.pdf",
         "inspect-dequant simple -o mine.png",
@@ -52,7 +59,9 @@ def test_what_nf_did_not_write_stays(words, home, call):
 
 def test_the_data_of_a_run_stay_by_any_name(home, call):
     (home / "link.npz").symlink_to("tiny.npz")
-    assert_refused(call("eval", "simple", "--save-per-image", "link.npz", cwd=home), 2)
+    done = call("eval", "simple", "--save-per-image", "link.npz", cwd=home)
+    assert_refused(done, 2)
+    assert "would replace the images" in done.err
 
 
 @pytest.mark.parametrize(
@@ -71,10 +80,24 @@ def test_what_nf_wrote_is_replaced(name, tmp_path):
         save_explain_figure(path)
     check_output("--output", path)
     path.write_bytes(b"something else")
-    with pytest.raises(UsageError, match="nf did not write it"):
+    with pytest.raises(UsageError, match="does not say that nf wrote it"):
         check_output("--output", path)
 
 
-def test_a_page_is_replaced(home, call):
+@pytest.mark.parametrize(
+    "words",
+    [
+        "compare simple --html page.htm",
+        "sample simple -n 2 -o samples.npz",
+        "sample simple -n 2 -o samples",
+        "eval simple -k 1 --images few.npz --save-per-image few.csv --save-latents latents.npz",
+    ],
+)
+def test_a_command_can_be_given_again(words, home, call):
+    np.savez(home / "few.npz", images=np.zeros((2, 8, 8), np.uint8))
     for _ in range(2):
-        assert call("compare", "simple", "--html", "page.html", cwd=home).code == 0
+        assert call(*words.split(), cwd=home).code == 0
+    # What else is drawn beside takes the place of the numbers.
+    if words.endswith("samples.npz"):
+        assert call("sample", "simple", "-n", "2", "-o", "samples.png", cwd=home).code == 0
+        assert call(*words.split(), cwd=home).code == 0

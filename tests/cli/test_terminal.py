@@ -49,6 +49,17 @@ def test_no_color_draws_without_colours_and_interrupting_saves(workshop, tmp_pat
     assert list((home / "runs/plain/checkpoints").iterdir())
 
 
+def test_a_terminal_that_is_closed_ends_a_training_after_saving(workshop, tmp_path):
+    home = workshop.copy(tmp_path / "copy")
+    command = [*NF, "train", "simple", *SETTINGS, "--epochs", "2000", "--eval-every", "1000", "--name", "closed"]
+    terminal = Terminal(command, home, environment(TERM="xterm-256color"))
+    assert terminal.wait_for(" left", 60), terminal.plain
+    os.close(terminal.leader)
+    os.kill(terminal.pid, signal.SIGHUP)  # as the system does with a terminal that controls a session
+    assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 129
+    assert list((home / "runs/closed/checkpoints").iterdir())
+
+
 def test_interrupting_before_the_first_step_leaves_the_terminal_tidy(workshop, tmp_path):
     # A learning rate of its own: no program of it is in the cache.
     command = [*NF, "train", "simple", *SETTINGS, "--learning-rate", "0.00013", "--runs-dir", tmp_path]

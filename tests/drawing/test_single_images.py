@@ -95,11 +95,11 @@ def test_only_what_was_written_before_is_replaced(tmp_path: Path) -> None:
 
 def test_a_file_that_was_written_before_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
-    save_images(path, _images(5), None, FACTS)
+    save_images(path, _images(5), None, {**FACTS, "run_id": "a"})
+    check_data_path(path)
+    np.savez(path, images=_images(5))
     with pytest.raises(UsageError, match="there already"):
         check_data_path(path)
-    write_numbers(path, {"num": 5, "labels": None})
-    check_data_path(path)
 
 
 @pytest.mark.parametrize("said", [None, {}, {"num": "x", "labels": None}, {"num": 10**12, "labels": None}])
