@@ -150,10 +150,8 @@ def _take_images(member: _Member, path: Path, intake: Intake) -> AnyImages:
 
 
 def _read_labels(member: _Member) -> Labels:
-    with _opened(member, "(N,)", dimensions=(1,), advice="labels are integers from 0 on, one an image") as (
-        stream,
-        header,
-    ):
+    advice = "labels are integers from 0 on, one an image"
+    with _opened(member, "(N,)", dimensions=(1,), advice=advice) as (stream, header):
         return _read_whole(stream, member.path, header).astype(np.int64)
 
 

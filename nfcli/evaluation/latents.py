@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nfcli.data.reading import kind_of
 from nfcli.data.store import AnyImages
 from nfcli.errors import DataError, UsageError, one_line
 from nfcli.evaluation.batches import in_batches
@@ -118,7 +119,7 @@ def load_latents(trained: TrainedModel, path: Path) -> tuple[tuple[np.ndarray, .
         UsageError: Its latents are of another run, or of other weights.
     """
     try:
-        if path.exists() and not path.is_file():
+        if kind_of(path) == "other":
             raise ValueError("it is not a regular file")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}

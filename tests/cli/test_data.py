@@ -111,6 +111,16 @@ def test_a_config_is_taken_back(colours, tmp_path):
     assert changed["run"] == "other"
 
 
+def test_a_config_may_come_through_a_pipe(colours, call):
+    """As of a shell's `<(...)`."""
+    reader, writer = os.pipe()
+    os.write(writer, (colours / "runs/simple-cifar-smoke/config.json").read_bytes())
+    os.close(writer)
+    told = call("train", "--config", f"/dev/fd/{reader}", "--dry-run", "--json", cwd=colours)
+    os.close(reader)
+    assert told.json["run"] == "simple-cifar-smoke"
+
+
 def test_a_config_continues_its_run(colours):
     told = succeeds("train", "--config", "runs/simple-cifar-smoke/config.json", cwd=colours)
     assert "is finished" in told.err

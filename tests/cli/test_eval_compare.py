@@ -88,6 +88,7 @@ def test_another_question_is_added_and_a_quick_one_does_not_displace_more_images
     )
     rows = {row["name"]: row for row in call("compare", "-k", "3", "--json", cwd=home).json["rows"]}
     assert (rows["simple"]["images"], rows["multiscale"]["images"]) == (5, None)
+    assert "), first 5 of them, K = 3\n" in call("compare", "-k", "3", cwd=home).out
 
 
 def test_other_questions_are_ranked_apart(home, call):
@@ -121,6 +122,7 @@ def test_compare_prints_a_table_that_fits_the_terminal(home):
     done = succeeds("compare", cwd=home)
     assert done.err == ""
     assert "multiscale" in done.out
+    assert "), all 16 of them, K = 2\n" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
 
 

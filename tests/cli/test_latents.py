@@ -50,6 +50,7 @@ def test_exactly_the_same_pixels(run, home):
 def test_they_are_drawn(home, call):
     done = call("sample", "simple", "--from-latents", "simple.npz", "--json", cwd=home).json
     assert (done["num"], done["latents"]) == (MANY, "simple.npz")
+    assert done["temperature"] is done["seed"] is None
     assert done["image"].endswith("from-latents.png")
     with np.load(home / "mine.npz") as content:
         assert done["mean_pixel"] == pytest.approx(content["images"].mean())

@@ -90,7 +90,7 @@ def test_score_images_among_several_arrays(tmp_path):
     ("labels", "message"),
     [
         (np.arange(6), "has 7 images but 6 labels"),
-        (np.arange(7.0), "a.npz[labels] holds values of type float64"),
+        (np.arange(7.0), "a.npz[labels] holds values of type float64, not integers | labels are integers from 0 on"),
         (np.eye(7, dtype=int), "a.npz[labels] has the shape (7, 7) | expected (N,)"),
     ],
 )

@@ -63,8 +63,10 @@ def test_the_interval_is_that_of_the_normal_approximation() -> None:
 def test_unequal_questions_are_refused(tmp_path: Path, bpd: np.ndarray, changes: dict, message: str) -> None:
     measured(tmp_path, "a", bpd)
     measured(tmp_path, "b", bpd, **changes)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as refused:
         compare_paired("a", "b", tmp_path)
+    helps = "same nf eval options" if "K" in message else "the same data"
+    assert helps in str(refused.value.hint)
 
 
 def test_a_run_is_not_compared_with_itself(tmp_path: Path, bpd: np.ndarray) -> None:
