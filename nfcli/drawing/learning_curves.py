@@ -143,7 +143,7 @@ def _draw_legend(axes: Axes, names: list[str], has_lines: bool, has_marks: bool)
         handles.append(Line2D([], [], color=style.MUTED, linestyle="none", marker="o", markersize=5))
         texts += ["training", "validation"]
     # Placeholders first: matplotlib would drop names that start with an underscore and read dollar signs as formulas.
-    legend = axes.legend(handles, [str(index) for index in range(len(handles))], loc="upper right")
+    legend = axes.legend(handles, [str(index) for index in range(len(handles))], loc="best")
     for text, name in zip(legend.get_texts(), texts, strict=True):
         text.set_text(name)
         text.set_parse_math(False)

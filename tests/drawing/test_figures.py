@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from nfcli.drawing import style
 from nfcli.drawing.dequantization_figure import Panels, save_dequantization_figure
 from nfcli.drawing.explain import save_explain_figure
 from nfcli.drawing.learning_curves import _limits, save_learning_curves
@@ -197,3 +201,20 @@ def test_no_point_of_a_short_curve_is_cut_off():
     steps = np.arange(100.0)
     long = _limits([(steps, 1 + 100 * np.exp(-steps))])
     assert long[1] < 10
+
+
+def test_the_legend_hides_no_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, real = [], style.figure
+
+    @contextmanager
+    def kept(*arguments: Any, **options: Any) -> Iterator[Figure]:
+        with real(*arguments, **options) as figure:
+            drawn.append(figure)
+            yield figure
+
+    monkeypatch.setattr(style, "figure", kept)
+    points = {f"a-name-of-thirty-{value}": (np.array([160.0]), np.array([value])) for value in (8.0, 9.0)}
+    save_learning_curves(BytesIO(), {}, points, size=(3.4, 2.6))
+    (axes,) = drawn[0].axes
+    box = axes.get_legend().get_window_extent()
+    assert not any(box.contains(*axes.transData.transform((160.0, float(y[0])))) for _, y in points.values())
