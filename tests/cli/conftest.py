@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from nfcli.cli.app import run
+from nfcli.evaluation import timing
+from nfcli.flows import coupling
 from nfcli.presets import Preset
 from nfcli.runs import pretrained as pretrained
 from tests.cli.program import ROOT, Done, environment, succeeds
-from tests.cli.small import shorten
+from tests.cli.small import shallow, shorten
 from tests.sharing import made_once
 
 IMAGES = {"train": 48, "val": 16, "test": 16}
@@ -31,7 +33,11 @@ SETTINGS = ("--dataset", "tiny.npz", "--smoke", "--train-size", "32", "--val-siz
 def small_smoke_runs():
     """In this process as in those that tests start, while the tests of this folder run."""
     narrow = Preset.smoke_twin
-    with mock.patch.object(Preset, "smoke_twin", lambda preset: shorten(narrow(preset))):
+    with (
+        mock.patch.object(Preset, "smoke_twin", lambda preset: shorten(narrow(preset))),
+        mock.patch.object(coupling, "GatedConvNet", shallow(coupling.GatedConvNet)),
+        mock.patch.object(timing, "REPETITIONS", 2),
+    ):
         yield
 
 

@@ -25,8 +25,8 @@ def random_parameters(model: FlowModel, seed=0, dtype=jnp.float32, *, gain=1.0) 
 
 
 def short_preset(name: str) -> Preset:
-    """A preset's narrow twin with two couplings, and not up to eight, wherever it has a row of them."""
-    return shorten(get_preset(name, smoke=True), most=2)
+    """A preset's narrow twin with two couplings, and not up to eight, wherever it has a row of them; as `shallow`."""
+    return shorten(get_preset(name, smoke=True), most=2, blocks=0)
 
 
 def _random_leaves(tree, seed, dtype, gain):
