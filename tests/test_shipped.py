@@ -47,11 +47,13 @@ def test_nothing_was_left_by_an_export():
 @each
 def test_weights_are_whole_and_of_the_preset(run):
     trained = restore(run, refuse)
-    preset = PRESETS[run.path.name]
-    assert trained.config["model"]["preset"] == preset.name
-    assert trained.model.num_parameters == preset.reference_parameters
+    name, _, conditional = run.path.name.partition("-")
+    preset, model = PRESETS[name], trained.config["model"]
+    assert (model["preset"], model["classes"]) == (name, 10 if conditional else 0)
+    assert conditional in ("", "conditional")
     arrays = jax.tree.leaves(trained.parameters)
-    assert sum(array.size for array in arrays) == preset.reference_parameters
+    assert sum(array.size for array in arrays) == model["parameters"]
+    assert (model["parameters"] == preset.reference_parameters) == (not conditional)
     assert trained.checkpoint.step == trained.checkpoint.best_step
     assert all(np.isfinite(array).all() for array in arrays)
 

@@ -40,7 +40,7 @@ def export(
     other_data: bool = False,
     smoke: bool = False,
 ) -> Path:
-    """Write the folder that ships; one of the same preset is replaced.
+    """Write the folder that ships, and replace one of the same preset that knows labels too, or neither does.
 
     Args:
         run: Name of the run.
@@ -61,7 +61,8 @@ def export(
     source, target = find_run(run, runs_dir), to or pretrained_dir()
     if source.pretrained:
         raise UsageError(f"'{source.name}' ships already", hint="name a run of your own")
-    final = target / source.config()["model"]["preset"]
+    model = source.config()["model"]
+    final = target / f"{model['preset']}{'-conditional' if model['classes'] else ''}"
     staged = RunDir(target / f"{STAGING}{final.name}")
     try:
         with source.lock():

@@ -23,7 +23,7 @@ REINSTALL = "the installation is damaged; install the package again"
 BEST = "mixture"
 """Of the presets; it is suggested where any would do."""
 
-MOST_BYTES = 25_000_000
+MOST_BYTES = 40_000_000
 """That all of them may take together."""
 
 TRAINING = {
@@ -41,7 +41,7 @@ TRAINING = {
 
 
 def pretrained_dir() -> Path:
-    """The folder of the runs that ship, one a preset."""
+    """The folder of the runs that ship."""
     return Path(__file__).resolve().parents[1] / "pretrained"
 
 
@@ -108,6 +108,8 @@ def folder_of(name: str) -> str:
 def training_in_words(config: dict[str, Any]) -> str:
     """What it took to train a run that ships: `200 epochs of 50,000 images in 65 minutes, on NVIDIA H100`.
 
+    And from whose weights, if it did not begin with fresh ones.
+
     Args:
         config: Its config.json.
 
@@ -115,7 +117,7 @@ def training_in_words(config: dict[str, Any]) -> str:
         RunError: It does not say so.
     """
     try:
-        check_fields(config, TRAINING)
+        check_fields(config, {**TRAINING, **({"init.run": Text} if "init" in config else {})})
     except ValueError as error:
         raise RunError(
             f"config.json of pretrained run '{config.get('run')}' is damaged: {error}", hint=REINSTALL
@@ -123,9 +125,10 @@ def training_in_words(config: dict[str, Any]) -> str:
     training = config["training"]
     count = round(training["epochs"], 1)
     epochs = f"{count:g} epoch{'' if count == 1 else 's'}"
+    start = f", from the weights of {config['init']['run']}" if "init" in config else ""
     return (
         f"{epochs} of {config['data']['train_images']:,} images "
-        f"in {training['seconds'] / 60:,.0f} minutes, on {training['hardware']}"
+        f"in {training['seconds'] / 60:,.0f} minutes, on {training['hardware']}{start}"
     )
 
 

@@ -1,12 +1,19 @@
-"""Weights to start from: those of another run of the same model, be it on other images (`nf train --init`)."""
+"""Weights to start from: those of another run of the same model, be it on other images (`nf train --init`).
+
+A model that knows labels can start from one that does not, and says the same of all of them then.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import numpy as np
+
 from nfcli.config import TrainConfig
 from nfcli.errors import RunError, UsageError
+from nfcli.flows import Parameters
 from nfcli.runs import RunDir, find_run, run_named
 from nfcli.runs.pretrained import PREFIX
 from nfcli.runs.restore import TrainedModel, restore
@@ -16,7 +23,7 @@ HINTS = {
     "smoke": "both or none of them must be trained with --smoke",
     "shape": "--crop and --resize give images of another shape",
     "levels": "--levels must be the same",
-    "classes": "both or none of them must be trained with --conditional, on as many labels",
+    "classes": "train this one with --conditional too, on as many labels",
     "alpha": "it was trained by another version of nf",
     "parameters": "it was trained by another version of nf",
 }
@@ -57,8 +64,9 @@ def take_weights(
         return None
     run = find_run(config.init, config.runs_dir)
     theirs = {"classes": 0, **run.config()["model"]}
+    learns_labels = model["classes"] > theirs["classes"] == 0
     for what, hint in HINTS.items():
-        if theirs[what] != model[what]:
+        if theirs[what] != model[what] and not (learns_labels and what in ("classes", "parameters")):
             raise UsageError(
                 f"cannot start from the weights of '{config.init}': {what} {_text(theirs[what])} there, "
                 f"{_text(model[what])} here",
@@ -76,6 +84,19 @@ def take_weights(
             hint="start it again with --overwrite",
         )
     return source
+
+
+def fitted(weights: Parameters, fresh: Parameters) -> Parameters:
+    """Weights in arrays of the shapes of `fresh`, which has more inputs where its networks see labels.
+
+    Planes of labels are the last inputs of a convolution (`nfcli.flows.labels`), and count for nothing yet.
+    """
+
+    def widen(array: Any, wanted: Any) -> np.ndarray:
+        return np.pad(array, [(0, more - there) for there, more in zip(array.shape, wanted.shape, strict=True)])
+
+    widened: Parameters = jax.tree.map(widen, weights, fresh)
+    return widened
 
 
 def _text(value: Any) -> str:

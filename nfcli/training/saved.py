@@ -15,7 +15,7 @@ import numpy as np
 from nfcli.errors import DivergedError
 from nfcli.process.collectives import from_first, together
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
-from nfcli.training.initial import take_weights
+from nfcli.training.initial import fitted, take_weights
 from nfcli.training.optimizer import learning_rate_scale
 from nfcli.training.setup import Job
 from nfcli.training.step import State, TrainStep
@@ -58,7 +58,7 @@ class SavedRun:
         with together():
             source = job.init or take_weights(job.config, job.description()["model"], self.warn, job.run)
         if source is not None:
-            return self.step.start_from(source.parameters)
+            return self.step.start_from(fitted(source.parameters, state["parameters"]))
         first = job.order(0)[: job.config.batch_size]
         return self.step.data_dependent_init(state, *(of[first] for of in job.examples))
 

@@ -2,7 +2,8 @@
 
 Every variant is trained on the same images in the same order with the same recipe and a constant learning rate, and
 measured on the same validation images with the same noise, one draw each, at the same numbers of training images.
-Differences are paired, image by image. Time is that of steps, taken of all variants in turn when everything is trained:
+Differences are paired, image by image, and their error is that over images; with several --seeds, for order, noise and
+first weights, it is that over seeds. Time is that of steps, taken of all variants in turn when everything is trained:
 the processor time of one core, median of several turns, without compilation.
 
 Variants that are there already in --output are not trained again. The preset itself needs more images than the others,
@@ -12,6 +13,7 @@ to have been trained for as long as the slower of them: `--variants mixture --im
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -58,6 +60,19 @@ def _masked() -> Preset:
     return replace(FULL, layers=layers)
 
 
+def _sized(hidden: tuple[int, int] = (40, 64), count: tuple[int, int] = (4, 6), **changes: Any) -> Preset:
+    """Other widths and numbers of couplings at the two resolutions."""
+    sizes = iter(zip(hidden, count, strict=True))
+
+    def resize(layer: Any) -> Any:
+        if not isinstance(layer, PartitionedCouplings):
+            return layer
+        channels, couplings = next(sizes)
+        return replace(layer, hidden=channels, count=couplings, **changes)
+
+    return replace(FULL, layers=tuple(map(resize, FULL.layers)))
+
+
 def _split(*split: Split) -> Preset:
     """Another split between the resolutions, or none."""
     return replace(FULL, layers=(*FULL.layers[:2], *split, *FULL.layers[3:]))
@@ -78,6 +93,12 @@ VARIANTS: dict[str, Preset] = {
     "uniform noise": replace(FULL, dequantization=None),
     "noise of vardeq": replace(FULL, dequantization=PRESETS["vardeq"].dequantization),
     "multiscale": PRESETS["multiscale"],
+    "wider networks": _sized(hidden=(64, 96)),
+    "twice as wide": _sized(hidden=(80, 128)),
+    "narrower networks": _sized(hidden=(24, 40)),
+    "more couplings": _sized(count=(8, 8)),
+    "4 blocks for 2": _sized(blocks=4),
+    "12 logistics for 6": _sized(components=12),
 }
 
 
@@ -91,7 +112,7 @@ class _Training:
     state: State
 
     @classmethod
-    def of(cls, name: str, options: argparse.Namespace) -> _Training:
+    def of(cls, name: str, seed: int, options: argparse.Namespace) -> _Training:
         with mock.patch.dict(PRESETS, variant=VARIANTS[name]):
             config = TrainConfig(
                 "variant",
@@ -102,6 +123,7 @@ class _Training:
                 schedule="exponential",
                 warmup_steps=50,
                 ema_decay=0.99,
+                seed=seed,
             )
             job = prepare_job(config)
         step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.policy)
@@ -117,9 +139,9 @@ class _Training:
         return float(jax.block_until_ready(news)[0])
 
 
-def train_variant(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def train_variant(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train one variant; per-image bits per dimension at every mark, with and without the moving average."""
-    training = _Training.of(name, options)
+    training = _Training.of(name, seed, options)
     evaluator = BoundEvaluator(training.job.model, BATCH, devices=1)
     marks = []
     for index in range(options.images // BATCH):
@@ -131,14 +153,15 @@ def train_variant(name: str, options: argparse.Namespace) -> dict[str, Any]:
                 values[kind] = evaluator(training.state[kind], images, samples=1, seed=42).bpd.tolist()
             marks.append({"images": (index + 1) * BATCH, "average": values["parameters"], "last": values["trained"]})
             bpd = np.mean(values["parameters"])
-            print(f"{name}: {marks[-1]['images']} images, loss {loss:.4f}, {bpd:.4f}", file=sys.stderr, flush=True)
+            said = f"{name}, seed {seed}: {marks[-1]['images']} images, loss {loss:.4f}, {bpd:.4f}"
+            print(said, file=sys.stderr, flush=True)
     skipped = int(training.state["skipped"])
     return {"parameters": training.job.model.num_parameters, "skipped": skipped, "marks": marks}
 
 
 def time_steps(names: Iterable[str], options: argparse.Namespace) -> dict[str, float]:
     """Processor seconds of a training step, by variant: medians of `options.repetitions` turns of three steps."""
-    trainings = {name: _Training.of(name, options) for name in names}
+    trainings = {name: _Training.of(name, options.seeds[0], options) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in trainings}
     for turn in range(options.repetitions + 1):  # the first steps of all take memory for the first time
         for name, training in trainings.items():
@@ -151,47 +174,53 @@ def time_steps(names: Iterable[str], options: argparse.Namespace) -> dict[str, f
 
 
 def report(found: dict[str, Any]) -> str:
-    """Paired differences from the full preset, after as many images as all have seen and after a variant's time."""
+    """Differences from the full preset, after as many images as all have seen and after a variant's time."""
     full = found["mixture"]
-    images = min(result["marks"][-1]["images"] for result in found.values())
-    same_images = _after(images, full)
+    images = min(marks[-1]["images"] for result in found.values() for marks in _marks(result).values())
+    same_images = {seed: _after(images, marks) for seed, marks in _marks(full).items()}
     rows = []
     for name, result in found.items():
-        mark = _after(images, result)
-        row = [name, f"{result['parameters']:,}", f"{BATCH / result['step_seconds']:.1f}", f"{_mean(mark):.4f}"]
-        same_time = _same_time(mark, result, full)
-        both = (_difference(mark, same_images), _difference(mark, same_time)) if name != "mixture" else ("-", "-")
-        if same_time["images"] < images * result["step_seconds"] / full["step_seconds"]:
+        mine = {seed: _after(images, marks) for seed, marks in _marks(result).items()}
+        speed = result["step_seconds"] / full["step_seconds"]
+        row = [name, f"{result['parameters']:,}", f"{BATCH / result['step_seconds']:.1f}", f"{_mean(mine):.4f}"]
+        same_time = {seed: _at(images * speed, marks) for seed, marks in _marks(full).items()}
+        both = (_difference(mine, same_images), _difference(mine, same_time)) if name != "mixture" else ("-", "-")
+        if any(mark["images"] < images * speed for mark in same_time.values()):
             both = (both[0], f"over {both[1]}")  # the preset was not trained for so long, and would be further ahead
         rows.append([*row, *both])
-    cells = ["last weights, no average", "", "", f"{np.mean(same_images['last']):.4f}"]
-    rows.append([*cells, _paired(same_images["last"], same_images["average"]), "the same"])
+    cells = ["last weights, no average", "", "", f"{_mean(same_images, 'last'):.4f}"]
+    rows.append([*cells, _difference(same_images, same_images, "last"), "the same"])
     header = ["variant", "parameters", "images/cpu-s", "val bpd", "equal images: worse by", "equal time: worse by"]
     return str(tabulate(rows, header, tablefmt="github", disable_numparse=True))
 
 
 def race(found: dict[str, Any]) -> str:
-    """`mixture` at the times when `multiscale` was measured, as long as it ran."""
+    """`mixture` at the times when `multiscale` was measured, as long as it ran, with the first seed."""
     full, other, rows = found["mixture"], found["multiscale"], []
-    for mark in other["marks"]:
-        same_time = _same_time(mark, other, full)
+    seed = next(iter(_marks(other)))
+    for mark in _marks(other)[seed]:
+        same_time = _at(mark["images"] * other["step_seconds"] / full["step_seconds"], _marks(full)[seed])
         seconds = mark["images"] * other["step_seconds"] / BATCH
-        if same_time["images"] < full["marks"][-1]["images"]:
-            cells = [f"{value['images']:,.0f}, {_mean(value):.4f}" for value in (mark, same_time)]
-            rows.append([f"{seconds:.0f}", *cells, _difference(same_time, mark)])
+        if same_time["images"] < _marks(full)[seed][-1]["images"]:
+            cells = [f"{one['images']:,.0f}, {_mean({seed: one}):.4f}" for one in (mark, same_time)]
+            rows.append([f"{seconds:.0f}", *cells, _difference({seed: same_time}, {seed: mark})])
     header = ["cpu-s", "multiscale: images, val bpd", "mixture: images, val bpd", "mixture - multiscale"]
     return str(tabulate(rows, header, tablefmt="github", disable_numparse=True))
 
 
-def _after(images: int, result: dict[str, Any]) -> dict[str, Any]:
-    return next(mark for mark in result["marks"] if mark["images"] == images)
+def _marks(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What a variant reached, by seed."""
+    return {seed: one["marks"] for seed, one in result["seeds"].items()}
 
 
-def _same_time(mark: dict[str, Any], result: dict[str, Any], full: dict[str, Any]) -> dict[str, Any]:
-    """The preset after the time of a variant's mark: on straight lines between its own marks, or its last one."""
-    marks = full["marks"]
+def _after(images: int, marks: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(mark for mark in marks if mark["images"] == images)
+
+
+def _at(images: float, marks: list[dict[str, Any]]) -> dict[str, Any]:
+    """What was reached after any number of images: on straight lines between the marks, or the last one."""
     seen = [one["images"] for one in marks]
-    images = min(max(mark["images"] * result["step_seconds"] / full["step_seconds"], seen[0]), seen[-1])
+    images = min(max(images, seen[0]), seen[-1])
     after = max(1, int(np.searchsorted(seen, images)))
     share = (images - seen[after - 1]) / (seen[after] - seen[after - 1])
 
@@ -201,23 +230,22 @@ def _same_time(mark: dict[str, Any], result: dict[str, Any], full: dict[str, Any
     return {"images": images, "average": between("average"), "last": between("last")}
 
 
-def _mean(mark: dict[str, Any]) -> float:
-    return float(np.mean(mark["average"]))
+def _mean(marks: dict[str, dict[str, Any]], weights: str = "average") -> float:
+    return float(np.mean([mark[weights] for mark in marks.values()]))
 
 
-def _difference(mark: dict[str, Any], full: dict[str, Any]) -> str:
-    return _paired(mark["average"], full["average"])
-
-
-def _paired(values: list[float], full: list[float]) -> str:
-    difference = np.array(values) - np.array(full)
-    return f"{np.mean(difference):+.4f} ± {np.std(difference, ddof=1) / np.sqrt(len(difference)):.4f}"
+def _difference(mine: dict[str, Any], other: dict[str, Any], weights: str = "average") -> str:
+    """Over images of the one seed that both have, or over those seeds."""
+    pairs = [np.subtract(mine[seed][weights], other[seed]["average"]) for seed in mine if seed in other]
+    spread = pairs[0] if len(pairs) == 1 else np.mean(pairs, axis=1)
+    return f"{np.mean(spread):+.4f} ± {np.std(spread, ddof=1) / np.sqrt(len(spread)):.4f}"
 
 
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ablation", description=__doc__)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42], help="each variant is trained once with each")
     parser.add_argument("--images", type=int, default=12_800, help="training images of each")
     parser.add_argument("--every", type=int, default=1_600, help="training images between measurements")
     parser.add_argument("--validation", type=int, default=1_000, help="validation images")
@@ -226,9 +254,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="JSON with all numbers, and what is done already")
     options = parser.parse_args()
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
-    for name in options.variants:
-        if name not in found:
-            found[name] = train_variant(name, options)
+    for seed, name in itertools.product(options.seeds, options.variants):
+        result = found.setdefault(name, {"seeds": {}})
+        if str(seed) not in result["seeds"]:
+            trained = train_variant(name, seed, options)
+            result["parameters"] = trained.pop("parameters")
+            result["seeds"][str(seed)] = trained
             options.output.write_text(json.dumps(found))
     for name, seconds in time_steps(found, options).items():
         found[name]["step_seconds"] = seconds

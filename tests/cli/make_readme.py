@@ -22,7 +22,7 @@ HEAD = """\
 
 def table_of_weights() -> str:
     """What ships, the presets in their order."""
-    runs = sorted(list_pretrained(Path()), key=lambda run: list(PRESETS).index(run.path.name))
+    runs = sorted(list_pretrained(Path()), key=lambda run: list(PRESETS).index(run.config()["model"]["preset"]))
     if not runs:
         return "None ship with this version.\n"
     rows = {row.name: row for row in compare([run.name for run in runs], Path(), importance_samples=8).rows}

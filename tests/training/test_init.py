@@ -157,7 +157,6 @@ def test_a_finished_run_does_not_need_them_any_more(tuned: TrainConfig, source: 
         ({"smoke": True}, "smoke False there, True here"),
         ({"crop": "4"}, "shape 8x8x1 there, 4x4x1 here"),
         ({"levels": 32}, "levels 256 there, 32 here"),
-        ({"conditional": True}, "classes 0 there, 10 here"),
     ],
 )
 def test_weights_of_another_model_are_refused(tuned: TrainConfig, changes: dict[str, Any], message: str) -> None:
@@ -166,6 +165,32 @@ def test_weights_of_another_model_are_refused(tuned: TrainConfig, changes: dict[
         train(config)
     assert caught.value.hint
     assert not (config.runs_dir / str(config.name)).exists()
+
+
+def test_labels_can_be_learned_by_weights_that_know_none(tuned: TrainConfig) -> None:
+    """At first they say the same of every label, and they continue bit for bit as any run."""
+    weights = restore(find_run("source", tuned.runs_dir))
+    labelled = replace(tuned, conditional=True, epochs=1)
+    job = prepare_job(labelled)
+    step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.policy)
+    parameters = saved.SavedRun(job, step, print).state(0)["parameters"]
+    images, keys = job.val.images[:3], jax.random.split(jax.random.key(1), 3)
+    want = jax.jit(weights.model.log_prob)(weights.parameters, images, keys)
+    for label in (0, 7):
+        got = jax.jit(job.model.log_prob)(parameters, images, keys, np.full(3, label))
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+    whole = replace(labelled, name="labels")
+    train(whole)
+    with pytest.raises(Crash):
+        train(labelled, CrashAt(2))
+    assert train(labelled).finished
+    assert rows(labelled) == rows(whole)
+    trained = restore(find_run("labels", tuned.runs_dir)).parameters
+    kernel = trained["transform"]["levels"]["0"]["0"]["network"]["conv_in"]["kernel"]
+    assert np.all(np.any(kernel[:, :, -10:] != 0, axis=(0, 1, 3)))
+    with pytest.raises(UsageError, match="classes 10 there, 0 here") as caught:
+        train(replace(tuned, init="labels", name="plain"))
+    assert caught.value.hint == "train this one with --conditional too, on as many labels"
 
 
 @pytest.mark.parametrize(
