@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from nfcli.errors import RunError
 from nfcli.pretrained.export import check_portable
-from nfcli.runs.pretrained import TRAINING
+from nfcli.pretrained.export import export as export_run
+from nfcli.runs.pretrained import TRAINING, training_in_words
 from nfcli.runs.schema import check_fields
 from tests.cli.conftest import export
 from tests.cli.program import assert_refused, contents
+from tests.runs.untrained import untrained
 
 
 def size_of(folder):
@@ -134,3 +137,25 @@ def test_a_damaged_checkpoint_is_not_passed_over(shipment, workshop, tmp_path):
     done = export("simple", home, tmp_path / "ships", "--other-data", "--smoke")
     assert_refused(done, 3)
     assert "is damaged" in done.err
+
+
+def test_weights_that_know_labels_ship_beside_those_that_do_not(tmp_path, call):
+    generator, images = np.random.default_rng(5), {}
+    for split, count in {"train": 16, "val": 4, "test": 6}.items():
+        images[split] = generator.integers(0, 256, (count, 8, 8), np.uint8)
+        images[f"{split}_labels"] = np.arange(count) % 3
+    np.savez(tmp_path / "tiny.npz", **images)
+    untrained(tmp_path, "simple", "tiny.npz", conditional=True)
+    assert call("eval", "simple", "--split", "test", "-k", "8", cwd=tmp_path).code == 0
+    path = tmp_path / "runs/simple/config.json"
+    content = json.loads(path.read_text())
+    content["settings"]["dataset"] = "tiny.npz"
+    path.write_text(json.dumps({**content, "init": {"run": "pretrained:simple"}}))
+    folder = export_run("simple", tmp_path / "runs", to=tmp_path / "ships", other_data=True, smoke=True)
+    assert folder.name == "simple-conditional"
+    config = json.loads((folder / "config.json").read_text())
+    assert config["run"] == "simple-conditional"
+    config["training"] |= {"seconds": 60.0, "train_images": 16}  # it was not really trained
+    assert training_in_words(config).endswith(", from the weights of pretrained:simple")
+    with pytest.raises(RunError, match="init"):
+        training_in_words({**config, "init": 3})
