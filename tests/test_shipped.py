@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from nfcli.backend.programs import without_cache
+from nfcli.cli.tables import for_people
 from nfcli.data import load_dataset
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.flows.networks import ComputePolicy
 from nfcli.presets import PRESETS
 from nfcli.pretrained.export import check_portable
+from nfcli.runs.comparison import compare
 from nfcli.runs.per_image import load_per_image
 from nfcli.runs.pretrained import MOST_BYTES, TRAINING, list_pretrained, pretrained_dir
 from nfcli.runs.restore import restore
@@ -38,6 +40,12 @@ def measurement(run):
 def test_all_together_are_small_enough():
     files = [path for run in PRETRAINED for path in run.path.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < MOST_BYTES
+
+
+def test_the_table_of_them_fits_80_columns():
+    table = for_people(compare([run.name for run in PRETRAINED], Path("runs"), importance_samples=8))
+    assert all(run.name in table for run in PRETRAINED)
+    assert max(map(len, table.splitlines())) <= 80
 
 
 def test_nothing_was_left_by_an_export():

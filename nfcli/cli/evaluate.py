@@ -60,7 +60,7 @@ def evaluate(
     if isinstance(result, EvalResult):
         _print_measured(result, console)
     else:
-        console.message(_provenance(result.run, result))
+        _say_what_was_measured(result.run, result, console)
         if result.transform is not None:
             console.message(f"images as in training: {result.transform}")
         console.result(result, _scores(result))
@@ -69,7 +69,7 @@ def evaluate(
 
 
 def _print_measured(result: EvalResult, console: Console) -> None:
-    console.message(_provenance(result.path if result.recorded else result.run, result))
+    _say_what_was_measured(result.path if result.recorded else result.run, result, console)
     header = ["split", "images", *_titles(result)]
     header.insert(3, "std error")
     rows = []
@@ -118,11 +118,13 @@ def _scores(result: ScoreResult) -> str:
     return f"{_table(header, rows)}\np(x): summed over labels, p(label): {result.classification.label_prior}"
 
 
-def _provenance(place: str, result: Measured) -> str:
-    return (
+def _say_what_was_measured(place: str, result: Measured, console: Console) -> None:
+    console.message(
         f"{place}: preset {result.preset}, weights of step {result.checkpoint_step:,}, "
         f"K = {result.importance_samples}, seed {result.seed}"
     )
+    if result.conditional:
+        console.message("p(x | label): each image is given its label")
 
 
 def _titles(result: Measured) -> list[str]:

@@ -67,7 +67,7 @@ def _is_grouped(rows: Sequence[Row]) -> bool:
 
 
 def _ranked(rows: list[Row]) -> str:
-    from tabulate import tabulate
+    import tabulate as library
 
     grouped, left_out = _is_grouped(rows), set()
     if grouped:  # in the place of times, for which 80 columns have no room
@@ -80,4 +80,9 @@ def _ranked(rows: list[Row]) -> str:
     body = [["* " * cell.best + cell.text for cell in line] for line in lines(rows, columns, nothing="-", empty="")]
     header = [column.terminal for column in columns]
     alignment = ["right" if column.numeric else "left" for column in columns]
-    return tabulate(body, header, tablefmt="simple", disable_numparse=True, colalign=alignment)
+    # 80 columns have no room for the two spaces that are added to every heading.
+    padding, library.MIN_PADDING = library.MIN_PADDING, 0
+    try:
+        return library.tabulate(body, header, tablefmt="simple", disable_numparse=True, colalign=alignment)
+    finally:
+        library.MIN_PADDING = padding

@@ -82,10 +82,11 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured, with what."""
+    """What was measured, with what; `conditional` of images each given its label."""
 
     run: str
     preset: str
+    conditional: bool
     importance_samples: int
     checkpoint_step: int
     seed: int

@@ -153,6 +153,7 @@ def _described(config: EvalConfig, trained: TrainedModel) -> dict[str, Any]:
     return {
         "run": trained.run.name,
         "preset": trained.model.preset.name,
+        "conditional": bool(trained.model.classes),
         "importance_samples": config.importance_samples,
         "checkpoint_step": trained.checkpoint.step,
         "seed": config.seed,

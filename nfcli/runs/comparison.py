@@ -207,7 +207,7 @@ def _note(name: str, test: Evaluation, newest: Evaluation) -> str:
 
 
 def _in_words(row: Row) -> str:
-    which, given = "all" if row.images == row.test_images else "first", "given its label, " * row.conditional
+    which, given = "all" if row.images == row.test_images else "first", "each given its label, " * row.conditional
     data = f"{row.dataset} (test images {str(row.test_fingerprint)[:8]})"
     return f"{data}, {which} {row.images:,} of them, {given}K = {row.importance_samples}"
 

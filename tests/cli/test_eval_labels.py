@@ -49,7 +49,7 @@ def results(home):
 
 def test_labels_are_asked_for_and_recorded(home, call):
     plain = call("eval", "simple", "--split", "test", "-k", "2", "--json", cwd=home).json
-    assert plain["classification"] == {}
+    assert (plain["conditional"], plain["classification"]) == (True, {})
     settings = ("eval", "simple", "--split", "test", "-k", "2", "--classify")
     told = call(*settings, "--save-per-image", "each.csv", "--json", cwd=home).json
     assert told["splits"]["test"] == pytest.approx(plain["splits"]["test"], rel=1e-6)
@@ -75,6 +75,7 @@ def test_labels_are_asked_for_and_recorded(home, call):
 def test_a_table_that_fits_the_terminal(home, call):
     done = call("eval", "simple", "--limit", "5", "-k", "1", "--classify", cwd=home)
     assert done.code == 0
+    assert "p(x | label): each image is given its label\n" in done.err
     assert "bpd of p(x)" in done.out
     assert "expected calibration error, 15 bins" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
@@ -92,6 +93,8 @@ def test_a_classification_of_another_kind_is_refused(value, home, call):
 
 def test_a_run_without_labels_has_none_to_ask_for(home, call):
     untrained(home, "multiscale", "tiny.npz")
+    plain = call("eval", "multiscale", "--limit", "2", "--split", "test", "-k", "1", cwd=home)
+    assert "label" not in plain.err
     done = call("eval", "multiscale", "--classify", cwd=home)
     assert_refused(done, 2)
     assert "trained with --conditional" in done.err
