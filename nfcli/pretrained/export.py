@@ -154,11 +154,12 @@ def _in_words(device: dict[str, Any]) -> str:
 
 def _evaluations(trained: TrainedModel) -> list[Evaluation]:
     """Measurements of whole splits with the weights that ship; those that `nf compare` shows by default come last."""
-    data, step, name = trained.config["data"], trained.checkpoint.step, trained.run.name
+    # Of the data, not of config.json: training may have validated on the first few.
+    data, step, name = trained.dataset(), trained.checkpoint.step, trained.run.name
     whole = [
         entry
         for entry in load_results(trained.run).evaluations
-        if entry.checkpoint_step == step and entry.images == data.get(f"{entry.split}_images")
+        if entry.checkpoint_step == step and entry.images == len(data.split(entry.split))
     ]
     if not any((entry.split, entry.importance_samples) == ("test", IMPORTANCE_SAMPLES) for entry in whole):
         raise RunError(

@@ -145,8 +145,8 @@ def test_weights_that_know_labels_ship_beside_those_that_do_not(tmp_path, call):
         images[split] = generator.integers(0, 256, (count, 8, 8), np.uint8)
         images[f"{split}_labels"] = np.arange(count) % 3
     np.savez(tmp_path / "tiny.npz", **images)
-    untrained(tmp_path, "simple", "tiny.npz", conditional=True)
-    assert call("eval", "simple", "--split", "test", "-k", "8", cwd=tmp_path).code == 0
+    untrained(tmp_path, "simple", "tiny.npz", conditional=True, val_size=2)
+    assert call("eval", "simple", "-k", "8", cwd=tmp_path).code == 0
     path = tmp_path / "runs/simple/config.json"
     content = json.loads(path.read_text())
     content["settings"]["dataset"] = "tiny.npz"
@@ -155,6 +155,8 @@ def test_weights_that_know_labels_ship_beside_those_that_do_not(tmp_path, call):
     assert folder.name == "simple-conditional"
     config = json.loads((folder / "config.json").read_text())
     assert config["run"] == "simple-conditional"
+    measured = json.loads((folder / "results.json").read_text())["evaluations"]
+    assert {each["split"]: each["images"] for each in measured} == {"val": 4, "test": 6}
     config["training"] |= {"seconds": 60.0, "train_images": 16}  # it was not really trained
     assert training_in_words(config).endswith(", from the weights of pretrained:simple")
     with pytest.raises(RunError, match="init"):
