@@ -100,7 +100,8 @@ class TrainConfig:
     )
     init: str | None = setting(
         None,
-        "Start from the weights of this run of the same model, with or without labels, or of pretrained:NAME.",
+        "Start from the weights of this run of the same model, or of pretrained:NAME; with --conditional, also of one "
+        "that knows no labels.",
         decides_program=False,
         metavar="RUN",
     )

@@ -127,7 +127,7 @@ def _print(comparison: Comparison, table_format: str, console: Console) -> None:
             console.message(f"note: {note}")
     _say_notes(comparison, console)
     if not comparison.rankable:
-        console.warning("the groups differ in images or K, so their numbers must not be ranked together")
+        console.warning("the groups differ in images, K or given labels: they must not be ranked together")
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:

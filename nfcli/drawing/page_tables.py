@@ -41,7 +41,9 @@ def results_section(comparison: Comparison) -> str:
     titles = [str(column.page) for column in columns]
     parts = []
     if len(comparison.questions) > 1:
-        parts.append("<p><strong>The groups differ in images or K: they must not be ranked together.</strong></p>")
+        parts.append(
+            "<p><strong>The groups differ in images, K or given labels: they must not be ranked together.</strong></p>"
+        )
     for question, rows in groups(comparison):
         asked = "Not measured yet: <code>nf eval NAME</code> does it." if question is None else escape(question)
         parts += [f"<p>{asked}</p>", _html_table(titles, lines(rows, columns, nothing=NOTHING, empty=NOTHING))]

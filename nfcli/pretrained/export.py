@@ -40,7 +40,7 @@ def export(
     other_data: bool = False,
     smoke: bool = False,
 ) -> Path:
-    """Write the folder that ships, and replace one of the same preset that knows labels too, or neither does.
+    """Write the folder that ships, in the place of an old one: PRESET, or PRESET-conditional where it knows labels.
 
     Args:
         run: Name of the run.

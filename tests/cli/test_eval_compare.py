@@ -98,7 +98,7 @@ def test_other_questions_are_ranked_apart(home, call):
     told = call("compare", "--json", cwd=home)
     assert not told.json["rankable"]
     assert len(told.json["groups"]) == 2
-    assert "must not be ranked together" in told.err
+    assert "the groups differ in images, K or given labels: they must not be ranked together" in told.err
     same = call("compare", "-k", "2", "--json", cwd=home).json
     assert same["rankable"]
     assert [row["images"] for row in same["rows"]] == [16, 16]
@@ -147,7 +147,7 @@ def test_a_program_reads_all_groups_in_one_table(name, delimiter, home, call):
     told = call("compare", "--json", cwd=home).json
     assert len(told["groups"]) == 2
     done = call("compare", "--format", name, cwd=home)
-    assert "must not be ranked together" in done.err
+    assert "given labels: they must not be ranked together" in done.err
     read = list(csv.DictReader(done.out.splitlines(), delimiter=delimiter))
     assert [(row["run"], row["K"]) for row in read] == [("multi_scale", "2"), ("simple", "3")]
     for row, known in zip(read, told["rows"], strict=True):

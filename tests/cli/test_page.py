@@ -139,7 +139,7 @@ def test_groups_are_not_mixed_and_pictures_are_not_drawn_twice(page):
     told = json.loads(done.out)
     assert (told["page"], told["rankable"]) == ("other.html", False)
     content = Page((home / "other.html").read_text(encoding="utf-8"))
-    assert "must not be ranked together" in " ".join(content.words)
+    assert "given labels: they must not be ranked together" in " ".join(content.words)
     assert sum("K = 2" in text or "K = 3" in text for text in content.words if text.startswith("<script>")) == 1
 
 

@@ -97,6 +97,12 @@ def test_parameter_counts(name, count):
     assert model.num_parameters == count == PRESETS[name].reference_parameters
 
 
+def test_parameter_counts_with_labels():
+    """Ten more inputs of every network of the transform, of the learned prior, and of the one that looks at images."""
+    assert build(get_preset("mixture"), (28, 28, 1), classes=10).num_parameters == 2_320_724
+    assert 2_320_724 - 2_266_004 == 9 * 10 * (4 * 40 + 32 + 6 * 64 + 32)
+
+
 def network_shapes(inputs, hidden, outputs):
     """Every array of one coupling layer."""
     shapes = {
