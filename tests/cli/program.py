@@ -14,9 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 NF = (sys.executable, "-P", str(ROOT / "tests/cli/small.py"))
 
-# Programs for these tiny models take longer to optimize than to run, and one device is enough.
-QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_NUM_CPU_DEVICES": "1"}
-
 ESCAPE = re.compile(r"\x1b")
 
 
@@ -37,8 +34,8 @@ class Done:
 
 
 def environment(**changes):
-    """The environment of a command: this process's, quick to compile, and changed; None removes a variable."""
-    settings = {**os.environ, **QUICK, "COLUMNS": "80", **changes}
+    """The environment of a command: this process's, on one device, and changed; None removes a variable."""
+    settings = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "COLUMNS": "80", **changes}
     return {name: value for name, value in settings.items() if value is not None}
 
 

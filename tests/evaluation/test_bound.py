@@ -14,7 +14,6 @@ from nfcli.evaluation import bound as bound_module
 from nfcli.evaluation.bound import BoundEvaluator, StreamingLogSumExp
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from tests.evaluation.models import small
-from tests.flows.checks import QUICK_COMPILATION
 
 COUNT = 11
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 4, 4, 1), dtype=np.uint8)
@@ -120,7 +119,7 @@ def test_weights_are_the_models(model_and_parameters, evaluate, monkeypatch):
         np.testing.assert_allclose(model.log_prob(parameters, IMAGES[:4], keys), draws[draw], rtol=1e-5)
         with jax.enable_x64(True):
             double = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), parameters)
-            want = jax.jit(model.log_prob, compiler_options=QUICK_COMPILATION)(double, IMAGES[:4], keys)
+            want = jax.jit(model.log_prob)(double, IMAGES[:4], keys)
         np.testing.assert_allclose(draws[draw], want, rtol=1e-5)
 
 

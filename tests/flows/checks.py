@@ -17,9 +17,6 @@ from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.presets import MaskedCouplings, Preset
 from tests.flows.parameters import random_parameters
 
-QUICK_COMPILATION = {"xla_backend_optimization_level": 0}
-"""Where compiling costs more than computing."""
-
 
 def check_log_det(forward, x, *others, tolerance):
     """The `ldj` that `forward` reports is the log-determinant of its autodiff Jacobian, image by image.
@@ -38,7 +35,7 @@ def check_log_det(forward, x, *others, tolerance):
     def both(x, *others):
         return forward(x, *others)[1], jax.vmap(jax.jacrev(outputs))(x, *others)
 
-    ldj, jacobian = jax.jit(both, compiler_options=QUICK_COMPILATION)(x, *others)
+    ldj, jacobian = jax.jit(both)(x, *others)
     assert ldj.shape == (len(x),)
     assert ldj.dtype == x.dtype
     square = np.asarray(jacobian, np.float64).reshape(len(x), x[0].size, x[0].size)
@@ -51,7 +48,7 @@ def check_inverse(layer, x, *others, tolerance):
     def there_and_back(x, *others):
         return layer.inverse(layer.forward(x, *others)[0], *others)
 
-    back = jax.jit(there_and_back, compiler_options=QUICK_COMPILATION)(x, *others)
+    back = jax.jit(there_and_back)(x, *others)
     assert back.shape == x.shape
     np.testing.assert_allclose(back, x, rtol=tolerance, atol=tolerance)
 

@@ -18,7 +18,7 @@ from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import Squeeze, split_channels
 from nfcli.presets import MaskedCouplings, Preset
 from tests.flows import reference
-from tests.flows.checks import QUICK_COMPILATION, check_prior
+from tests.flows.checks import check_prior
 from tests.flows.layers import LAYERS
 from tests.flows.parameters import randomized
 
@@ -174,7 +174,7 @@ def test_networks_in_half_precision_change_little():
         def mean(parameters):
             return -jnp.mean(model.log_prob(parameters, images, keys)) / (model.dimensions * np.log(2))
 
-        return jax.jit(jax.value_and_grad(mean), compiler_options=QUICK_COMPILATION)(parameters)
+        return jax.jit(jax.value_and_grad(mean))(parameters)
 
     (single, gradient), (rounded, rough) = bits(model), bits(half)
     assert rounded.dtype == jnp.float32

@@ -12,7 +12,7 @@ from nfcli.flows.labels import label_planes, one_hot, with_planes
 from nfcli.presets import PRESETS, PartitionedCouplings, Preset, Split, Squeeze
 from tests.evaluation.checks import check_total_probability
 from tests.evaluation.models import HALVES, PLAIN
-from tests.flows.checks import QUICK_COMPILATION, check_dequantized_log_det
+from tests.flows.checks import check_dequantized_log_det
 from tests.flows.parameters import random_parameters, short_preset
 
 SHAPE = (4, 4, 1)
@@ -32,7 +32,7 @@ def conditional(preset, dtype=jnp.float32):
 def test_a_label_changes_the_density_and_nothing_else(preset, shallow):
     model, parameters = conditional(preset)
     keys, labels = jax.random.split(jax.random.key(1), 3), jnp.asarray([0, 1, 2])
-    log_prob = jax.jit(model.log_prob, compiler_options=QUICK_COMPILATION)
+    log_prob = jax.jit(model.log_prob)
     first, second = (np.asarray(log_prob(parameters, IMAGES, keys, given)) for given in (labels, labels[::-1]))
     assert first[1] == pytest.approx(second[1], rel=1e-6)
     assert np.all(np.abs(first - second)[[0, 2]] > 1e-3)

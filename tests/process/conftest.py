@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
 import pytest
 
 from tests.process.pairs import run_pair, settings
@@ -23,11 +22,9 @@ class Together:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _tiny_and_quick_to_compile():
-    jax.config.update("jax_disable_most_optimizations", True)
+def _tiny_preset():
     with tiny_preset():
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """`python -m tests.survival.program ...` is `nf ...` that also knows preset `tiny`."""
 
 import contextlib
-import os
 import sys
 
 from nfcli.__main__ import main
@@ -11,8 +10,6 @@ from nfcli.presets import PRESETS
 if __name__ == "__main__":
     with contextlib.ExitStack() as stack:
         if not set(PRESETS) & set(sys.argv):
-            # The programs of this preset take longer to optimize than to run.
-            os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
             runtime.prepare()  # before the next line imports jax
             from tests.tiny import tiny_preset
 

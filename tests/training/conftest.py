@@ -6,19 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import pytest
 
 from nfcli.config import TrainConfig
 from tests.tiny import tiny_preset
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _quick_to_compile() -> Iterator[None]:
-    """These programs take longer to optimize than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="package", autouse=True)
