@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nfcli.backend.mesh import compiler_options
 from nfcli.config import SMOKE, TrainConfig
 from nfcli.errors import UsageError
 from nfcli.presets import PRESETS
@@ -99,7 +100,12 @@ def test_weight_decay_is_of_kernels_alone(configure: Configure) -> None:
         np.testing.assert_allclose(right - left, shrunk, atol=1e-6)
 
 
-def test_the_average_is_that_of_the_weights(configure: Configure) -> None:
+def test_the_average_is_that_of_the_weights(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    # XLA's older emitters, which tests are compiled with, round the last bits of these two programs differently.
+    monkeypatch.setattr(
+        "nfcli.training.step.compiler_options",
+        lambda mesh: {**(compiler_options(mesh) or {}), "xla_cpu_use_fusion_emitters": True},
+    )
     states = steps_of(configure(ema_decay=0.9), 3)
     raw = steps_of(configure(), 3)
     for plain, averaged in zip(raw, states, strict=True):
