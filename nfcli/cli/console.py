@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nfcli.errors import NFError, WriteError, error_lines
@@ -28,18 +28,12 @@ class Console:
         """Print nothing from now on: another process prints for all."""
         self.quiet = self.muted = True
 
-    @property
-    def interactive(self) -> bool:
-        """Whether stderr is a terminal that can redraw a line, and the user did not ask for quiet."""
-        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not self.quiet
-
     def result(self, content: Any, text: str) -> None:
-        """Print the result: `content` (a dataclass or a dictionary) as JSON, or `text`."""
+        """Print the result: `content` (dataclasses, or what JSON knows) as JSON, or `text`."""
         if self.muted:
             return
         if self.as_json:
-            content = asdict(content) if is_dataclass(content) and not isinstance(content, type) else content
-            text = json.dumps(content, indent=2, allow_nan=False)
+            text = json.dumps(content, indent=2, allow_nan=False, default=asdict)
         if sys.stdout is None:  # closed before nf began; printing would do nothing, and say nothing
             raise WriteError("cannot write the result to stdout: it is closed")
         try:
@@ -54,9 +48,9 @@ class Console:
             encoding = sys.stdout.encoding or "ascii"
             print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
-    def message(self, text: str) -> None:
-        """Something worth a line."""
-        if not self.quiet:
+    def message(self, *texts: str) -> None:
+        """Something worth a line each."""
+        for text in texts if not self.quiet else ():
             self._print(text)
 
     def detail(self, text: str) -> None:
@@ -96,12 +90,10 @@ def print_error(error: NFError) -> None:
 
 def duration(seconds: float) -> str:
     """Seconds as people say them: `42 s`, `3 min 5 s`, `2 h 13 min`."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def speed(images_per_second: float) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Self
 
@@ -21,14 +22,22 @@ class LiveLine:
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        if self.console.interactive:
-            self.console.live = _make_bar()
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not self.console.quiet:
+            from rich import console, progress
+
+            self.console.live = progress.Progress(
+                progress.TextColumn("{task.description}", markup=False),
+                progress.BarColumn(bar_width=12),
+                progress.TextColumn("{task.fields[news]}", markup=False),
+                console=console.Console(stderr=True, force_terminal=True),
+                transient=True,
+            )
             self.console.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         bar, self.console.live = self.console.live, None
-        with contextlib.suppress(OSError):  # the terminal may be gone
+        with suppress(OSError):  # the terminal may be gone
             if bar is not None:
                 bar.stop()
 
@@ -36,7 +45,7 @@ class LiveLine:
         """Change what the line says; each name has one of its own."""
         bar = self.console.live
         if bar is not None:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 if name not in self._tasks:
                     self._tasks[name] = bar.add_task(name, total=None, news="")
                 bar.update(self._tasks[name], **fields)
@@ -86,8 +95,8 @@ class TrainingProgress(LiveLine, Reporter):
             best = ", best" if row["val_bpd"] is not None and row["val_bpd"] == progress.best_val_bpd else ""
             parts.append(f"val {_bpd(row['val_bpd'])}{best}")
         fast = [] if row["images_per_second"] is None else [speed(row["images_per_second"])]
-        goes_on = not live and progress.step < progress.total_steps
-        left = [f"{duration(progress.seconds_left)} left"] if goes_on else []
+        ends = live or progress.step >= progress.total_steps
+        left = [] if ends else [f"{duration(progress.seconds_left)} left"]
         line = "  ".join([*parts, *fast, *left])
         # The speed is also in metrics.jsonl and in the result.
         self.console.message(line if len(line) <= COLUMNS else "  ".join([*parts, *left]))
@@ -98,21 +107,6 @@ class CountProgress(LiveLine):
 
     def __call__(self, name: str, done: int, total: int) -> None:
         self.show(name, completed=done, total=total, news=f"{done:,}/{total:,} images")
-
-
-def _make_bar() -> Any:
-    from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as RichProgress
-
-    plain = os.environ.get("NO_COLOR", "") != ""
-    return RichProgress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=12),
-        TextColumn("{task.fields[news]}", markup=False),
-        console=RichConsole(stderr=True, no_color=plain, force_terminal=True),
-        transient=True,
-    )
 
 
 def _bpd(value: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,7 +82,10 @@ def train(
 
         srun nf train multiscale --distributed
     """
-    given = {name: value for name, value in {"preset": preset, **settings}.items() if _is_given(context, name)}
+    settings = {"preset": preset, **settings}
+    # On the command line or in the environment; by name: Typer brings its own parser, whose types it does not show.
+    sources = {name: getattr(context.get_parameter_source(name), "name", "") for name in settings}
+    given = {name: settings[name] for name, source in sources.items() if source not in ("DEFAULT", "DEFAULT_MAP")}
     effective = _effective(given, config)
     if effective.schedule == "cosine" and "learning_rate_decay" in given:
         raise UsageError("--learning-rate-decay says nothing to --schedule cosine", hint="leave one of them out")
@@ -108,39 +111,26 @@ def _numbers(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
-    """Whether a parameter stands on the command line or in the environment."""
-    # By name: Typer brings its own copy of the parser, whose types it does not show.
-    return getattr(context.get_parameter_source(name), "name", "") not in ("DEFAULT", "DEFAULT_MAP")
-
-
 def _effective(given: dict[str, Any], file: Path | None) -> TrainConfig:
     """The preset's recipe, overridden by --smoke, that by the file, and that by what the user gives."""
-    known = {} if file is None else read_settings(_config_file(file))
+    known: dict[str, Any] = {}
+    if file is not None:
+        shipped = str(file).startswith(PREFIX)  # its name stands for its file
+        known = read_settings(find_pretrained(str(file), RUNS_DIR).path / "config.json" if shipped else file)
     if "preset" in given:
         known.pop("custom", None)
     settings = {**known, **given}
-    if settings.get("preset") is None:
+    preset = settings.get("preset")
+    if preset is None:
         raise UsageError("missing argument 'PRESET'", hint="nf train --help")
-    _refuse_pretrained(settings["preset"], settings.get("name") or Path(settings["preset"]).stem)
-    return TrainConfig.of_preset(**settings)
-
-
-def _config_file(named: Path) -> Path:
-    """The file that --config names; `pretrained:NAME` stands for that of a run that ships."""
-    name = str(named)
-    return find_pretrained(name, RUNS_DIR).path / "config.json" if name.startswith(PREFIX) else named
-
-
-def _refuse_pretrained(preset: str, name: str) -> None:
-    """What ships is trained already, and a run of the user's must not share the folder of its pictures."""
+    # What ships is trained already, and a run of the user's must not share the folder of its pictures.
     if preset.startswith(PREFIX):
-        wanted = preset.removeprefix(PREFIX)
-        raise UsageError(
-            f"'{preset}' ships with nf and cannot be trained", hint=f"nf train {wanted} trains that preset anew"
-        )
+        hint = f"nf train {preset.removeprefix(PREFIX)} trains that preset anew"
+        raise UsageError(f"'{preset}' ships with nf and cannot be trained", hint=hint)
+    name = settings.get("name") or Path(preset).stem
     if name.startswith(PREFIX) or name in map(folder_of, PRESETS):
         raise UsageError(f"--name {name} is kept for what ships with nf", hint="give this run another name")
+    return TrainConfig.of_preset(**settings)
 
 
 def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: bool, several: bool) -> None:
@@ -165,7 +155,7 @@ def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: boo
             console.warning(f"seed {config.seed}: {error.message}")
             diverged.append(error)
     if is_first() and results:
-        console.result([asdict(result) for result in results] if several else results[0], in_words(results))
+        console.result(results if several else results[0], in_words(results))
         say_what_next(results, len(configs) - len(diverged), console)
     if diverged:
         raise NFError(f"training diverged with {len(diverged)} of {len(configs)} seeds", hint=diverged[-1].hint)
