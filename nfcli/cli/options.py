@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -22,7 +22,7 @@ RUNS_DIR = Path("runs")
 def options_of(kind: Any) -> list[Parameter]:
     """The options of the declared settings of a dataclass; one that is on or off has no `--no-...`."""
     hints, settings, options = get_type_hints(kind), settings_of(kind), []
-    for each in dataclasses.fields(kind):
+    for each in fields(kind):
         declared = settings[each.name]
         if declared.help:
             completion: Any = complete_one_of(declared.choices) if declared.choices else declared.completion
@@ -33,8 +33,8 @@ def options_of(kind: Any) -> list[Parameter]:
                 envvar=declared.envvar,
                 autocompletion=complete_run if declared.metavar == "RUN" else completion,
             )
-            annotation = Annotated[hints[each.name], option]
-            options.append(Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation))
+            made = Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default)
+            options.append(made.replace(annotation=Annotated[hints[each.name], option]))
     return options
 
 
@@ -46,7 +46,7 @@ def with_options(command: Callable[..., None], **before: str) -> Callable[..., N
         before: Of such parameters, the setting before whose option it stands instead.
     """
     own = inspect.signature(command, eval_str=True).parameters
-    groups = {name: each.annotation for name, each in own.items() if dataclasses.is_dataclass(each.annotation)}
+    groups: dict[str, Any] = {name: it.annotation for name, it in own.items() if is_dataclass(it.annotation)}
     made: list[Parameter] = []
     for name, each in sorted(own.items(), key=lambda item: item[1].kind is Parameter.KEYWORD_ONLY):
         kind = TrainConfig if each.kind is Parameter.VAR_KEYWORD else groups.get(name)

@@ -48,44 +48,48 @@ default in `nfcli.presets.layers`. `[reference]` holds the published `val_bpd` a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from nfcli.errors import UsageError
-from nfcli.limits import POSITIVE, Setting, setting, settings_of, whole
+from nfcli.limits import Check, Setting, fits
 from nfcli.presets import GaussianNoise, Layer, MaskedCouplings, PartitionedCouplings, Preset, Split, Squeeze
-from nfcli.presets.checks import check_keys, check_value, known, shown
 from nfcli.presets.layers import TRANSFORMERS
 
-Kinds = dict[str, tuple[Any, dict[str, Any]]]
-"""The dataclass of a kind, and those of its fields that a file does not choose."""
+Kinds = dict[str, Any]
+"""The dataclass of a kind."""
 
 LAYERS: Kinds = {
-    "masked-couplings": (MaskedCouplings, {}),
-    "partitioned-couplings": (PartitionedCouplings, {}),
-    "squeeze": (Squeeze, {}),
-    "split": (Split, {}),
+    "masked-couplings": MaskedCouplings,
+    "partitioned-couplings": PartitionedCouplings,
+    "squeeze": Squeeze,
+    "split": Split,
 }
 
-NOISES: Kinds = {
-    "uniform": (NoneType, {}),
-    "variational": (MaskedCouplings, {"mask": "checkerboard"}),
-    "gaussian": (GaussianNoise, {}),
+NOISES: Kinds = {"uniform": NoneType, "variational": MaskedCouplings, "gaussian": GaussianNoise}
+
+FIXED = {"variational": {"mask": "checkerboard"}}
+"""Of the fields of a kind, those that a file does not choose."""
+
+REFERENCE = {
+    each.name.removeprefix("reference_"): each
+    for each in dataclasses.fields(Preset)
+    if each.name.startswith("reference_")
 }
 
 MOST_LAYERS, MOST_BYTES = 256, 2**20
 
-
-@dataclass(frozen=True)
-class Reference:
-    """What is known of a preset."""
-
-    val_bpd: float | None = setting(None, check=POSITIVE)
-    test_bpd: float | None = setting(None, check=POSITIVE)
-    parameters: int | None = setting(None, check=whole())
+WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "dict": "a table",
+    "list": "a list of tables",
+}
 
 
 def read_preset(path: Path, taken: Container[str] = ()) -> Preset:
@@ -123,24 +127,23 @@ def parse_preset(name: str, content: Mapping[str, Any], where: str) -> Preset:
     Raises:
         UsageError: It says something that makes no sense.
     """
+    from nfcli.config import RECIPE, TrainConfig
+
+    usual = {"summary": name, "dequantization": {"kind": "uniform"}, "layers": [], "recipe": {}, "reference": {}}
     check_value(where, "", content, "dict")
-    content = {"summary": name, "dequantization": {"kind": "uniform"}, "recipe": {}, "reference": {}, **content}
-    check_keys(where, content, ("summary", "dequantization", "layers", "recipe", "reference"))
+    check_keys(where, content, usual)
+    content = {**usual, **content}
     check_value(where, "summary", content["summary"], "str")
-    tables = content.get("layers", [])
-    check_value(where, "layers", tables, "list", Setting(check=_count))
-    layers = tuple(_one_of(f"{where}, layer {number}", table, LAYERS) for number, table in enumerate(tables, 1))
+    check_value(where, "layers", content["layers"], "list", _count)
+    layers = tuple(_one_of(f"{where}, layer {at}", table, LAYERS) for at, table in enumerate(content["layers"], 1))
     if not any(isinstance(layer, MaskedCouplings | PartitionedCouplings) for layer in layers):
         raise UsageError(f"{where} has nothing to learn in its [[layers]]", hint="it needs couplings")
-    reference = _read(f"{where}, [reference]", content["reference"], Reference)
-    return Preset(
-        name=name,
-        summary=content["summary"],
-        layers=layers,
-        dequantization=_one_of(f"{where}, [dequantization]", content["dequantization"], NOISES),
-        **{f"reference_{name}": value for name, value in dataclasses.asdict(reference).items()},
-        recipe=_recipe(f"{where}, [recipe]", content["recipe"]),
-    )
+    reference = _read(f"{where}, [reference]", content["reference"], REFERENCE)
+    dequantization = _one_of(f"{where}, [dequantization]", content["dequantization"], NOISES)
+    settings = {each.name: each for each in dataclasses.fields(TrainConfig)}
+    recipe = _read(f"{where}, [recipe]", content["recipe"], {name: settings[name] for name in RECIPE})
+    published = {f"reference_{name}": value for name, value in reference.items()}
+    return Preset(name, content["summary"], layers, dequantization, recipe=recipe, **published)
 
 
 def _count(tables: list[Any]) -> str | None:
@@ -149,7 +152,7 @@ def _count(tables: list[Any]) -> str | None:
 
 def define(preset: Preset) -> dict[str, Any]:
     """What `parse_preset` makes the same model of, with every default written out; for config.json."""
-    published = {name: getattr(preset, f"reference_{name}") for name in settings_of(Reference)}
+    published = {name: getattr(preset, field.name) for name, field in REFERENCE.items()}
     return {
         "summary": preset.summary,
         "dequantization": _described(preset.dequantization, NOISES),
@@ -160,9 +163,9 @@ def define(preset: Preset) -> dict[str, Any]:
 
 
 def _described(spec: Layer | GaussianNoise | None, kinds: Kinds) -> dict[str, Any]:
-    kind = next(kind for kind, (made, _) in kinds.items() if isinstance(spec, made))
+    kind = next(kind for kind, made in kinds.items() if isinstance(spec, made))
     fields = {} if spec is None else dataclasses.asdict(spec)
-    return {"kind": kind, **{name: value for name, value in fields.items() if name not in kinds[kind][1]}}
+    return {"kind": kind, **{name: value for name, value in fields.items() if name not in FIXED.get(kind, ())}}
 
 
 def _one_of(where: str, table: Any, kinds: Kinds) -> Any:
@@ -172,39 +175,24 @@ def _one_of(where: str, table: Any, kinds: Kinds) -> Any:
     if kind not in tuple(kinds):
         given = "has no kind" if kind is None else f"has the unknown kind {shown(kind)}"
         raise UsageError(f"{where} {given}", hint=known(kind, kinds, "kinds"))
-    made, fixed = kinds[kind]
-    where, rest = f"{where} ({kind})", {key: value for key, value in table.items() if key != "kind"}
-    if made is NoneType:
-        check_keys(where, rest, ())
-        return None
-    spec = _read(where, rest, made, fixed)
+    made, fixed, where = kinds[kind], FIXED.get(kind, {}), f"{where} ({kind})"
+    fields = () if made is NoneType else dataclasses.fields(made)
+    rest = {key: value for key, value in table.items() if key != "kind"}
+    spec = made(**_read(where, rest, {each.name: each for each in fields if each.name not in fixed}), **fixed)
     if isinstance(spec, PartitionedCouplings):
         _check_couplings(where, spec)
     return spec
 
 
-def _read(where: str, table: Any, kind: Any, fixed: Mapping[str, Any] | None = None) -> Any:
-    """A dataclass from a table that has its fields, but for those that are `fixed`."""
-    fixed = fixed or {}
-    fields = {each.name: each for each in dataclasses.fields(kind) if each.name not in fixed}
+def _read(where: str, table: Any, fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:
+    """What a table says of fields of a dataclass."""
     check_value(where, "", table, "dict")
     check_keys(where, table, fields)
     for name, field in fields.items():
         if name in table:
-            check_value(where, name, table[name], str(field.type), settings_of(kind)[name])
+            check_value(where, name, table[name], str(field.type), field.metadata.get("setting", Setting).check)
         elif field.default is dataclasses.MISSING:
             raise UsageError(f"{where} has no {name}", hint=f"keys: {', '.join(fields)}")
-    return kind(**table, **fixed)
-
-
-def _recipe(where: str, table: Any) -> dict[str, Any]:
-    from nfcli.config import RECIPE, TrainConfig
-
-    check_value(where, "", table, "dict")
-    check_keys(where, table, RECIPE)
-    kinds, declared = {each.name: str(each.type) for each in dataclasses.fields(TrainConfig)}, settings_of(TrainConfig)
-    for name, value in table.items():
-        check_value(where, name, value, kinds[name], declared[name])
     return dict(table)
 
 
@@ -218,3 +206,32 @@ def _check_couplings(where: str, spec: PartitionedCouplings) -> None:
         raise UsageError(f"{where} has no components for its {spec.transformer}", hint="for example components = 8")
     if spec.heads and spec.hidden % spec.heads:
         raise UsageError(f"{where}: hidden = {spec.hidden} is no multiple of heads = {spec.heads}", hint="change one")
+
+
+def check_value(where: str, name: str, value: Any, kind: str, check: Check = Setting.check) -> None:
+    """Raise `UsageError` for a value that is not of its kind, or does not pass the check; no name, no mention."""
+    kind = kind.removesuffix(" | None")
+    wanted = WORDS[kind] if kind in WORDS and not fits(value, kind) else check(value)
+    if wanted is not None:
+        place = f"{where}: {name} = {shown(value)}" if name else where
+        raise UsageError(f"{place} is not possible", hint=f"it must be {wanted}")
+
+
+def check_keys(where: str, table: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Raise `UsageError` for a key that is none of `keys`."""
+    for key in table:
+        if key not in keys:
+            raise UsageError(f"{where} has the unknown key {shown(key)}", hint=known(key, keys, "keys"))
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, without the control characters that it may have, and not all of a long one."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def known(word: object, words: Iterable[str], what: str) -> str:
+    """A hint: the word that was meant, perhaps, and all that there are."""
+    close = get_close_matches(str(word), words, n=1)
+    listed = f"{what}: {', '.join(words) or 'none'}"
+    return f"did you mean '{close[0]}'? {listed}" if close else listed
