@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +19,8 @@ from nfcli.cli.evaluate import evaluate
 from nfcli.cli.options import with_options
 from nfcli.cli.train import train
 from nfcli.errors import NFError, UsageError
-from nfcli.process.cluster import end
+from nfcli.limits import settings_of
+from nfcli.process.cluster import Cluster, end
 
 app = typer.Typer(
     name="nf",
@@ -33,10 +33,10 @@ app = typer.Typer(
 )
 
 PLACES = {"seeds": "name", "config": "name", "dry_run": "checkpoint_minutes", "tensorboard": "checkpoint_minutes"}
-PLACES |= {"cluster": "network_dtype"}
+PLACES |= dict.fromkeys(settings_of(Cluster), "network_dtype")
 """Options of `nf train` among those of its settings."""
 
-COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+COMMANDS = (
     ("train", with_options(train, **PLACES), "Train a model, or continue an unfinished run."),
     ("eval", with_options(evaluate), "Measure bits per dimension of a run."),
     ("sample", with_options(sample), "Draw images as a PNG grid."),
@@ -75,12 +75,7 @@ def _root(
 def main() -> None:
     """Run `nf` and exit."""
     mend_words(os.environ)
-    try:
-        code = run(sys.argv[1:])
-    except Exception:  # only with NF_DEBUG
-        traceback.print_exc()
-        code = 1
-    end(code)
+    end(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
@@ -94,7 +89,8 @@ def run(arguments: list[str]) -> int:
         return 1
     except Exception as error:
         if os.environ.get("NF_DEBUG", "") not in ("", "0"):
-            raise
+            traceback.print_exc()
+            return 1
         told = _told(error, arguments)
         print_error(told)
         return told.exit_code

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_format, complete_run
 from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR, RunsDir
+from nfcli.cli.options import RUNS_DIR, RunsDir, argument
 from nfcli.errors import UsageError
 from nfcli.limits import check_settings, refuse_together, setting, whole
 
@@ -47,12 +45,7 @@ class CompareOptions:
 
 def compare(
     runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RUN",
-            help="Names of runs, or pretrained:NAME; all of yours by default.",
-            autocompletion=complete_run,
-        ),
+        list[str] | None, argument("RUN", "Names of runs, or pretrained:NAME; all of yours by default.", complete_run)
     ] = None,
     *,
     options: CompareOptions,
@@ -93,7 +86,14 @@ def compare(
         for name in [name for name, given in others if given]:
             raise UsageError(f"--format and {name} exclude each other", hint="give one of them")
     if options.paired:
-        _paired(names, runs_dir, samples, console)
+        if len(names) != 2:
+            hint = "for example: nf compare --paired A B"
+            raise UsageError(f"--paired compares two runs, not {len(names)}", hint=hint)
+        from nfcli.runs.paired import compare_paired
+
+        result = compare_paired(names[0], names[1], runs_dir, importance_samples=samples)
+        console.result(result, result.sentence)
+        console.detail("the interval is of the images' spread; another training seed is another question")
     elif options.html is not None:
         runtime.prepare()
         from nfcli.drawing.page import PageConfig, write_page
@@ -124,13 +124,3 @@ def compare(
 
 def _content(comparison: Comparison) -> dict[str, Any]:
     return {"rankable": comparison.rankable, "groups": comparison.questions, "rows": comparison.rows}
-
-
-def _paired(names: list[str], runs_dir: Path, importance_samples: int | None, console: Console) -> None:
-    if len(names) != 2:
-        raise UsageError(f"--paired compares two runs, not {len(names)}", hint="for example: nf compare --paired A B")
-    from nfcli.runs.paired import compare_paired
-
-    result = compare_paired(names[0], names[1], runs_dir, importance_samples=importance_samples)
-    console.result(result, result.sentence)
-    console.detail("the interval is of the images' spread; another training seed is another question")

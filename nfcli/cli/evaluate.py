@@ -10,7 +10,7 @@ import typer
 
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_splits
-from nfcli.cli.console import Console
+from nfcli.cli.console import Console, CountProgress
 from nfcli.cli.options import RUNS_DIR, Devices, Run, RunsDir
 from nfcli.evaluation.config import EvalConfig, EvalResult, Measured, ScoreResult
 from nfcli.process.cluster import Cluster, joined
@@ -67,7 +67,6 @@ def evaluate(
         nf eval multiscale --images scans/ --save-latents scans.npz
     """
     runtime.prepare(devices)
-    from nfcli.cli.progress import CountProgress
     from nfcli.evaluation.evaluate import evaluate as run_evaluation
 
     splits = tuple(dict.fromkeys(name.strip() for name in split.split(",")))

@@ -21,17 +21,14 @@ RUNS_DIR = Path("runs")
 
 def options_of(kind: Any) -> list[Parameter]:
     """The options of the declared settings of a dataclass; one that is on or off has no `--no-...`."""
-    hints, settings, options = get_type_hints(kind), settings_of(kind), []
-    for each in fields(kind):
-        declared = settings[each.name]
+    hints, options = get_type_hints(kind), []
+    for each, declared in zip(fields(kind), settings_of(kind).values(), strict=True):
         if declared.help:
             completion: Any = complete_one_of(declared.choices) if declared.choices else declared.completion
+            completion = complete_run if declared.metavar == "RUN" else completion
+            names = declared.names or (f"--{each.name.replace('_', '-')}",)
             option = typer.Option(
-                *declared.names or (f"--{each.name.replace('_', '-')}",),
-                help=declared.help,
-                metavar=declared.metavar,
-                envvar=declared.envvar,
-                autocompletion=complete_run if declared.metavar == "RUN" else completion,
+                *names, help=declared.help, metavar=declared.metavar, envvar=declared.envvar, autocompletion=completion
             )
             made = Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default)
             options.append(made.replace(annotation=Annotated[hints[each.name], option]))
@@ -43,15 +40,16 @@ def with_options(command: Callable[..., None], **before: str) -> Callable[..., N
 
     Args:
         command: May take the settings of `TrainConfig` as `**settings`; what can only be given by name comes later.
-        before: Of such parameters, the setting before whose option it stands instead.
+        before: Of such options, the one before which each stands instead.
     """
     own = inspect.signature(command, eval_str=True).parameters
     groups: dict[str, Any] = {name: it.annotation for name, it in own.items() if is_dataclass(it.annotation)}
     made: list[Parameter] = []
     for name, each in sorted(own.items(), key=lambda item: item[1].kind is Parameter.KEYWORD_ONLY):
         kind = TrainConfig if each.kind is Parameter.VAR_KEYWORD else groups.get(name)
-        place = next((index for index, other in enumerate(made) if other.name == before.get(name)), len(made))
-        made[place:place] = [each.replace(kind=Parameter.KEYWORD_ONLY)] if kind is None else options_of(kind)
+        for option in [each.replace(kind=Parameter.KEYWORD_ONLY)] if kind is None else options_of(kind):
+            place = [other.name for other in made].index(before[option.name]) if option.name in before else len(made)
+            made.insert(place, option)
 
     @functools.wraps(command)
     def called(**given: Any) -> None:
@@ -64,15 +62,15 @@ def with_options(command: Callable[..., None], **before: str) -> Callable[..., N
     return called
 
 
+def argument(metavar: str, help: str, completion: Callable[..., Any]) -> Any:
+    """What Typer is told of an argument of a command."""
+    return typer.Argument(metavar=metavar, help=help, autocompletion=completion)
+
+
 _TRAINING = {each.name: each.annotation for each in options_of(TrainConfig)}
 
 Run = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="RUN",
-        help="Name of the run, or pretrained:NAME; the one trained last by default.",
-        autocompletion=complete_run,
-    ),
+    str | None, argument("RUN", "Name of the run, or pretrained:NAME; the one trained last by default.", complete_run)
 ]
 RunsDir, Devices = _TRAINING["runs_dir"], _TRAINING["devices"]
 Output = Annotated[

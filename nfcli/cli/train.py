@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +13,12 @@ import typer
 
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_preset
-from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR
+from nfcli.cli.console import Console, TrainingProgress
+from nfcli.cli.options import RUNS_DIR, argument
 from nfcli.cli.outcome import described, in_words, say_what_next
 from nfcli.config import TrainConfig, read_settings
 from nfcli.errors import DivergedError, NFError, UsageError
+from nfcli.limits import setting
 from nfcli.presets import PRESETS
 from nfcli.process.cluster import Cluster, joined
 from nfcli.runs import RunDir
@@ -28,35 +29,33 @@ if TYPE_CHECKING:
     from nfcli.training.reporter import TrainResult
 
 
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `nf train` may be told besides the settings of a training."""
+
+    seeds: str | None = setting(
+        None, "Train one run after the other with these seeds, named NAME-seedN.", metavar="N,N,..."
+    )
+    config: Path | None = setting(
+        None,
+        "Take preset, settings and name from this config.json of a run, or of pretrained:NAME; other options win over "
+        "it.",
+        metavar="FILE",
+    )
+    dry_run: bool = setting(False, "Print the effective configuration and write nothing.")
+    tensorboard: bool = setting(False, "Write TensorBoard events too; needs tensorboardX.")
+
+
 def train(
     context: typer.Context,
     preset: Annotated[
         str | None,
-        typer.Argument(
-            metavar="PRESET",
-            help="simple, vardeq, multiscale or mixture; or a .toml file that describes a model.",
-            autocompletion=complete_preset,
+        argument(
+            "PRESET", "simple, vardeq, multiscale or mixture; or a .toml file that describes a model.", complete_preset
         ),
     ] = None,
     *,
-    seeds: Annotated[
-        str | None,
-        typer.Option(metavar="N,N,...", help="Train one run after the other with these seeds, named NAME-seedN."),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Take preset, settings and name from this config.json of a run, or of pretrained:NAME; other options "
-            "win over it.",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the effective configuration and write nothing.")
-    ] = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard events too; needs tensorboardX.")
-    ] = False,
+    options: TrainOptions,
     cluster: Cluster,
     console: Console,
     **settings: Any,
@@ -86,21 +85,21 @@ def train(
     # On the command line or in the environment; by name: Typer brings its own parser, whose types it does not show.
     sources = {name: getattr(context.get_parameter_source(name), "name", "") for name in settings}
     given = {name: settings[name] for name, source in sources.items() if source not in ("DEFAULT", "DEFAULT_MAP")}
-    effective = _effective(given, config)
+    effective = _effective(given, options.config)
     if effective.schedule == "cosine" and "learning_rate_decay" in given:
         raise UsageError("--learning-rate-decay says nothing to --schedule cosine", hint="leave one of them out")
-    configs = [effective]
-    if seeds is not None:
+    configs, several = [effective], options.seeds is not None
+    if options.seeds is not None:
         if "seed" in given:
             raise UsageError("--seed and --seeds exclude each other", hint="give one of them")
-        configs = [replace(effective, seed=seed, name_suffix=f"-seed{seed}") for seed in _numbers(seeds)]
+        configs = [replace(effective, seed=seed, name_suffix=f"-seed{seed}") for seed in _numbers(options.seeds)]
     runtime.prepare(effective.devices)
-    if dry_run:
+    if options.dry_run:
         contents, texts = zip(*(described(each, console) for each in configs), strict=True)
-        console.result(contents if seeds else contents[0], "\n\n".join(texts))
+        console.result(contents if several else contents[0], "\n\n".join(texts))
         return
     with joined(cluster, console.message, console.mute):
-        _train_all(configs, console, tensorboard=tensorboard, several=seeds is not None)
+        _train_all(configs, console, tensorboard=options.tensorboard, several=several)
 
 
 def _numbers(text: str) -> list[int]:
@@ -163,7 +162,6 @@ def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: boo
 
 def _trained(config: TrainConfig, console: Console, *, tensorboard: bool) -> TrainResult:
     """One run, with its learning curve drawn."""
-    from nfcli.cli.progress import TrainingProgress
     from nfcli.process.collectives import is_first, together
     from nfcli.training.loop import train as run_training
     from nfcli.training.tensorboard import EventWriter

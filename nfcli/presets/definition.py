@@ -47,8 +47,9 @@ default in `nfcli.presets.layers`. `[reference]` holds the published `val_bpd` a
 
 from __future__ import annotations
 
-import dataclasses
+import tomllib
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import MISSING, Field, asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
@@ -59,26 +60,19 @@ from nfcli.limits import Check, Setting, fits
 from nfcli.presets import GaussianNoise, Layer, MaskedCouplings, PartitionedCouplings, Preset, Split, Squeeze
 from nfcli.presets.layers import TRANSFORMERS
 
-Kinds = dict[str, Any]
-"""The dataclass of a kind."""
-
-LAYERS: Kinds = {
+LAYERS: dict[str, Any] = {
     "masked-couplings": MaskedCouplings,
     "partitioned-couplings": PartitionedCouplings,
     "squeeze": Squeeze,
     "split": Split,
 }
 
-NOISES: Kinds = {"uniform": NoneType, "variational": MaskedCouplings, "gaussian": GaussianNoise}
+NOISES: dict[str, Any] = {"uniform": NoneType, "variational": MaskedCouplings, "gaussian": GaussianNoise}
 
 FIXED = {"variational": {"mask": "checkerboard"}}
 """Of the fields of a kind, those that a file does not choose."""
 
-REFERENCE = {
-    each.name.removeprefix("reference_"): each
-    for each in dataclasses.fields(Preset)
-    if each.name.startswith("reference_")
-}
+REFERENCE = {each.name.removeprefix("reference_"): each for each in fields(Preset) if "reference_" in each.name}
 
 MOST_LAYERS, MOST_BYTES = 256, 2**20
 
@@ -98,8 +92,6 @@ def read_preset(path: Path, taken: Container[str] = ()) -> Preset:
     Raises:
         UsageError: It cannot be read, or says something that makes no sense.
     """
-    import tomllib
-
     where = f"preset file {path}"
     if path.stem in taken:
         raise UsageError(f"{where} has the name of a preset of nf", hint="give the file another name")
@@ -140,7 +132,7 @@ def parse_preset(name: str, content: Mapping[str, Any], where: str) -> Preset:
         raise UsageError(f"{where} has nothing to learn in its [[layers]]", hint="it needs couplings")
     reference = _read(f"{where}, [reference]", content["reference"], REFERENCE)
     dequantization = _one_of(f"{where}, [dequantization]", content["dequantization"], NOISES)
-    settings = {each.name: each for each in dataclasses.fields(TrainConfig)}
+    settings = {each.name: each for each in fields(TrainConfig)}
     recipe = _read(f"{where}, [recipe]", content["recipe"], {name: settings[name] for name in RECIPE})
     published = {f"reference_{name}": value for name, value in reference.items()}
     return Preset(name, content["summary"], layers, dequantization, recipe=recipe, **published)
@@ -162,13 +154,13 @@ def define(preset: Preset) -> dict[str, Any]:
     }
 
 
-def _described(spec: Layer | GaussianNoise | None, kinds: Kinds) -> dict[str, Any]:
+def _described(spec: Layer | GaussianNoise | None, kinds: Mapping[str, Any]) -> dict[str, Any]:
     kind = next(kind for kind, made in kinds.items() if isinstance(spec, made))
-    fields = {} if spec is None else dataclasses.asdict(spec)
-    return {"kind": kind, **{name: value for name, value in fields.items() if name not in FIXED.get(kind, ())}}
+    values = {} if spec is None else asdict(spec)
+    return {"kind": kind, **{name: value for name, value in values.items() if name not in FIXED.get(kind, ())}}
 
 
-def _one_of(where: str, table: Any, kinds: Kinds) -> Any:
+def _one_of(where: str, table: Any, kinds: Mapping[str, Any]) -> Any:
     """What a table with a `kind` describes."""
     check_value(where, "", table, "dict")
     kind = table.get("kind")
@@ -176,23 +168,23 @@ def _one_of(where: str, table: Any, kinds: Kinds) -> Any:
         given = "has no kind" if kind is None else f"has the unknown kind {shown(kind)}"
         raise UsageError(f"{where} {given}", hint=known(kind, kinds, "kinds"))
     made, fixed, where = kinds[kind], FIXED.get(kind, {}), f"{where} ({kind})"
-    fields = () if made is NoneType else dataclasses.fields(made)
     rest = {key: value for key, value in table.items() if key != "kind"}
-    spec = made(**_read(where, rest, {each.name: each for each in fields if each.name not in fixed}), **fixed)
+    chosen = {each.name: each for each in (() if made is NoneType else fields(made)) if each.name not in fixed}
+    spec = made(**_read(where, rest, chosen), **fixed)
     if isinstance(spec, PartitionedCouplings):
         _check_couplings(where, spec)
     return spec
 
 
-def _read(where: str, table: Any, fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:
+def _read(where: str, table: Any, declared: Mapping[str, Field[Any]]) -> dict[str, Any]:
     """What a table says of fields of a dataclass."""
     check_value(where, "", table, "dict")
-    check_keys(where, table, fields)
-    for name, field in fields.items():
+    check_keys(where, table, declared)
+    for name, field in declared.items():
         if name in table:
             check_value(where, name, table[name], str(field.type), field.metadata.get("setting", Setting).check)
-        elif field.default is dataclasses.MISSING:
-            raise UsageError(f"{where} has no {name}", hint=f"keys: {', '.join(fields)}")
+        elif field.default is MISSING:
+            raise UsageError(f"{where} has no {name}", hint=f"keys: {', '.join(declared)}")
     return dict(table)
 
 
