@@ -36,15 +36,6 @@ PLACES = {"seeds": "name", "config": "name", "dry_run": "checkpoint_minutes", "t
 PLACES |= dict.fromkeys(settings_of(Cluster), "network_dtype")
 """Options of `nf train` among those of its settings."""
 
-COMMANDS = (
-    ("train", with_options(train, **PLACES), "Train a model, or continue an unfinished run."),
-    ("eval", with_options(evaluate), "Measure bits per dimension of a run."),
-    ("sample", with_options(sample), "Draw images as a PNG grid."),
-    ("interpolate", with_options(interpolate), "Walk between images in latent space."),
-    ("inspect-dequant", with_options(inspect_dequant), "Show how integers become real numbers."),
-    ("compare", with_options(compare), "Print the results table."),
-)
-
 
 class Command(TyperCommand):
     """A command whose usage line shows a required argument as its plain name."""
@@ -53,7 +44,14 @@ class Command(TyperCommand):
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
 
-for name, function, short_help in COMMANDS:
+for name, function, short_help in (
+    ("train", with_options(train, **PLACES), "Train a model, or continue an unfinished run."),
+    ("eval", with_options(evaluate), "Measure bits per dimension of a run."),
+    ("sample", with_options(sample), "Draw images as a PNG grid."),
+    ("interpolate", with_options(interpolate), "Walk between images in latent space."),
+    ("inspect-dequant", with_options(inspect_dequant), "Show how integers become real numbers."),
+    ("compare", with_options(compare), "Print the results table."),
+):
     app.command(name, cls=Command, short_help=short_help)(function)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nfcli.cli.console import Console, duration, speed
 from nfcli.config import TrainConfig
-
-if TYPE_CHECKING:
-    from nfcli.training.reporter import TrainResult
+from nfcli.training.reporter import TrainResult
 
 
 def described(config: TrainConfig, console: Console) -> tuple[dict[str, Any], str]:
@@ -23,14 +21,13 @@ def described(config: TrainConfig, console: Console) -> tuple[dict[str, Any], st
         (name.replace("_", "-"), nothing.get(name, "none") if value is None else value)
         for name, value in description["settings"].items()
     ]
-    data = f"{description['data']['source']}, {len(job.train):,} train, {len(job.val):,} validation"
     lines = [
         ("run", job.run.path),
         ("parameters", f"{parameters:,}"),
         ("steps", f"{steps:,}"),
         *settings,
         ("networks", policy_in_words(job.policy)),
-        ("data", data),
+        ("data", f"{description['data']['source']}, {len(job.train):,} train, {len(job.val):,} validation"),
         ("shape", f"{' x '.join(map(str, job.model.shape))} (height x width x channels)"),
     ]
     return {**content, "steps": steps, **description}, _columns(lines)

@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -21,12 +21,10 @@ from nfcli.errors import DivergedError, NFError, UsageError
 from nfcli.limits import setting
 from nfcli.presets import PRESETS
 from nfcli.process.cluster import Cluster, joined
+from nfcli.process.collectives import is_first, together
 from nfcli.runs import RunDir
 from nfcli.runs.pretrained import PREFIX, find_pretrained, folder_of
-from nfcli.training.reporter import Reporter
-
-if TYPE_CHECKING:
-    from nfcli.training.reporter import TrainResult
+from nfcli.training.reporter import Reporter, TrainResult
 
 
 @dataclass(frozen=True)
@@ -134,8 +132,6 @@ def _effective(given: dict[str, Any], file: Path | None) -> TrainConfig:
 
 def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: bool, several: bool) -> None:
     """Train one run after the other within --max-minutes; one that diverges does not keep the others from theirs."""
-    from nfcli.process.collectives import is_first
-
     results: list[TrainResult] = []
     diverged: list[DivergedError] = []
     end = time.monotonic() + 60 * (configs[0].max_minutes or math.inf)
@@ -162,7 +158,6 @@ def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: boo
 
 def _trained(config: TrainConfig, console: Console, *, tensorboard: bool) -> TrainResult:
     """One run, with its learning curve drawn."""
-    from nfcli.process.collectives import is_first, together
     from nfcli.training.loop import train as run_training
     from nfcli.training.tensorboard import EventWriter
 
@@ -186,7 +181,6 @@ def _draw_curve(run: RunDir, console: Console) -> None:
 
     try:
         drawn = draw_learning_curve(run)
+        console.detail(f"learning curve in {drawn}" if drawn else "no learning curve before the second epoch")
     except (NFError, OSError) as error:  # the run itself is safe
         console.warning(f"no learning curve: {error}")
-    else:
-        console.detail(f"learning curve in {drawn}" if drawn else "no learning curve before the second epoch")
