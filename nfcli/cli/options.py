@@ -19,6 +19,7 @@ from nfcli.limits import settings_of
 RUNS_DIR = Path("runs")
 
 
+@functools.cache  # several commands have the same
 def options_of(kind: Any) -> list[Parameter]:
     """The options of the declared settings of a dataclass; one that is on or off has no `--no-...`."""
     hints, options = get_type_hints(kind), []
