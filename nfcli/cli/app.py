@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from nfcli import __version__
 from nfcli.cli.compare import compare
@@ -37,13 +36,6 @@ PLACES |= dict.fromkeys(settings_of(Cluster), "network_dtype")
 """Options of `nf train` among those of its settings."""
 
 
-class Command(TyperCommand):
-    """A command whose usage line shows a required argument as its plain name."""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
-
-
 for name, function, short_help in (
     ("train", with_options(train, **PLACES), "Train a model, or continue an unfinished run."),
     ("eval", with_options(evaluate), "Measure bits per dimension of a run."),
@@ -52,7 +44,7 @@ for name, function, short_help in (
     ("inspect-dequant", with_options(inspect_dequant), "Show how integers become real numbers."),
     ("compare", with_options(compare), "Print the results table."),
 ):
-    app.command(name, cls=Command, short_help=short_help)(function)
+    app.command(name, short_help=short_help)(function)
 
 
 def _print_version(value: bool) -> None:

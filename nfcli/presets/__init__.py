@@ -55,8 +55,7 @@ class Preset:
 
     def smoke_twin(self) -> Preset:
         """The same structure with networks of 8 channels: for trying the whole path in a minute, not for results."""
-        noise: Any = self.dequantization and _narrow(self.dequantization)
-        return replace(self, layers=tuple(map(_narrow, self.layers)), dequantization=noise)
+        return replace(self, layers=tuple(map(_narrow, self.layers)), dequantization=_narrow(self.dequantization))
 
     def shapes(self, shape: Shape) -> tuple[list[Shape], tuple[Shape, ...]]:
         """Shape (H, W, C) that each layer gets for images of `shape`, and of each level's latent, the last level last.
@@ -83,10 +82,10 @@ class Preset:
 
 
 def _narrow(spec: Any) -> Any:
-    """A layer, or the dequantization, with networks of few channels: a multiple of the heads of attention."""
+    """A layer, or the dequantization, if any, with networks of few channels: a multiple of the heads of attention."""
     heads = getattr(spec, "heads", 0) or 1
     channels = heads * -(-SMOKE_HIDDEN // heads)
-    return replace(spec, **{name: channels for name in ("hidden", "context") if getattr(spec, name, 0)})
+    return spec and replace(spec, **{name: channels for name in ("hidden", "context") if getattr(spec, name, 0)})
 
 
 class Shipped(UserDict[str, Preset]):

@@ -76,14 +76,9 @@ REFERENCE = {each.name.removeprefix("reference_"): each for each in fields(Prese
 
 MOST_LAYERS, MOST_BYTES = 256, 2**20
 
-WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "a text",
-    "dict": "a table",
-    "list": "a list of tables",
-}
+WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+WORDS |= {"str": "a text", "dict": "a table", "list": "a list of tables"}
+"""What a value must be, by the names that `fits` knows."""
 
 
 def read_preset(path: Path, taken: Container[str] = ()) -> Preset:
