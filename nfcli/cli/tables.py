@@ -47,12 +47,9 @@ def for_programs(comparison: Comparison, table_format: str) -> tuple[str, list[s
     columns = [column for column in every if column.program is not None]
     header = [column.program for column in columns]
     body = [[column.text(row, "") for column in columns] for row in comparison.rows]
-    captions = {
-        CAPTION: comparison.questions,
-        CAPTION_OF_SEEDS: grouped,
-        CAPTION_OF_PUBLISHED: comparison.has_published,
-    }
-    notes = [" ".join(caption.split()) for caption, holds in captions.items() if holds]
+    captions = [CAPTION] * bool(comparison.questions) + [CAPTION_OF_SEEDS] * grouped
+    captions += [CAPTION_OF_PUBLISHED] * comparison.has_published
+    notes = [" ".join(caption.split()) for caption in captions]
     if table_format in DELIMITERS:
         text = StringIO()
         csv.writer(text, delimiter=DELIMITERS[table_format], lineterminator="\n").writerows([header, *body])

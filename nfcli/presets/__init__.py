@@ -74,10 +74,8 @@ class Preset:
         except ValueError as error:
             factor = 2 ** max(1, sum(isinstance(layer, Squeeze) for layer in self.layers))
             if height % factor or width % factor:
-                raise UsageError(
-                    f"preset '{self.name}' cannot squeeze images of {size}",
-                    hint=f"height and width must be multiples of {factor}; use --resize or --crop, or preset 'simple'",
-                ) from error
+                hint = f"height and width must be multiples of {factor}; use --resize or --crop, or preset 'simple'"
+                raise UsageError(f"preset '{self.name}' cannot squeeze images of {size}", hint=hint) from error
             raise UsageError(f"preset '{self.name}' cannot take images of {size}: {error}") from error
 
 
