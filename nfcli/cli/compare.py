@@ -115,7 +115,7 @@ def compare(
             console.result(None, text)
             console.message(*(f"note: {note}" for note in notes))
         console.message(*comparison.notes)
-        if not comparison.rankable:
+        if len(comparison.questions) > 1:
             console.warning("the groups differ in images, K or given labels: they must not be ranked together")
         if missing:
             wanted = "" if samples is None else f" -k {samples}"
@@ -123,4 +123,5 @@ def compare(
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:
-    return {"rankable": comparison.rankable, "groups": comparison.questions, "rows": comparison.rows}
+    questions = comparison.questions
+    return {"rankable": len(questions) <= 1, "groups": questions, "rows": comparison.rows}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -22,8 +22,9 @@ RUNS_DIR = Path("runs")
 @functools.cache  # several commands have the same
 def options_of(kind: Any) -> list[Parameter]:
     """The options of the declared settings of a dataclass; one that is on or off has no `--no-...`."""
-    hints, options = get_type_hints(kind), []
-    for each, declared in zip(fields(kind), settings_of(kind).values(), strict=True):
+    hints, settings, options = get_type_hints(kind), settings_of(kind), []
+    for each in dataclasses.fields(kind):
+        declared = settings[each.name]
         if declared.help:
             completion: Any = complete_one_of(declared.choices) if declared.choices else declared.completion
             completion = complete_run if declared.metavar == "RUN" else completion
@@ -44,7 +45,9 @@ def with_options(command: Callable[..., None], **before: str) -> Callable[..., N
         before: Of such options, the one before which each stands instead.
     """
     own = inspect.signature(command, eval_str=True).parameters
-    groups: dict[str, Any] = {name: it.annotation for name, it in own.items() if is_dataclass(it.annotation)}
+    groups: dict[str, Any] = {
+        name: it.annotation for name, it in own.items() if dataclasses.is_dataclass(it.annotation)
+    }
     made: list[Parameter] = []
     for name, each in sorted(own.items(), key=lambda item: item[1].kind is Parameter.KEYWORD_ONLY):
         kind = TrainConfig if each.kind is Parameter.VAR_KEYWORD else groups.get(name)
