@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -17,36 +16,35 @@ from nfcli.cli.console import abandon_stdout, print_error
 from nfcli.cli.draw import inspect_dequant, interpolate, sample
 from nfcli.cli.evaluate import evaluate
 from nfcli.cli.options import with_options
-from nfcli.cli.parsing import Command, usage_error
 from nfcli.cli.train import train
 from nfcli.errors import NFError, UsageError
-from nfcli.process.cluster import end
+from nfcli.limits import settings_of
+from nfcli.process.cluster import Cluster, end
 
 app = typer.Typer(
     name="nf",
     help="Normalizing flows on images: train, measure honestly, look at what was learned.",
     epilog="Exit codes: 0 done, 1 the work failed, 2 usage, 3 data, run or checkpoint missing, damaged or in use, "
     "129, 130 and 143 interrupted.",
-    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
 PLACES = {"seeds": "name", "config": "name", "dry_run": "checkpoint_minutes", "tensorboard": "checkpoint_minutes"}
-PLACES |= {"cluster": "network_dtype"}
+PLACES |= dict.fromkeys(settings_of(Cluster), "network_dtype")
 """Options of `nf train` among those of its settings."""
 
-COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+
+for name, function, short_help in (
     ("train", with_options(train, **PLACES), "Train a model, or continue an unfinished run."),
     ("eval", with_options(evaluate), "Measure bits per dimension of a run."),
     ("sample", with_options(sample), "Draw images as a PNG grid."),
     ("interpolate", with_options(interpolate), "Walk between images in latent space."),
     ("inspect-dequant", with_options(inspect_dequant), "Show how integers become real numbers."),
     ("compare", with_options(compare), "Print the results table."),
-)
-
-for name, function, short_help in COMMANDS:
-    app.command(name, cls=Command, short_help=short_help)(function)
+):
+    app.command(name, short_help=short_help)(function)
 
 
 def _print_version(value: bool) -> None:
@@ -67,28 +65,22 @@ def _root(
 def main() -> None:
     """Run `nf` and exit."""
     mend_words(os.environ)
-    try:
-        code = run(sys.argv[1:])
-    except Exception:  # only with NF_DEBUG
-        traceback.print_exc()
-        code = 1
-    end(code)
+    end(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; an expected error becomes two lines on stderr."""
     try:
-        if not arguments:
-            app(args=["--help"], prog_name="nf", standalone_mode=False)
-            return 2
-        return int(app(args=arguments, prog_name="nf", standalone_mode=False) or 0)
+        code = app(args=arguments or ["--help"], prog_name="nf", standalone_mode=False)
+        return int(code or 0) if arguments else 2
     except BrokenPipeError:
         # Whoever read stdout has gone, as with `nf ... | head`.
         abandon_stdout()
         return 1
     except Exception as error:
         if os.environ.get("NF_DEBUG", "") not in ("", "0"):
-            raise
+            traceback.print_exc()
+            return 1
         told = _told(error, arguments)
         print_error(told)
         return told.exit_code
@@ -96,21 +88,40 @@ def run(arguments: list[str]) -> int:
 
 def _told(error: Exception, arguments: list[str]) -> NFError:
     """What the user is told of an error."""
-    if isinstance(error, NFError):
-        return error
-    if isinstance(error, typer.TyperException):
-        return usage_error(error, arguments)
-    if isinstance(error, OSError):
-        return _of_the_system(error)
-    missing = isinstance(error, (RuntimeError, AssertionError)) and _missing_devices()
-    return missing or _unexpected(error)
+    match error:
+        case NFError():
+            return error
+        case typer.TyperException():
+            return _not_understood(error, arguments)
+        case OSError():
+            # What nf reads and writes has errors of its own; this is what changed under its hands.
+            reason = error.strerror or str(error)
+            hint = "was it moved or deleted meanwhile?" if isinstance(error, FileNotFoundError) else None
+            return NFError(reason if error.filename is None else f"{error.filename}: {reason}", hint=hint)
+        case RuntimeError() | AssertionError() if missing := _missing_devices():
+            return missing
+    text = (str(error).strip().splitlines() or ["no message"])[0][:300]
+    return NFError(f"unexpected {type(error).__name__}: {text}", hint="NF_DEBUG=1 shows where; please report it")
 
 
-def _of_the_system(error: OSError) -> NFError:
-    # What nf reads and writes has errors of its own; this is what changed under its hands.
-    reason = error.strerror or str(error)
-    hint = "was it moved or deleted meanwhile?" if isinstance(error, FileNotFoundError) else None
-    return NFError(reason if error.filename is None else f"{error.filename}: {reason}", hint=hint)
+def _not_understood(error: typer.TyperException, arguments: list[str]) -> UsageError:
+    """What Typer's parser says, in the words and the form of every other error."""
+    details = getattr(error.__cause__, "errors", None)
+    if details is not None:  # a value of the wrong type
+        wrong = details()[0]
+        value, wanted = str(wrong["input"]), wrong["msg"].partition(",")[0].removeprefix("Input should be ")
+        if wrong["type"] == "int_parsing_size":  # thousands of digits
+            value, wanted = f"{value[:40]}...", "a smaller number"
+        options = getattr(getattr(error, "param", None), "opts", None) or ["the argument"]
+        return UsageError(f"{max(options, key=len)} {value} is not possible", hint=f"it must be {wanted}")
+    close = getattr(error, "possibilities", None) or ()
+    message = error.message if close else error.format_message()
+    message, _, suggestion = message.strip().rstrip(".").partition(". Did you mean ")
+    meant = " or ".join(sorted(close)) or suggestion.rstrip("?")
+    named = [word for word in arguments[:1] if not word.startswith("-")]
+    command = getattr(getattr(error, "ctx", None), "command_path", None) or " ".join(["nf", *named])
+    hint = f"did you mean {meant}? {command} --help" if meant else f"{command} --help"
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
 
 
 def _missing_devices() -> NFError | None:
@@ -124,8 +135,3 @@ def _missing_devices() -> NFError | None:
         hint = "leave it unset, or set it to cpu, or install jax for these devices"
         return UsageError(f"JAX_PLATFORMS={wanted} asks for devices that are not here", hint=hint)
     return None
-
-
-def _unexpected(error: Exception) -> NFError:
-    text = (str(error).strip().splitlines() or ["no message"])[0][:300]
-    return NFError(f"unexpected {type(error).__name__}: {text}", hint="NF_DEBUG=1 shows where; please report it")

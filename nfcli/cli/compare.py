@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
 
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_format, complete_run
 from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR, RunsDir
+from nfcli.cli.options import RUNS_DIR, RunsDir, argument
 from nfcli.errors import UsageError
-from nfcli.limits import check_settings, setting, whole
+from nfcli.limits import check_settings, refuse_together, setting, whole
 
 if TYPE_CHECKING:
     from nfcli.runs.comparison import Comparison
@@ -47,12 +45,7 @@ class CompareOptions:
 
 def compare(
     runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RUN",
-            help="Names of runs, or pretrained:NAME; all of yours by default.",
-            autocompletion=complete_run,
-        ),
+        list[str] | None, argument("RUN", "Names of runs, or pretrained:NAME; all of yours by default.", complete_run)
     ] = None,
     *,
     options: CompareOptions,
@@ -78,7 +71,7 @@ def compare(
         nf compare --html results.html
     """
     # Here, because what completes the words of a command line imports every command.
-    from nfcli.cli.tables import formats
+    from nfcli.cli.tables import for_people, for_programs, formats
     from nfcli.runs.comparison import compare as compare_runs
     from nfcli.runs.seeds import group_seeds
 
@@ -86,16 +79,21 @@ def compare(
     names, samples = runs or [], options.importance_samples
     if options.format not in formats():
         raise UsageError(f"unknown --format '{options.format}'", hint="formats: " + ", ".join(formats()))
-    asked = (("--paired", options.paired), ("--group-seeds", options.group_seeds), ("--html", options.html))
-    chosen = [name for name, given in asked if given]
-    if len(chosen) > 1:
-        raise UsageError(f"{chosen[0]} and {chosen[1]} exclude each other", hint="give one of them")
+    refuse_together(options, "paired", "group_seeds", "html")
+    refuse_together(options, "group_seeds", "html")
     if options.format != TERMINAL_FORMAT:
         others = (("--paired", options.paired), ("--html", options.html), ("--json", console.as_json))
         for name in [name for name, given in others if given]:
             raise UsageError(f"--format and {name} exclude each other", hint="give one of them")
     if options.paired:
-        _paired(names, runs_dir, samples, console)
+        if len(names) != 2:
+            hint = "for example: nf compare --paired A B"
+            raise UsageError(f"--paired compares two runs, not {len(names)}", hint=hint)
+        from nfcli.runs.paired import compare_paired
+
+        result = compare_paired(names[0], names[1], runs_dir, importance_samples=samples)
+        console.result(result, result.sentence)
+        console.detail("the interval is of the images' spread; another training seed is another question")
     elif options.html is not None:
         runtime.prepare()
         from nfcli.drawing.page import PageConfig, write_page
@@ -103,48 +101,27 @@ def compare(
         config = PageConfig(options.html, tuple(names), runs_dir, samples)
         comparison = write_page(config, message=console.message, warn=console.warning)
         console.result({"page": str(options.html), **_content(comparison)}, str(options.html))
-        _say_notes(comparison, console)
+        console.message(*comparison.notes)
     else:
         comparison = compare_runs(names, runs_dir, importance_samples=samples, warn=console.warning)
-        if not names and comparison.pretrained:
+        if not names and all(row.shipped for row in comparison.rows):
             console.message(f"there is no run in {runs_dir} yet; these ship with nf")
         missing = [row.name for row in comparison.rows if row.group is None and not row.shipped]
-        _print(group_seeds(comparison, runs_dir) if options.group_seeds else comparison, options.format, console)
+        comparison = group_seeds(comparison, runs_dir) if options.group_seeds else comparison
+        if options.format == TERMINAL_FORMAT:
+            console.result(_content(comparison), for_people(comparison))
+        else:
+            text, notes = for_programs(comparison, options.format)
+            console.result(None, text)
+            console.message(*(f"note: {note}" for note in notes))
+        console.message(*comparison.notes)
+        if len(comparison.questions) > 1:
+            console.warning("the groups differ in images, K or given labels: they must not be ranked together")
         if missing:
             wanted = "" if samples is None else f" -k {samples}"
             console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
 
 
-def _print(comparison: Comparison, table_format: str, console: Console) -> None:
-    from nfcli.cli.tables import for_people, for_programs
-
-    if table_format == TERMINAL_FORMAT:
-        console.result(_content(comparison), for_people(comparison))
-    else:
-        text, notes = for_programs(comparison, table_format)
-        console.result(None, text)
-        for note in notes:
-            console.message(f"note: {note}")
-    _say_notes(comparison, console)
-    if not comparison.rankable:
-        console.warning("the groups differ in images, K or given labels: they must not be ranked together")
-
-
 def _content(comparison: Comparison) -> dict[str, Any]:
-    rows = [asdict(row) for row in comparison.rows]
-    return {"rankable": comparison.rankable, "groups": list(comparison.questions), "rows": rows}
-
-
-def _say_notes(comparison: Comparison, console: Console) -> None:
-    for note in comparison.notes:
-        console.message(note)
-
-
-def _paired(names: list[str], runs_dir: Path, importance_samples: int | None, console: Console) -> None:
-    if len(names) != 2:
-        raise UsageError(f"--paired compares two runs, not {len(names)}", hint="for example: nf compare --paired A B")
-    from nfcli.runs.paired import compare_paired
-
-    result = compare_paired(names[0], names[1], runs_dir, importance_samples=importance_samples)
-    console.result(result, result.sentence)
-    console.detail("the interval is of the images' spread; another training seed is another question")
+    questions = comparison.questions
+    return {"rankable": len(questions) <= 1, "groups": questions, "rows": comparison.rows}

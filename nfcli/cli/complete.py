@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import typer
 
 from nfcli.errors import NFError
-
-PRETRAINED = "pretrained"
-"""What stands before the colon in the name of a run that ships."""
+from nfcli.presets import PRESETS
+from nfcli.runs.lookup import list_runs
+from nfcli.runs.pretrained import PREFIX, list_pretrained
 
 SPLITS = ("train", "val", "test")
 
@@ -34,34 +35,27 @@ def mend_words(around: MutableMapping[str, str]) -> None:
     words = [*around.get("COMP_WORDS", "").split("\n"), ""][: int(current) + 1]
     text = re.sub(r"^(--[\w-]+)\n=(\n|\Z)", r"\1\n", "\n".join(words), flags=re.MULTILINE)
     words = text.split("\n")
-    mended = re.sub(rf"^{PRETRAINED}\n:(\n|$)", f"{PRETRAINED}:", text, flags=re.MULTILINE).split("\n")
+    mended = re.sub(rf"^{PREFIX[:-1]}\n:(\n|$)", PREFIX, text, flags=re.MULTILINE).split("\n")
     if mended[-1] != words[-1]:
-        mended[-1] = mended[-1].removeprefix(f"{PRETRAINED}:")
+        mended[-1] = mended[-1].removeprefix(PREFIX)
         around[AFTER_COLON] = "1"
     around["COMP_WORDS"], around["COMP_CWORD"] = "\n".join(mended), str(len(mended) - 1)
 
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of runs that begin with `incomplete`: in the `--runs-dir` of the command line, and those that ship."""
-    from nfcli.runs.lookup import list_runs
-    from nfcli.runs.pretrained import PREFIX, list_pretrained
-
     runs_dir = ctx.params["runs_dir"]
-    pretrained = [run.name for run in list_pretrained(runs_dir)]
+    names = [run.name for run in list_pretrained(runs_dir)]
     if AFTER_COLON in os.environ:
-        names = [name.removeprefix(PREFIX) for name in pretrained]
+        names = [name.removeprefix(PREFIX) for name in names]
     else:
-        try:
-            names = [*(run.name for run in list_runs(runs_dir)), *pretrained]
-        except (NFError, OSError):
-            names = pretrained
+        with suppress(NFError, OSError):
+            names = [*(run.name for run in list_runs(runs_dir)), *names]
     return [name for name in names if name.startswith(incomplete)]
 
 
 def complete_preset(incomplete: str) -> list[tuple[str, str]]:
     """Names of presets that begin with `incomplete`, with what they are, and preset files."""
-    from nfcli.presets import PRESETS
-
     names = [(name, preset.summary) for name, preset in PRESETS.items() if name.startswith(incomplete)]
     files = sorted(map(str, Path(f"{incomplete}x").parent.glob("*.toml")))
     return [*names, *((path, "preset file") for path in files if path.startswith(incomplete))]

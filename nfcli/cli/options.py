@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -17,28 +18,22 @@ from nfcli.limits import settings_of
 
 RUNS_DIR = Path("runs")
 
-Options = dict[str, tuple[Any, Any]]
-"""Type and default, by name."""
 
-
-def options_of(kind: Any) -> Options:
+@functools.cache  # several commands have the same
+def options_of(kind: Any) -> list[Parameter]:
     """The options of the declared settings of a dataclass; one that is on or off has no `--no-...`."""
-    hints, options = get_type_hints(kind), {}
-    defaults = {each.name: each.default for each in dataclasses.fields(kind)}
-    for name, declared in settings_of(kind).items():
+    hints, settings, options = get_type_hints(kind), settings_of(kind), []
+    for each in dataclasses.fields(kind):
+        declared = settings[each.name]
         if declared.help:
             completion: Any = complete_one_of(declared.choices) if declared.choices else declared.completion
-            if declared.metavar == "RUN":
-                completion = complete_run
-            names = declared.names or (f"--{name.replace('_', '-')}",)
+            completion = complete_run if declared.metavar == "RUN" else completion
+            names = declared.names or (f"--{each.name.replace('_', '-')}",)
             option = typer.Option(
-                *names,
-                help=declared.help,
-                metavar=declared.metavar,
-                envvar=declared.envvar,
-                autocompletion=completion,
+                *names, help=declared.help, metavar=declared.metavar, envvar=declared.envvar, autocompletion=completion
             )
-            options[name] = Annotated[hints[name], option], defaults[name]
+            made = Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default)
+            options.append(made.replace(annotation=Annotated[hints[each.name], option]))
     return options
 
 
@@ -47,51 +42,41 @@ def with_options(command: Callable[..., None], **before: str) -> Callable[..., N
 
     Args:
         command: May take the settings of `TrainConfig` as `**settings`; what can only be given by name comes later.
-        before: Of such parameters, the setting before whose option it stands instead.
+        before: Of such options, the one before which each stands instead.
     """
     own = inspect.signature(command, eval_str=True).parameters
     groups: dict[str, Any] = {
-        name: each.annotation for name, each in own.items() if dataclasses.is_dataclass(each.annotation)
+        name: it.annotation for name, it in own.items() if dataclasses.is_dataclass(it.annotation)
     }
-
-    def expanded(name: str) -> Options:
-        return options_of(groups[name]) if name in groups else {name: (own[name].annotation, own[name].default)}
-
-    made: Options = {}
-    for name, parameter in sorted(own.items(), key=lambda each: each[1].kind == inspect.Parameter.KEYWORD_ONLY):
-        if parameter.kind is parameter.VAR_KEYWORD:
-            for setting, option in options_of(TrainConfig).items():
-                for mine in [mine for mine, place in before.items() if place == setting]:
-                    made |= expanded(mine)
-                made[setting] = option
-        elif name not in before:
-            made |= expanded(name)
+    made: list[Parameter] = []
+    for name, each in sorted(own.items(), key=lambda item: item[1].kind is Parameter.KEYWORD_ONLY):
+        kind = TrainConfig if each.kind is Parameter.VAR_KEYWORD else groups.get(name)
+        for option in [each.replace(kind=Parameter.KEYWORD_ONLY)] if kind is None else options_of(kind):
+            place = [other.name for other in made].index(before[option.name]) if option.name in before else len(made)
+            made.insert(place, option)
 
     @functools.wraps(command)
     def called(**given: Any) -> None:
         for name, kind in groups.items():
-            given[name] = kind(**{option: given.pop(option) for option in options_of(kind)})
+            given[name] = kind(**{each.name: given.pop(each.name) for each in options_of(kind)})
         command(**given)
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter(name, keyword, annotation=kind, default=of) for name, (kind, of) in made.items()]
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    called.__annotations__ = {name: kind for name, (kind, _) in made.items()}
+    called.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
+    called.__annotations__ = {each.name: each.annotation for each in made}
     return called
 
 
-_TRAINING = options_of(TrainConfig)
+def argument(metavar: str, help: str, completion: Callable[..., Any]) -> Any:
+    """What Typer is told of an argument of a command."""
+    return typer.Argument(metavar=metavar, help=help, autocompletion=completion)
+
+
+_TRAINING = {each.name: each.annotation for each in options_of(TrainConfig)}
 
 Run = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="RUN",
-        help="Name of the run, or pretrained:NAME; the one trained last by default.",
-        autocompletion=complete_run,
-    ),
+    str | None, argument("RUN", "Name of the run, or pretrained:NAME; the one trained last by default.", complete_run)
 ]
-RunsDir = _TRAINING["runs_dir"][0]
-Devices = _TRAINING["devices"][0]
+RunsDir, Devices = _TRAINING["runs_dir"], _TRAINING["devices"]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="A .png, .pdf or .svg file; a PNG in the run's figures by default."),

@@ -43,15 +43,13 @@ def for_people(comparison: Comparison) -> str:
 def for_programs(comparison: Comparison, table_format: str) -> tuple[str, list[str]]:
     """One table of all runs, numbers as programs read them; and what is to be known of it, for another place."""
     grouped = _is_grouped(comparison.rows)
-    columns = [
-        column
-        for column in COLUMNS + SEEDS * grouped + PUBLISHED * comparison.has_published
-        if column.program is not None
-    ]
+    every = COLUMNS + SEEDS * grouped + PUBLISHED * comparison.has_published
+    columns = [column for column in every if column.program is not None]
     header = [column.program for column in columns]
     body = [[column.text(row, "") for column in columns] for row in comparison.rows]
-    notes = [CAPTION] * bool(comparison.questions) + [" ".join(CAPTION_OF_SEEDS.split())] * grouped
-    notes += [" ".join(CAPTION_OF_PUBLISHED.split())] * comparison.has_published
+    captions = [CAPTION] * bool(comparison.questions) + [CAPTION_OF_SEEDS] * grouped
+    captions += [CAPTION_OF_PUBLISHED] * comparison.has_published
+    notes = [" ".join(caption.split()) for caption in captions]
     if table_format in DELIMITERS:
         text = StringIO()
         csv.writer(text, delimiter=DELIMITERS[table_format], lineterminator="\n").writerows([header, *body])
@@ -69,12 +67,10 @@ def _is_grouped(rows: Sequence[Row]) -> bool:
 def _ranked(rows: list[Row]) -> str:
     import tabulate as library
 
-    grouped, left_out = _is_grouped(rows), set()
-    if grouped:  # in the place of times, for which 80 columns have no room
-        left_out = {"preset", "inference_ms", "sampling_ms"}
-    elif all(row.shipped for row in rows):
-        # The name says the preset, and 80 columns have no room for it twice.
-        left_out = {"preset"}
+    grouped = _is_grouped(rows)
+    # Where the name of a run says the preset, 80 columns have no room for it twice, nor for seeds beside times.
+    left_out = {"preset"} if grouped or all(row.shipped for row in rows) else set()
+    left_out |= {"inference_ms", "sampling_ms"} if grouped else set()
     every = COLUMNS + SEEDS * grouped
     columns = [column for column in every if column.terminal is not None and column.name not in left_out]
     body = [["* " * cell.best + cell.text for cell in line] for line in lines(rows, columns, nothing="-", empty="")]

@@ -5,58 +5,55 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_preset
-from nfcli.cli.console import Console
-from nfcli.cli.options import RUNS_DIR
+from nfcli.cli.console import Console, TrainingProgress
+from nfcli.cli.options import RUNS_DIR, argument
 from nfcli.cli.outcome import described, in_words, say_what_next
 from nfcli.config import TrainConfig, read_settings
 from nfcli.errors import DivergedError, NFError, UsageError
+from nfcli.limits import setting
 from nfcli.presets import PRESETS
 from nfcli.process.cluster import Cluster, joined
+from nfcli.process.collectives import is_first, together
 from nfcli.runs import RunDir
 from nfcli.runs.pretrained import PREFIX, find_pretrained, folder_of
-from nfcli.training.reporter import Reporter
+from nfcli.training.reporter import Reporter, TrainResult
 
-if TYPE_CHECKING:
-    from nfcli.training.reporter import TrainResult
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `nf train` may be told besides the settings of a training."""
+
+    seeds: str | None = setting(
+        None, "Train one run after the other with these seeds, named NAME-seedN.", metavar="N,N,..."
+    )
+    config: Path | None = setting(
+        None,
+        "Take preset, settings and name from this config.json of a run, or of pretrained:NAME; other options win over "
+        "it.",
+        metavar="FILE",
+    )
+    dry_run: bool = setting(False, "Print the effective configuration and write nothing.")
+    tensorboard: bool = setting(False, "Write TensorBoard events too; needs tensorboardX.")
 
 
 def train(
     context: typer.Context,
     preset: Annotated[
         str | None,
-        typer.Argument(
-            metavar="PRESET",
-            help="simple, vardeq, multiscale or mixture; or a .toml file that describes a model.",
-            autocompletion=complete_preset,
+        argument(
+            "PRESET", "simple, vardeq, multiscale or mixture; or a .toml file that describes a model.", complete_preset
         ),
     ] = None,
     *,
-    seeds: Annotated[
-        str | None,
-        typer.Option(metavar="N,N,...", help="Train one run after the other with these seeds, named NAME-seedN."),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Take preset, settings and name from this config.json of a run, or of pretrained:NAME; other options "
-            "win over it.",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the effective configuration and write nothing.")
-    ] = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard events too; needs tensorboardX.")
-    ] = False,
+    options: TrainOptions,
     cluster: Cluster,
     console: Console,
     **settings: Any,
@@ -82,22 +79,25 @@ def train(
 
         srun nf train multiscale --distributed
     """
-    given = {name: value for name, value in {"preset": preset, **settings}.items() if _is_given(context, name)}
-    effective = _effective(given, config)
+    settings = {"preset": preset, **settings}
+    # On the command line or in the environment; by name: Typer brings its own parser, whose types it does not show.
+    sources = {name: getattr(context.get_parameter_source(name), "name", "") for name in settings}
+    given = {name: settings[name] for name, source in sources.items() if source not in ("DEFAULT", "DEFAULT_MAP")}
+    effective = _effective(given, options.config)
     if effective.schedule == "cosine" and "learning_rate_decay" in given:
         raise UsageError("--learning-rate-decay says nothing to --schedule cosine", hint="leave one of them out")
-    configs = [effective]
-    if seeds is not None:
+    configs, several = [effective], options.seeds is not None
+    if options.seeds is not None:
         if "seed" in given:
             raise UsageError("--seed and --seeds exclude each other", hint="give one of them")
-        configs = [replace(effective, seed=seed, name_suffix=f"-seed{seed}") for seed in _numbers(seeds)]
+        configs = [replace(effective, seed=seed, name_suffix=f"-seed{seed}") for seed in _numbers(options.seeds)]
     runtime.prepare(effective.devices)
-    if dry_run:
+    if options.dry_run:
         contents, texts = zip(*(described(each, console) for each in configs), strict=True)
-        console.result(contents if seeds else contents[0], "\n\n".join(texts))
+        console.result(contents if several else contents[0], "\n\n".join(texts))
         return
     with joined(cluster, console.message, console.mute):
-        _train_all(configs, console, tensorboard=tensorboard, several=seeds is not None)
+        _train_all(configs, console, tensorboard=options.tensorboard, several=several)
 
 
 def _numbers(text: str) -> list[int]:
@@ -108,45 +108,30 @@ def _numbers(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
-    """Whether a parameter stands on the command line or in the environment."""
-    # By name: Typer brings its own copy of the parser, whose types it does not show.
-    return getattr(context.get_parameter_source(name), "name", "") not in ("DEFAULT", "DEFAULT_MAP")
-
-
 def _effective(given: dict[str, Any], file: Path | None) -> TrainConfig:
     """The preset's recipe, overridden by --smoke, that by the file, and that by what the user gives."""
-    known = {} if file is None else read_settings(_config_file(file))
+    known: dict[str, Any] = {}
+    if file is not None:
+        shipped = str(file).startswith(PREFIX)  # its name stands for its file
+        known = read_settings(find_pretrained(str(file), RUNS_DIR).path / "config.json" if shipped else file)
     if "preset" in given:
         known.pop("custom", None)
     settings = {**known, **given}
-    if settings.get("preset") is None:
+    preset = settings.get("preset")
+    if preset is None:
         raise UsageError("missing argument 'PRESET'", hint="nf train --help")
-    _refuse_pretrained(settings["preset"], settings.get("name") or Path(settings["preset"]).stem)
-    return TrainConfig.of_preset(**settings)
-
-
-def _config_file(named: Path) -> Path:
-    """The file that --config names; `pretrained:NAME` stands for that of a run that ships."""
-    name = str(named)
-    return find_pretrained(name, RUNS_DIR).path / "config.json" if name.startswith(PREFIX) else named
-
-
-def _refuse_pretrained(preset: str, name: str) -> None:
-    """What ships is trained already, and a run of the user's must not share the folder of its pictures."""
+    # What ships is trained already, and a run of the user's must not share the folder of its pictures.
     if preset.startswith(PREFIX):
-        wanted = preset.removeprefix(PREFIX)
-        raise UsageError(
-            f"'{preset}' ships with nf and cannot be trained", hint=f"nf train {wanted} trains that preset anew"
-        )
+        hint = f"nf train {preset.removeprefix(PREFIX)} trains that preset anew"
+        raise UsageError(f"'{preset}' ships with nf and cannot be trained", hint=hint)
+    name = settings.get("name") or Path(preset).stem
     if name.startswith(PREFIX) or name in map(folder_of, PRESETS):
         raise UsageError(f"--name {name} is kept for what ships with nf", hint="give this run another name")
+    return TrainConfig.of_preset(**settings)
 
 
 def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: bool, several: bool) -> None:
     """Train one run after the other within --max-minutes; one that diverges does not keep the others from theirs."""
-    from nfcli.process.collectives import is_first
-
     results: list[TrainResult] = []
     diverged: list[DivergedError] = []
     end = time.monotonic() + 60 * (configs[0].max_minutes or math.inf)
@@ -165,7 +150,7 @@ def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: boo
             console.warning(f"seed {config.seed}: {error.message}")
             diverged.append(error)
     if is_first() and results:
-        console.result([asdict(result) for result in results] if several else results[0], in_words(results))
+        console.result(results if several else results[0], in_words(results))
         say_what_next(results, len(configs) - len(diverged), console)
     if diverged:
         raise NFError(f"training diverged with {len(diverged)} of {len(configs)} seeds", hint=diverged[-1].hint)
@@ -173,8 +158,6 @@ def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: boo
 
 def _trained(config: TrainConfig, console: Console, *, tensorboard: bool) -> TrainResult:
     """One run, with its learning curve drawn."""
-    from nfcli.cli.progress import TrainingProgress
-    from nfcli.process.collectives import is_first, together
     from nfcli.training.loop import train as run_training
     from nfcli.training.tensorboard import EventWriter
 
@@ -198,7 +181,6 @@ def _draw_curve(run: RunDir, console: Console) -> None:
 
     try:
         drawn = draw_learning_curve(run)
+        console.detail(f"learning curve in {drawn}" if drawn else "no learning curve before the second epoch")
     except (NFError, OSError) as error:  # the run itself is safe
         console.warning(f"no learning curve: {error}")
-    else:
-        console.detail(f"learning curve in {drawn}" if drawn else "no learning curve before the second epoch")

@@ -8,34 +8,20 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nfcli.errors import UsageError
-from nfcli.presets.layers import (
-    GaussianNoise,
-    Layer,
-    MaskedCouplings,
-    PartitionedCouplings,
-    Shape,
-    Split,
-    Squeeze,
-    shapes_along,
-)
-
-__all__ = [
-    "ALPHA",
-    "PRESETS",
-    "GaussianNoise",
-    "Layer",
-    "MaskedCouplings",
-    "PartitionedCouplings",
-    "Preset",
-    "Shape",
-    "Split",
-    "Squeeze",
-    "get_preset",
-]
+from nfcli.limits import POSITIVE, setting, whole
+from nfcli.presets.layers import GaussianNoise as GaussianNoise
+from nfcli.presets.layers import Layer as Layer
+from nfcli.presets.layers import MaskedCouplings as MaskedCouplings
+from nfcli.presets.layers import PartitionedCouplings as PartitionedCouplings
+from nfcli.presets.layers import Shape as Shape
+from nfcli.presets.layers import Split as Split
+from nfcli.presets.layers import Squeeze as Squeeze
+from nfcli.presets.layers import shapes_along
 
 ALPHA = 1e-5
 """How far the logit transform stays away from 0 and 1 (the `a` of `v (1 - a) + a/2`)."""
@@ -62,15 +48,14 @@ class Preset:
     summary: str
     layers: tuple[Layer, ...]
     dequantization: MaskedCouplings | GaussianNoise | None
-    reference_val_bpd: float | None
-    reference_test_bpd: float | None
-    reference_parameters: int | None
+    reference_val_bpd: float | None = setting(None, check=POSITIVE)
+    reference_test_bpd: float | None = setting(None, check=POSITIVE)
+    reference_parameters: int | None = setting(None, check=whole())
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def smoke_twin(self) -> Preset:
         """The same structure with networks of 8 channels: for trying the whole path in a minute, not for results."""
-        noise: Any = self.dequantization and _narrow(self.dequantization)
-        return replace(self, layers=tuple(map(_narrow, self.layers)), dequantization=noise)
+        return replace(self, layers=tuple(map(_narrow, self.layers)), dequantization=_narrow(self.dequantization))
 
     def shapes(self, shape: Shape) -> tuple[list[Shape], tuple[Shape, ...]]:
         """Shape (H, W, C) that each layer gets for images of `shape`, and of each level's latent, the last level last.
@@ -89,18 +74,16 @@ class Preset:
         except ValueError as error:
             factor = 2 ** max(1, sum(isinstance(layer, Squeeze) for layer in self.layers))
             if height % factor or width % factor:
-                raise UsageError(
-                    f"preset '{self.name}' cannot squeeze images of {size}",
-                    hint=f"height and width must be multiples of {factor}; use --resize or --crop, or preset 'simple'",
-                ) from error
+                hint = f"height and width must be multiples of {factor}; use --resize or --crop, or preset 'simple'"
+                raise UsageError(f"preset '{self.name}' cannot squeeze images of {size}", hint=hint) from error
             raise UsageError(f"preset '{self.name}' cannot take images of {size}: {error}") from error
 
 
 def _narrow(spec: Any) -> Any:
-    """A layer, or the dequantization, with networks of few channels: a multiple of the heads of attention."""
+    """A layer, or the dequantization, if any, with networks of few channels: a multiple of the heads of attention."""
     heads = getattr(spec, "heads", 0) or 1
     channels = heads * -(-SMOKE_HIDDEN // heads)
-    return replace(spec, **{name: channels for name in ("hidden", "context") if getattr(spec, name, 0)})
+    return spec and replace(spec, **{name: channels for name in ("hidden", "context") if getattr(spec, name, 0)})
 
 
 class Shipped(UserDict[str, Preset]):
@@ -111,13 +94,11 @@ class Shipped(UserDict[str, Preset]):
     def __init__(self) -> None:
         pass
 
-    def __getattr__(self, name: str) -> Any:
-        if name != "data":
-            raise AttributeError(name)
+    @cached_property
+    def data(self) -> dict[str, Preset]:  # type: ignore[override]
         from nfcli.presets.definition import read_preset
 
-        self.data = {name: read_preset(Path(__file__).with_name(f"{name}.toml")) for name in self.names}
-        return self.data
+        return {name: read_preset(Path(__file__).with_name(f"{name}.toml")) for name in self.names}
 
 
 PRESETS = Shipped()
@@ -134,16 +115,12 @@ def get_preset(name: str, *, smoke: bool = False, definition: Mapping[str, Any] 
     Raises:
         UsageError: There is no such preset, or its definition makes no sense.
     """
-    if definition is not None:
-        from nfcli.presets.definition import parse_preset
+    from nfcli.presets.definition import known, parse_preset
 
+    if definition is not None:
         preset = parse_preset(name, definition, f"definition of preset '{name}'")
     elif name in PRESETS:
         preset = PRESETS[name]
     else:
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, PRESETS, n=1)
-        known = f"presets: {', '.join(PRESETS)}, or a .toml file"
-        raise UsageError(f"unknown preset '{name}'", hint=f"did you mean '{close[0]}'? {known}" if close else known)
+        raise UsageError(f"unknown preset '{name}'", hint=f"{known(name, PRESETS, 'presets')}, or a .toml file")
     return preset.smoke_twin() if smoke else preset

@@ -47,45 +47,38 @@ default in `nfcli.presets.layers`. `[reference]` holds the published `val_bpd` a
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Container, Mapping
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import MISSING, Field, asdict, fields
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from nfcli.errors import UsageError
-from nfcli.limits import POSITIVE, Setting, setting, settings_of, whole
+from nfcli.limits import Check, Setting, fits
 from nfcli.presets import GaussianNoise, Layer, MaskedCouplings, PartitionedCouplings, Preset, Split, Squeeze
-from nfcli.presets.checks import check_keys, check_value, known, shown
 from nfcli.presets.layers import TRANSFORMERS
 
-Kinds = dict[str, tuple[Any, dict[str, Any]]]
-"""The dataclass of a kind, and those of its fields that a file does not choose."""
-
-LAYERS: Kinds = {
-    "masked-couplings": (MaskedCouplings, {}),
-    "partitioned-couplings": (PartitionedCouplings, {}),
-    "squeeze": (Squeeze, {}),
-    "split": (Split, {}),
+LAYERS: dict[str, Any] = {
+    "masked-couplings": MaskedCouplings,
+    "partitioned-couplings": PartitionedCouplings,
+    "squeeze": Squeeze,
+    "split": Split,
 }
 
-NOISES: Kinds = {
-    "uniform": (NoneType, {}),
-    "variational": (MaskedCouplings, {"mask": "checkerboard"}),
-    "gaussian": (GaussianNoise, {}),
-}
+NOISES: dict[str, Any] = {"uniform": NoneType, "variational": MaskedCouplings, "gaussian": GaussianNoise}
+
+FIXED = {"variational": {"mask": "checkerboard"}}
+"""Of the fields of a kind, those that a file does not choose."""
+
+REFERENCE = {each.name.removeprefix("reference_"): each for each in fields(Preset) if "reference_" in each.name}
 
 MOST_LAYERS, MOST_BYTES = 256, 2**20
 
-
-@dataclass(frozen=True)
-class Reference:
-    """What is known of a preset."""
-
-    val_bpd: float | None = setting(None, check=POSITIVE)
-    test_bpd: float | None = setting(None, check=POSITIVE)
-    parameters: int | None = setting(None, check=whole())
+WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+WORDS |= {"str": "a text", "dict": "a table", "list": "a list of tables"}
+"""What a value must be, by the names that `fits` knows."""
 
 
 def read_preset(path: Path, taken: Container[str] = ()) -> Preset:
@@ -94,8 +87,6 @@ def read_preset(path: Path, taken: Container[str] = ()) -> Preset:
     Raises:
         UsageError: It cannot be read, or says something that makes no sense.
     """
-    import tomllib
-
     where = f"preset file {path}"
     if path.stem in taken:
         raise UsageError(f"{where} has the name of a preset of nf", hint="give the file another name")
@@ -123,24 +114,23 @@ def parse_preset(name: str, content: Mapping[str, Any], where: str) -> Preset:
     Raises:
         UsageError: It says something that makes no sense.
     """
+    from nfcli.config import RECIPE, TrainConfig
+
+    usual = {"summary": name, "dequantization": {"kind": "uniform"}, "layers": [], "recipe": {}, "reference": {}}
     check_value(where, "", content, "dict")
-    content = {"summary": name, "dequantization": {"kind": "uniform"}, "recipe": {}, "reference": {}, **content}
-    check_keys(where, content, ("summary", "dequantization", "layers", "recipe", "reference"))
+    check_keys(where, content, usual)
+    content = {**usual, **content}
     check_value(where, "summary", content["summary"], "str")
-    tables = content.get("layers", [])
-    check_value(where, "layers", tables, "list", Setting(check=_count))
-    layers = tuple(_one_of(f"{where}, layer {number}", table, LAYERS) for number, table in enumerate(tables, 1))
+    check_value(where, "layers", content["layers"], "list", _count)
+    layers = tuple(_one_of(f"{where}, layer {at}", table, LAYERS) for at, table in enumerate(content["layers"], 1))
     if not any(isinstance(layer, MaskedCouplings | PartitionedCouplings) for layer in layers):
         raise UsageError(f"{where} has nothing to learn in its [[layers]]", hint="it needs couplings")
-    reference = _read(f"{where}, [reference]", content["reference"], Reference)
-    return Preset(
-        name=name,
-        summary=content["summary"],
-        layers=layers,
-        dequantization=_one_of(f"{where}, [dequantization]", content["dequantization"], NOISES),
-        **{f"reference_{name}": value for name, value in dataclasses.asdict(reference).items()},
-        recipe=_recipe(f"{where}, [recipe]", content["recipe"]),
-    )
+    reference = _read(f"{where}, [reference]", content["reference"], REFERENCE)
+    dequantization = _one_of(f"{where}, [dequantization]", content["dequantization"], NOISES)
+    settings = {each.name: each for each in fields(TrainConfig)}
+    recipe = _read(f"{where}, [recipe]", content["recipe"], {name: settings[name] for name in RECIPE})
+    published = {f"reference_{name}": value for name, value in reference.items()}
+    return Preset(name, content["summary"], layers, dequantization, recipe=recipe, **published)
 
 
 def _count(tables: list[Any]) -> str | None:
@@ -149,7 +139,7 @@ def _count(tables: list[Any]) -> str | None:
 
 def define(preset: Preset) -> dict[str, Any]:
     """What `parse_preset` makes the same model of, with every default written out; for config.json."""
-    published = {name: getattr(preset, f"reference_{name}") for name in settings_of(Reference)}
+    published = {name: getattr(preset, field.name) for name, field in REFERENCE.items()}
     return {
         "summary": preset.summary,
         "dequantization": _described(preset.dequantization, NOISES),
@@ -159,52 +149,37 @@ def define(preset: Preset) -> dict[str, Any]:
     }
 
 
-def _described(spec: Layer | GaussianNoise | None, kinds: Kinds) -> dict[str, Any]:
-    kind = next(kind for kind, (made, _) in kinds.items() if isinstance(spec, made))
-    fields = {} if spec is None else dataclasses.asdict(spec)
-    return {"kind": kind, **{name: value for name, value in fields.items() if name not in kinds[kind][1]}}
+def _described(spec: Layer | GaussianNoise | None, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    kind = next(kind for kind, made in kinds.items() if isinstance(spec, made))
+    values = {} if spec is None else asdict(spec)
+    return {"kind": kind, **{name: value for name, value in values.items() if name not in FIXED.get(kind, ())}}
 
 
-def _one_of(where: str, table: Any, kinds: Kinds) -> Any:
+def _one_of(where: str, table: Any, kinds: Mapping[str, Any]) -> Any:
     """What a table with a `kind` describes."""
     check_value(where, "", table, "dict")
     kind = table.get("kind")
     if kind not in tuple(kinds):
         given = "has no kind" if kind is None else f"has the unknown kind {shown(kind)}"
         raise UsageError(f"{where} {given}", hint=known(kind, kinds, "kinds"))
-    made, fixed = kinds[kind]
-    where, rest = f"{where} ({kind})", {key: value for key, value in table.items() if key != "kind"}
-    if made is NoneType:
-        check_keys(where, rest, ())
-        return None
-    spec = _read(where, rest, made, fixed)
+    made, fixed, where = kinds[kind], FIXED.get(kind, {}), f"{where} ({kind})"
+    rest = {key: value for key, value in table.items() if key != "kind"}
+    chosen = {each.name: each for each in (() if made is NoneType else fields(made)) if each.name not in fixed}
+    spec = made(**_read(where, rest, chosen), **fixed)
     if isinstance(spec, PartitionedCouplings):
         _check_couplings(where, spec)
     return spec
 
 
-def _read(where: str, table: Any, kind: Any, fixed: Mapping[str, Any] | None = None) -> Any:
-    """A dataclass from a table that has its fields, but for those that are `fixed`."""
-    fixed = fixed or {}
-    fields = {each.name: each for each in dataclasses.fields(kind) if each.name not in fixed}
+def _read(where: str, table: Any, declared: Mapping[str, Field[Any]]) -> dict[str, Any]:
+    """What a table says of fields of a dataclass."""
     check_value(where, "", table, "dict")
-    check_keys(where, table, fields)
-    for name, field in fields.items():
+    check_keys(where, table, declared)
+    for name, field in declared.items():
         if name in table:
-            check_value(where, name, table[name], str(field.type), settings_of(kind)[name])
-        elif field.default is dataclasses.MISSING:
-            raise UsageError(f"{where} has no {name}", hint=f"keys: {', '.join(fields)}")
-    return kind(**table, **fixed)
-
-
-def _recipe(where: str, table: Any) -> dict[str, Any]:
-    from nfcli.config import RECIPE, TrainConfig
-
-    check_value(where, "", table, "dict")
-    check_keys(where, table, RECIPE)
-    kinds, declared = {each.name: str(each.type) for each in dataclasses.fields(TrainConfig)}, settings_of(TrainConfig)
-    for name, value in table.items():
-        check_value(where, name, value, kinds[name], declared[name])
+            check_value(where, name, table[name], str(field.type), field.metadata.get("setting", Setting).check)
+        elif field.default is MISSING:
+            raise UsageError(f"{where} has no {name}", hint=f"keys: {', '.join(declared)}")
     return dict(table)
 
 
@@ -218,3 +193,32 @@ def _check_couplings(where: str, spec: PartitionedCouplings) -> None:
         raise UsageError(f"{where} has no components for its {spec.transformer}", hint="for example components = 8")
     if spec.heads and spec.hidden % spec.heads:
         raise UsageError(f"{where}: hidden = {spec.hidden} is no multiple of heads = {spec.heads}", hint="change one")
+
+
+def check_value(where: str, name: str, value: Any, kind: str, check: Check = Setting.check) -> None:
+    """Raise `UsageError` for a value that is not of its kind, or does not pass the check; no name, no mention."""
+    kind = kind.removesuffix(" | None")
+    wanted = WORDS[kind] if kind in WORDS and not fits(value, kind) else check(value)
+    if wanted is not None:
+        place = f"{where}: {name} = {shown(value)}" if name else where
+        raise UsageError(f"{place} is not possible", hint=f"it must be {wanted}")
+
+
+def check_keys(where: str, table: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Raise `UsageError` for a key that is none of `keys`."""
+    for key in table:
+        if key not in keys:
+            raise UsageError(f"{where} has the unknown key {shown(key)}", hint=known(key, keys, "keys"))
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, without the control characters that it may have, and not all of a long one."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def known(word: object, words: Iterable[str], what: str) -> str:
+    """A hint: the word that was meant, perhaps, and all that there are."""
+    close = get_close_matches(str(word), words, n=1)
+    listed = f"{what}: {', '.join(words) or 'none'}"
+    return f"did you mean '{close[0]}'? {listed}" if close else listed

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nfcli.cli.console import Console
-from nfcli.cli.progress import TrainingProgress
+from nfcli.cli.console import Console, TrainingProgress
 from nfcli.training.reporter import Progress
 
 
