@@ -106,7 +106,7 @@ def compare(
         _say_notes(comparison, console)
     else:
         comparison = compare_runs(names, runs_dir, importance_samples=samples, warn=console.warning)
-        if not names and comparison.pretrained:
+        if not names and all(row.shipped for row in comparison.rows):
             console.message(f"there is no run in {runs_dir} yet; these ship with nf")
         missing = [row.name for row in comparison.rows if row.group is None and not row.shipped]
         _print(group_seeds(comparison, runs_dir) if options.group_seeds else comparison, options.format, console)

@@ -95,8 +95,7 @@ def restore(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> Traine
     try:
         meta, parameters = _load_best(Checkpoints(run.checkpoints, warn), model)
     except CheckpointError as error:
-        if run.pretrained:
-            raise CheckpointError(error.message, hint=REINSTALL) from error
+        error.hint = REINSTALL if run.pretrained else error.hint
         raise
     return TrainedModel(run, config, model, parameters, meta)
 

@@ -14,14 +14,8 @@ from nfcli.runs.lookup import find_run, natural
 from nfcli.runs.schema import is_whole
 
 AVERAGED = (
-    "val_bpd",
-    "val_bpd_stderr",
-    "test_bpd",
-    "test_bpd_stderr",
-    "test_elbo_bpd",
-    "effective_sample_size",
-    "inference_ms",
-    "sampling_ms",
+    *("val_bpd", "val_bpd_stderr", "test_bpd", "test_bpd_stderr", "test_elbo_bpd", "effective_sample_size"),
+    *("inference_ms", "sampling_ms"),
 )
 """What of a row is the mean over the runs of a group; the rest is what they have in common, and else None."""
 
