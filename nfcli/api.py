@@ -127,8 +127,7 @@ class TrainedFlow:
         if labels is None and self.classes:
             labels = np.arange(self.classes)
         given = None if labels is None else np.resize(np.asarray(labels), count)
-        known = self._checked_labels(given, count)
-        return self._coder.sample(count, known, temperature=temperature, seed=seed)
+        return self._coder.sample(count, self._checked_labels(given, count), temperature=temperature, seed=seed)
 
     def encode(self, images: np.ndarray, labels: np.ndarray | None = None, *, seed: int = 42) -> tuple[np.ndarray, ...]:
         """Images to latents that `decode` turns back into exactly the same images.
@@ -183,13 +182,11 @@ class TrainedFlow:
         return images.astype(np.uint8)
 
     def _checked_labels(self, labels: np.ndarray | None, count: int) -> np.ndarray | None:
-        if labels is None and not self.classes:
+        if (labels is not None) != bool(self.classes):
+            what, how = ("needs labels", "with") if self.classes else ("takes no labels", "without")
+            raise UsageError(f"'{self.name}' {what}", hint=f"it was trained {how} them")
+        if labels is None:
             return None
-        if labels is None or not self.classes:
-            what = "needs labels" if self.classes else "takes no labels"
-            raise UsageError(
-                f"'{self.name}' {what}", hint=f"it was trained {'with' if self.classes else 'without'} them"
-            )
         labels = np.asarray(labels)
         fits = labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer)
         if not fits or labels.min() < 0 or labels.max() >= self.classes:

@@ -153,11 +153,8 @@ class Checkpoints:
 
     def last_finite(self, meta: CheckpointMeta) -> tuple[CheckpointMeta, Path] | None:
         """The latest checkpoint to go back to when training diverged; None for the start of the run."""
-        for step in dict.fromkeys((meta.last_finite_step, meta.best_step)):
-            found = None if step is None else self._whole(step)
-            if found is not None:
-                return found
-        return None
+        steps = dict.fromkeys((meta.last_finite_step, meta.best_step))
+        return next(filter(None, (self._whole(step) for step in steps if step is not None)), None)
 
     def _whole(self, step: int, instead: str = "") -> tuple[CheckpointMeta, Path] | None:
         """A checkpoint; None and a warning, with what is done instead, if it is damaged."""

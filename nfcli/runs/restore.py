@@ -126,11 +126,9 @@ def restore(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> Traine
     config = run.config()
     described = config["model"]
     try:
-        definition = described.get("definition")
-        preset = get_preset(described["preset"], smoke=described["smoke"], definition=definition)
-        height, width, channels = described["shape"]
-        numbers = {"levels": described["levels"], "alpha": described["alpha"], "classes": described.get("classes", 0)}
-        model = build(preset, (height, width, channels), **numbers)
+        preset = get_preset(described["preset"], smoke=described["smoke"], definition=described.get("definition"))
+        numbers = {name: described[name] for name in ("levels", "alpha", "classes")}
+        model = build(preset, tuple(described["shape"]), **numbers)
         if model.num_parameters != described["parameters"]:
             raise ValueError(f"it says {described['parameters']} parameters, the preset has {model.num_parameters}")
     except (TypeError, ValueError, OverflowError, MemoryError, NFError) as error:
