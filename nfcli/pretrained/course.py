@@ -26,7 +26,7 @@ from nfcli.data import load_dataset
 from nfcli.errors import CheckpointError, NFError, UsageError, error_lines, one_line
 from nfcli.files import remove_tree
 from nfcli.flows import FlowModel, build
-from nfcli.presets import MaskedCouplings, Split, get_preset
+from nfcli.presets import Split, get_preset
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir, run_named
 from nfcli.runs.restore import description
 
@@ -51,10 +51,9 @@ Arrays = dict[str, np.ndarray]
 
 def course_couplings(preset: str) -> dict[str, str]:
     """Where each coupling of a preset is in our parameters, and where it is in the course's checkpoint."""
-    found, places = get_preset(preset), {}
-    if isinstance(found.dequantization, MaskedCouplings):
-        for index in range(found.dequantization.count):
-            places[f"dequantization/couplings/{index}/"] = f"flows_0/var_flows_{index}/"
+    found = get_preset(preset)
+    noise = range(getattr(found.dequantization, "count", 0))
+    places = {f"dequantization/couplings/{index}/": f"flows_0/var_flows_{index}/" for index in noise}
     # The course counts every step of its flow, dequantization first; ours start again after a split.
     steps = [layer for layer in found.layers for _ in range(getattr(layer, "count", 1))]
     scale = position = 0
@@ -110,15 +109,14 @@ def read_arrays(file: Path) -> Arrays:
     from flax.serialization import msgpack_restore
 
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            raise CheckpointError(f"{file} is larger than {LARGEST_FILE // 2**20} MiB", hint="it is no such checkpoint")
-        content = msgpack_restore(file.read_bytes())
+        too_large = file.stat().st_size > LARGEST_FILE
+        content = None if too_large else msgpack_restore(file.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from error
-    except CheckpointError:
-        raise
     except Exception as error:  # whatever msgpack makes of other bytes
         raise CheckpointError(f"{file} is no checkpoint of Flax: {one_line(error)}") from error
+    if too_large:
+        raise CheckpointError(f"{file} is larger than {LARGEST_FILE // 2**20} MiB", hint="it is no such checkpoint")
     arrays = flat(content.get("params", content)) if isinstance(content, dict) else {}
     if not arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise CheckpointError(f"{file} holds no parameters", hint="it must be what the course's JAX notebook saved")

@@ -34,9 +34,7 @@ def save_table(path: Path, table: Table) -> None:
     if "label" in cells:
         cells["label"] = ["" if label == -1 else label for label in cells["label"]]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(cells)
-    writer.writerows(zip(*cells.values(), strict=True))
+    csv.writer(text, lineterminator="\n").writerows([cells, *zip(*cells.values(), strict=True)])
     write_text(path, text.getvalue())
 
 
