@@ -126,13 +126,13 @@ def _print(comparison: Comparison, table_format: str, console: Console) -> None:
         for note in notes:
             console.message(f"note: {note}")
     _say_notes(comparison, console)
-    if not comparison.rankable:
+    if len(comparison.questions) > 1:
         console.warning("the groups differ in images, K or given labels: they must not be ranked together")
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:
     rows = [asdict(row) for row in comparison.rows]
-    return {"rankable": comparison.rankable, "groups": list(comparison.questions), "rows": rows}
+    return {"rankable": len(comparison.questions) <= 1, "groups": list(comparison.questions), "rows": rows}
 
 
 def _say_notes(comparison: Comparison, console: Console) -> None:

@@ -82,7 +82,8 @@ def parameters_from(arrays: Arrays) -> tuple[FlowModel, dict[str, Any]]:
         shapes = flat(model.parameter_shapes())
         names = {name: course_name(name, couplings) for name in shapes}
         if there == {names[name]: leaf.shape for name, leaf in shapes.items()}:
-            return model, unflatten_dict({name: np.asarray(arrays[names[name]], np.float32) for name in names}, sep="/")
+            found = {name: np.asarray(arrays[names[name]], np.float32) for name in names}
+            return model, unflatten_dict(found, sep="/")  # type: ignore[no-untyped-call]
     raise UsageError(
         f"its {len(arrays)} arrays are not those of {', '.join(PRESETS)}",
         hint="it must be a checkpoint of the course's JAX notebook on normalizing flows, tutorial 11",

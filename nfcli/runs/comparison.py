@@ -90,11 +90,6 @@ class Comparison:
     notes: tuple[str, ...]
 
     @property
-    def rankable(self) -> bool:
-        """Whether all measured rows answer the same question."""
-        return len(self.questions) <= 1
-
-    @property
     def has_published(self) -> bool:
         """Whether something in print stands beside a row."""
         return any(row.published_test_bpd is not None for row in self.rows)
@@ -130,7 +125,7 @@ def compare(
     if not found:
         raise RunError(f"every run in {runs[0].path.parent} is damaged")
     in_words = {row.question: _in_words(row) for row, _ in found if row.question is not None}
-    numbers = {question: number for number, question in enumerate(in_words)}
+    numbers: dict[Any, int] = {question: number for number, question in enumerate(in_words)}
     rows = [replace(row, group=numbers.get(row.question)) for row, _ in found]
     rows.sort(key=lambda row: (row.rank, natural(row.name)))
     return Comparison(tuple(rows), tuple(in_words.values()), tuple(note for _, note in found if note is not None))
@@ -168,13 +163,12 @@ def _row(run: RunDir, importance_samples: int | None) -> tuple[Row, str | None]:
     vals = best_first(evaluations, "val", test.importance_samples, test.checkpoint_step)
     val = next((entry for entry in vals if entry.seed == test.seed), None)
     shared = ("effective_sample_size", "checkpoint_step", "importance_samples", "images")
-    row = replace(
-        row,
+    measured: dict[str, Any] = {
         **{f"val_{name}": getattr(val, name, None) for name in ("bpd", "bpd_stderr")},
         **{f"test_{name}": getattr(test, name) for name in ("bpd", "bpd_stderr", "elbo_bpd")},
         **{name: getattr(test, name) for name in shared},
-        test_fingerprint=test.split_fingerprint,
-    )
+    }
+    row = replace(row, **measured, test_fingerprint=test.split_fingerprint)
     newest = next(entry for entry in reversed(evaluations) if entry in tests)
     return row, None if newest is test else _note(run.name, test, newest)
 
