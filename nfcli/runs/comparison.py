@@ -14,6 +14,8 @@ from nfcli.runs.lookup import find_run, list_runs, natural, no_run
 from nfcli.runs.pretrained import list_pretrained
 from nfcli.runs.results import Evaluation, best_first, load_results
 
+Say = Callable[[str], None]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -96,11 +98,7 @@ class Comparison:
 
 
 def compare(
-    names: list[str],
-    runs_dir: Path,
-    *,
-    importance_samples: int | None = None,
-    warn: Callable[[str], None] = lambda _: None,
+    names: list[str], runs_dir: Path, *, importance_samples: int | None = None, warn: Say = lambda _: None
 ) -> Comparison:
     """Read results.json of runs.
 
