@@ -130,14 +130,12 @@ def _tests_of(run: RunDir, importance_samples: int | None) -> list[Evaluation]:
 
 
 def _check_comparable(runs: list[RunDir], tests: list[Evaluation]) -> None:
-    images = [test.split_fingerprint[:8] for test in tests]
-    draws = [test.importance_samples for test in tests]
     given = ["images given their labels" if run.config()["model"]["classes"] else "images alone" for run in runs]
     same_data = "only runs that were trained and measured on the same data can be compared so"
     same_bits = "bits of an image alone and bits of it given its label say different things"
     for what, (mine, theirs), hint in (
-        ("other test images", images, same_data),
-        ("another K", draws, _how_to_match(runs, tests)),
+        ("other test images", [test.split_fingerprint[:8] for test in tests], same_data),
+        ("another K", [test.importance_samples for test in tests], _how_to_match(runs, tests)),
         ("another question", given, same_bits),
     ):
         if mine != theirs:
