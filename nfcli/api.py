@@ -20,6 +20,9 @@ from nfcli.evaluation.latents import Coder
 from nfcli.limits import check_seed, check_temperature, check_whole
 from nfcli.runs.restore import TrainedModel
 
+Labels = np.ndarray | None
+"""(N,) integers of a class-conditional model, None of another one."""
+
 
 class TrainedFlow:
     """A model with the weights that did best on validation, as functions of numpy arrays. `nfcli.load` makes one.
@@ -65,13 +68,7 @@ class TrainedFlow:
         return np.asarray(found.images[:]), found.labels
 
     def log_prob(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray | None = None,
-        *,
-        samples: int = 1,
-        seed: int = 42,
-        batch_size: int = 128,
+        self, images: np.ndarray, labels: Labels = None, *, samples: int = 1, seed: int = 42, batch_size: int = 128
     ) -> np.ndarray:
         """A lower bound on log p(x), or log p(x | label), that tightens with `samples` in expectation.
 
@@ -95,17 +92,12 @@ class TrainedFlow:
         evaluator = BoundEvaluator(self._model, batch_size, images=len(images))
         return evaluator(self._trained.parameters, images, samples=samples, seed=seed, labels=labels).log_prob
 
-    def bpd(self, images: np.ndarray, labels: np.ndarray | None = None, **options: Any) -> np.ndarray:
+    def bpd(self, images: np.ndarray, labels: Labels = None, **options: Any) -> np.ndarray:
         """The same in bits per dimension, (N,) float64: `-log2 p(x) / (H W C)`; lower is better."""
         return to_bpd(self.log_prob(images, labels, **options), self._model.dimensions)
 
     def sample(
-        self,
-        count: int = 16,
-        labels: Sequence[int] | np.ndarray | None = None,
-        *,
-        temperature: float = 1.0,
-        seed: int = 44,
+        self, count: int = 16, labels: Sequence[int] | Labels = None, *, temperature: float = 1.0, seed: int = 44
     ) -> np.ndarray:
         """Draw images.
 
@@ -127,10 +119,9 @@ class TrainedFlow:
         if labels is None and self.classes:
             labels = np.arange(self.classes)
         given = None if labels is None else np.resize(np.asarray(labels), count)
-        known = self._checked_labels(given, count)
-        return self._coder.sample(count, known, temperature=temperature, seed=seed)
+        return self._coder.sample(count, self._checked_labels(given, count), temperature=temperature, seed=seed)
 
-    def encode(self, images: np.ndarray, labels: np.ndarray | None = None, *, seed: int = 42) -> tuple[np.ndarray, ...]:
+    def encode(self, images: np.ndarray, labels: Labels = None, *, seed: int = 42) -> tuple[np.ndarray, ...]:
         """Images to latents that `decode` turns back into exactly the same images.
 
         Args:
@@ -148,7 +139,7 @@ class TrainedFlow:
         images, known = self._checked(images), self._checked_labels(labels, len(images))
         return self._coder.encode(images, known, seed)
 
-    def decode(self, latents: Sequence[np.ndarray], labels: np.ndarray | None = None) -> np.ndarray:
+    def decode(self, latents: Sequence[np.ndarray], labels: Labels = None) -> np.ndarray:
         """Latents to images: arrays as of `encode` to (N, H, W, C) uint8.
 
         Raises:
@@ -182,14 +173,12 @@ class TrainedFlow:
             )
         return images.astype(np.uint8)
 
-    def _checked_labels(self, labels: np.ndarray | None, count: int) -> np.ndarray | None:
-        if labels is None and not self.classes:
+    def _checked_labels(self, labels: Labels, count: int) -> Labels:
+        if (labels is not None) != bool(self.classes):
+            what, how = ("needs labels", "with") if self.classes else ("takes no labels", "without")
+            raise UsageError(f"'{self.name}' {what}", hint=f"it was trained {how} them")
+        if labels is None:
             return None
-        if labels is None or not self.classes:
-            what = "needs labels" if self.classes else "takes no labels"
-            raise UsageError(
-                f"'{self.name}' {what}", hint=f"it was trained {'with' if self.classes else 'without'} them"
-            )
         labels = np.asarray(labels)
         fits = labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer)
         if not fits or labels.min() < 0 or labels.max() >= self.classes:

@@ -78,12 +78,10 @@ def _beside(path: Path) -> Iterator[Path]:
     """The place of a temporary file, which is gone afterwards unless it was renamed."""
     # Not from `tempfile`: its files are private to the user, and results should follow the umask.
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished(temporary):
             yield temporary
-    except OSError as error:
-        raise write_error(path, error) from error
 
 
 def flush(*paths: Path) -> None:
@@ -150,6 +148,15 @@ def read_text(path: Path, *, kind: str, pipe: bool = False) -> str:
         raise RunError(f"{kind} {path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise RunError(f"{kind} {path} is damaged: it is no text", hint="it was changed by hand or cut off") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses inside is told as a WriteError of a path."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(path, error) from error
 
 
 def write_error(path: Path, error: OSError) -> WriteError:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from nfcli.backend import runtime
 from nfcli.config import TrainConfig
@@ -26,56 +26,48 @@ from nfcli.data import load_dataset
 from nfcli.errors import CheckpointError, NFError, UsageError, error_lines, one_line
 from nfcli.files import remove_tree
 from nfcli.flows import FlowModel, build
-from nfcli.presets import MaskedCouplings, Split, get_preset
+from nfcli.presets import Split, get_preset
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir, run_named
-from nfcli.versions import versions
+from nfcli.runs.restore import description
 
 PRESETS = ("simple", "vardeq", "multiscale")
 
 LARGEST_FILE = 256 * 2**20
 
-NETWORK = {
-    "layers_0": "conv_in",
-    **{f"layers_{2 * block + 1}": f"blocks/{block}" for block in range(3)},
-    **{f"layers_{2 * block + 2}": f"norms/{block}" for block in range(3)},
-    "layers_8": "conv_out",
+INSIDE = {
+    "/network/": "/network/nn/",
+    "/conv_in/": "/layers_0/",
+    **{f"/blocks/{block}/": f"/layers_{2 * block + 1}/" for block in range(3)},
+    **{f"/norms/{block}/": f"/layers_{2 * block + 2}/" for block in range(3)},
+    "/conv_out/": "/layers_8/",
+    "/conv/": "/Conv_0/",
+    "/gate/": "/Conv_1/",
 }
-"""Parts of a coupling's network in the course's names, and in ours; layer 7 is a ConcatELU."""
-
-INSIDE = {"Conv_0": "conv", "Conv_1": "gate", "network/nn": "network"}
+"""Parts of a coupling in our names, and in the course's; layer 7 of its network is a ConcatELU."""
 
 Arrays = dict[str, np.ndarray]
 """By the names on the way to each, with slashes between them."""
 
 
 def course_couplings(preset: str) -> dict[str, str]:
-    """Where each coupling of a preset is in the course's checkpoint, and where it is in our parameters."""
-    found, places = get_preset(preset), {}
-    if isinstance(found.dequantization, MaskedCouplings):
-        for index in range(found.dequantization.count):
-            places[f"flows_0/var_flows_{index}"] = f"dequantization/couplings/{index}"
+    """Where each coupling of a preset is in our parameters, and where it is in the course's checkpoint."""
+    found = get_preset(preset)
+    noise = range(getattr(found.dequantization, "count", 0))
+    places = {f"dequantization/couplings/{index}/": f"flows_0/var_flows_{index}/" for index in noise}
     # The course counts every step of its flow, dequantization first; ours start again after a split.
-    number, scale, position = 1, 0, 0
-    for layer in found.layers:
-        for _ in range(layer.count if isinstance(layer, MaskedCouplings) else 1):
-            if isinstance(layer, MaskedCouplings):
-                places[f"flows_{number}"] = f"transform/levels/{scale}/{position}"
-            number, position = number + 1, position + 1
-        if isinstance(layer, Split):
-            scale, position = scale + 1, 0
+    steps = [layer for layer in found.layers for _ in range(getattr(layer, "count", 1))]
+    scale = position = 0
+    for number, step in enumerate(steps, 1):
+        places[f"transform/levels/{scale}/{position}/"] = f"flows_{number}/"
+        scale, position = (scale + 1, 0) if isinstance(step, Split) else (scale, position + 1)
     return places
 
 
-def our_name(course_name: str, couplings: dict[str, str]) -> str:
-    """An array's name in our parameters, from its name in the course's checkpoint."""
-    coupling = next((place for place in couplings if course_name.startswith(f"{place}/")), None)
-    if coupling is None:
-        return course_name
-    inside = course_name.removeprefix(f"{coupling}/")
-    for course, ours in INSIDE.items():
-        inside = inside.replace(course, ours)
-    words = [NETWORK.get(word, word) for word in inside.split("/")]
-    return "/".join([couplings[coupling], *words])
+def course_name(name: str, couplings: dict[str, str]) -> str:
+    """An array's name in the course's checkpoint, from its name in our parameters."""
+    for ours, course in {**couplings, **INSIDE}.items():
+        name = name.replace(ours, course)
+    return name
 
 
 def parameters_from(arrays: Arrays) -> tuple[FlowModel, dict[str, Any]]:
@@ -84,22 +76,14 @@ def parameters_from(arrays: Arrays) -> tuple[FlowModel, dict[str, Any]]:
     Raises:
         UsageError: They are none of the presets'.
     """
+    there = {name: array.shape for name, array in arrays.items()}
     for preset in PRESETS:
-        model = build(get_preset(preset), (28, 28, 1))
-        couplings = course_couplings(preset)
-        renamed = {our_name(name, couplings): array for name, array in arrays.items()}
-        wanted = flat(model.parameter_shapes())
-        if {name: array.shape for name, array in renamed.items()} == {
-            name: leaf.shape for name, leaf in wanted.items()
-        }:
-            tree: dict[str, Any] = {}
-            for name, array in renamed.items():
-                *parents, last = name.split("/")
-                node = tree
-                for parent in parents:
-                    node = node.setdefault(parent, {})
-                node[last] = np.asarray(array, np.float32)
-            return model, tree
+        model, couplings = build(get_preset(preset), (28, 28, 1)), course_couplings(preset)
+        shapes = flat(model.parameter_shapes())
+        names = {name: course_name(name, couplings) for name in shapes}
+        if there == {names[name]: leaf.shape for name, leaf in shapes.items()}:
+            found = {name: np.asarray(arrays[names[name]], np.float32) for name in names}
+            return model, unflatten_dict(found, sep="/")  # type: ignore[no-untyped-call]
     raise UsageError(
         f"its {len(arrays)} arrays are not those of {', '.join(PRESETS)}",
         hint="it must be a checkpoint of the course's JAX notebook on normalizing flows, tutorial 11",
@@ -126,15 +110,14 @@ def read_arrays(file: Path) -> Arrays:
     from flax.serialization import msgpack_restore
 
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            raise CheckpointError(f"{file} is larger than {LARGEST_FILE // 2**20} MiB", hint="it is no such checkpoint")
-        content = msgpack_restore(file.read_bytes())
+        too_large = file.stat().st_size > LARGEST_FILE
+        content = None if too_large else msgpack_restore(file.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from error
-    except CheckpointError:
-        raise
     except Exception as error:  # whatever msgpack makes of other bytes
         raise CheckpointError(f"{file} is no checkpoint of Flax: {one_line(error)}") from error
+    if too_large:
+        raise CheckpointError(f"{file} is larger than {LARGEST_FILE // 2**20} MiB", hint="it is no such checkpoint")
     arrays = flat(content.get("params", content)) if isinstance(content, dict) else {}
     if not arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise CheckpointError(f"{file} holds no parameters", hint="it must be what the course's JAX notebook saved")
@@ -155,41 +138,14 @@ def convert(file: Path, name: str, runs_dir: Path, *, overwrite: bool = False) -
         raise UsageError(f"there is a run '{name}' in {runs_dir}", hint="give this one another name, or --overwrite")
     dataset = load_dataset("mnist")
     config = TrainConfig(preset=model.preset.name, network_dtype="float32")
-    steps_per_epoch = len(dataset.train) // config.batch_size
     if run.exists():
         remove_tree(run.path)
-    run.write_config(
-        {
-            "run": name,
-            "id": secrets.token_hex(8),
-            "settings": config.settings(),
-            "model": {
-                "preset": model.preset.name,
-                "smoke": False,
-                "shape": list(model.shape),
-                "levels": model.levels,
-                "alpha": model.alpha,
-                "classes": 0,
-                "parameters": model.num_parameters,
-            },
-            "data": {
-                "name": dataset.name,
-                "source": dataset.source,
-                "fingerprint": dataset.fingerprint,
-                "train_images": len(dataset.train),
-                "val_images": len(dataset.val),
-                "test_images": len(dataset.test),
-            },
-            "versions": versions(),
-            "device": {"platform": "unknown", "kind": f"the course's, from {file.name}", "count": 1},
-            "continued": [],
-            "converted": {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
-        }
-    )
+    device = {"platform": "unknown", "kind": f"the course's, from {file.name}", "count": 1}
+    origin = {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    run.write_config({**description(name, config, model, dataset, device), "converted": origin})
     # Step 0: the file does not say which one it was.
-    Checkpoints(run.checkpoints).save(
-        {"parameters": parameters}, CheckpointMeta(step=0, steps_per_epoch=steps_per_epoch, best_step=0)
-    )
+    meta = CheckpointMeta(step=0, steps_per_epoch=len(dataset.train) // config.batch_size, best_step=0)
+    Checkpoints(run.checkpoints).save({"parameters": parameters}, meta)
     return run
 
 

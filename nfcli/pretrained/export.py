@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from nfcli.errors import CheckpointError, RunError, UsageError
-from nfcli.files import STAGING, remove_tree, write_error, write_json
+from nfcli.files import STAGING, remove_tree, write_error
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir, find_run
 from nfcli.runs.directory import CURVES
 from nfcli.runs.per_image import keep_per_image, load_per_image
@@ -63,13 +63,14 @@ def export(
         raise UsageError(f"'{source.name}' ships already", hint="name a run of your own")
     model = source.config()["model"]
     final = target / f"{model['preset']}{'-conditional' if model['classes'] else ''}"
-    staged = RunDir(target / f"{STAGING}{final.name}")
+    staging = target / f"{STAGING}{final.name}"
+    staged = RunDir(staging / final.name)
     try:
         with source.lock():
-            remove_tree(staged.path)
+            remove_tree(staging)
             trained = restore(source, _refuse_damage)
             _check_ships(trained, other_data, smoke)
-            _write(staged, final.name, trained, hardware)
+            _write(staged, trained, hardware)
         check_portable(staged.path, [source.path.parent.absolute(), target.absolute(), Path.home()])
         together = size_of_all(target) - size_of(final) + size_of(staged.path)
         if together > MOST_BYTES:
@@ -82,7 +83,7 @@ def export(
     except OSError as error:
         raise write_error(final, error) from error
     finally:
-        shutil.rmtree(staged.path, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
     return final
 
 
@@ -97,13 +98,13 @@ def _check_ships(trained: TrainedModel, other_data: bool, smoke: bool) -> None:
         )
 
 
-def _write(staged: RunDir, name: str, trained: TrainedModel, hardware: str | None) -> None:
+def _write(staged: RunDir, trained: TrainedModel, hardware: str | None) -> None:
     run, evaluations = trained.run, _evaluations(trained)
     latest, _ = Checkpoints(run.checkpoints, _refuse_damage).latest() or (trained.checkpoint, None)
     data, settings = trained.config["data"], trained.config["settings"]
     content = {
         **trained.config,
-        "run": name,
+        "run": staged.name,
         # The same anywhere, as only what was typed is.
         "data": {**data, "source": "mnist" if data["source"] == "mnist" else settings["dataset"]},
         "training": _training(trained.config, latest, hardware),
@@ -116,8 +117,6 @@ def _write(staged: RunDir, name: str, trained: TrainedModel, hardware: str | Non
             keep_per_image(staged, evaluation, load_per_image(run, evaluation))
     record(staged, content, evaluations, load_results(run).timing)
     (staged.path / ".results.lock").unlink()
-    # Not under the name of the folder it is made in.
-    write_json(staged.path / "results.json", {**(staged.results() or {}), "run": name})
     checkpoints = Checkpoints(staged.checkpoints)
     checkpoints.save({"parameters": trained.parameters}, trained.checkpoint)
     # Orbax notes where it wrote to; that the note is there is all that it reads of it.

@@ -88,21 +88,13 @@ class Checkpoints:
             WriteError: It could not be written; what was there before is untouched.
         """
         staging, final = self.folder / f"{STAGING}{meta.step:08d}", self.path(meta.step)
-        writing = _writing(staging, final)
 
-        @writing
+        @_writing(staging, final)
         def begin() -> None:
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
 
-        @writing
-        def save_arrays() -> None:
-            parameters, training = _halves(state)
-            save_tree(staging / "parameters", parameters)
-            if training:
-                save_tree(staging / "training", training)
-
-        @writing
+        @_writing(staging, final)
         def publish() -> None:
             write_json(staging / "meta.json", asdict(meta))
             write_json(staging / "manifest.json", {"files": _sums(staging)})
@@ -116,7 +108,11 @@ class Checkpoints:
                 shutil.rmtree(self.path(step), ignore_errors=True)
 
         collectives.from_first(begin)
-        save_arrays()
+        with _writing(staging, final):
+            parameters, training = _halves(state)
+            save_tree(staging / "parameters", parameters)
+            if training:
+                save_tree(staging / "training", training)
         collectives.from_first(publish)
 
     def latest(self) -> tuple[CheckpointMeta, Path] | None:
@@ -153,18 +149,21 @@ class Checkpoints:
 
     def last_finite(self, meta: CheckpointMeta) -> tuple[CheckpointMeta, Path] | None:
         """The latest checkpoint to go back to when training diverged; None for the start of the run."""
-        for step in dict.fromkeys((meta.last_finite_step, meta.best_step)):
-            found = None if step is None else self._whole(step)
-            if found is not None:
-                return found
-        return None
+        steps = dict.fromkeys((meta.last_finite_step, meta.best_step))
+        return next(filter(None, (self._whole(step) for step in steps if step is not None)), None)
 
     def _whole(self, step: int, instead: str = "") -> tuple[CheckpointMeta, Path] | None:
-        """A checkpoint; None and a warning, with what is done instead, if it is damaged."""
+        """A checkpoint whose files are as its manifest says; None and a warning, with what is done instead, if not."""
+        path = self.path(step)
         try:
-            return self.verify(step), self.path(step)
-        except CheckpointError as error:
-            self.warn(error.message + instead)
+            manifest = read_json(path / "manifest.json", kind="manifest")
+            check_fields(manifest, {"files": Object})
+            _check_sums(_sums(path), manifest["files"])
+            content = read_json(path / "meta.json", kind="checkpoint file")
+            content.setdefault("last_finite_step", content.get("sound_step"))  # as earlier versions call it
+            return parse(CheckpointMeta, content), path
+        except (NFError, OSError, ValueError) as error:
+            self.warn(f"checkpoint {path} is damaged: {one_line(error)}{instead}")
             return None
 
     def forget_after(self, step: int) -> None:
@@ -175,23 +174,6 @@ class Checkpoints:
         """
         for later in [other for other in self.steps() if other > step]:
             remove_tree(self.path(later))
-
-    def verify(self, step: int) -> CheckpointMeta:
-        """Check every file of a checkpoint against its manifest.
-
-        Raises:
-            CheckpointError: A file is missing, cut off or changed.
-        """
-        path = self.path(step)
-        try:
-            manifest = read_json(path / "manifest.json", kind="manifest")
-            check_fields(manifest, {"files": Object})
-            _check_sums(_sums(path), manifest["files"])
-            content = read_json(path / "meta.json", kind="checkpoint file")
-            content.setdefault("last_finite_step", content.get("sound_step"))  # as earlier versions call it
-            return parse(CheckpointMeta, content)
-        except (NFError, OSError, ValueError) as error:
-            raise CheckpointError(f"checkpoint {path} is damaged: {one_line(error)}") from error
 
     def seal(self, step: int) -> None:
         """Write the manifest of a checkpoint anew, whose files were changed on purpose.

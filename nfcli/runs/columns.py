@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 from nfcli.runs.comparison import Comparison, Row
 
@@ -90,11 +92,8 @@ class Cell:
 
 def groups(comparison: Comparison) -> list[tuple[str | None, list[Row]]]:
     """Each question with its rows, which may be ranked; last those that were not measured yet, of the question None."""
-    found = [
-        (question, [row for row in comparison.rows if row.group == number])
-        for number, question in [*enumerate(comparison.questions), (None, None)]
-    ]
-    return [(question, rows) for question, rows in found if rows]
+    by_number = groupby(comparison.rows, attrgetter("group"))
+    return [(None if number is None else comparison.questions[number], list(rows)) for number, rows in by_number]
 
 
 def lines(rows: list[Row], columns: Sequence[Column], *, nothing: str, empty: str) -> list[list[Cell]]:

@@ -14,6 +14,8 @@ from nfcli.runs.lookup import find_run, list_runs, natural, no_run
 from nfcli.runs.pretrained import list_pretrained
 from nfcli.runs.results import Evaluation, best_first, load_results
 
+Say = Callable[[str], None]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -90,27 +92,13 @@ class Comparison:
     notes: tuple[str, ...]
 
     @property
-    def rankable(self) -> bool:
-        """Whether all measured rows answer the same question."""
-        return len(self.questions) <= 1
-
-    @property
-    def pretrained(self) -> bool:
-        """Whether all rows are of runs that ship with the package."""
-        return all(row.shipped for row in self.rows)
-
-    @property
     def has_published(self) -> bool:
         """Whether something in print stands beside a row."""
         return any(row.published_test_bpd is not None for row in self.rows)
 
 
 def compare(
-    names: list[str],
-    runs_dir: Path,
-    *,
-    importance_samples: int | None = None,
-    warn: Callable[[str], None] = lambda _: None,
+    names: list[str], runs_dir: Path, *, importance_samples: int | None = None, warn: Say = lambda _: None
 ) -> Comparison:
     """Read results.json of runs.
 
@@ -135,24 +123,19 @@ def compare(
     if not found:
         raise RunError(f"every run in {runs[0].path.parent} is damaged")
     in_words = {row.question: _in_words(row) for row, _ in found if row.question is not None}
-    questions = list(in_words)
-    rows = [
-        replace(row, group=None if row.question is None else questions.index(row.question))
-        for row, _ in sorted(found, key=lambda entry: natural(entry[0].name))
-    ]
-    rows.sort(key=lambda row: row.rank)
+    numbers: dict[Any, int] = {question: number for number, question in enumerate(in_words)}
+    rows = [replace(row, group=numbers.get(row.question)) for row, _ in found]
+    rows.sort(key=lambda row: (row.rank, natural(row.name)))
     return Comparison(tuple(rows), tuple(in_words.values()), tuple(note for _, note in found if note is not None))
 
 
 def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:
-    runs = list_runs(runs_dir)
-    if runs:
-        return runs
     # A file in the place of the runs is a mistake, and not a beginning.
-    pretrained = [] if runs_dir.exists() and not runs_dir.is_dir() else list_pretrained(runs_dir)
-    if not pretrained:
+    beginning = runs_dir.is_dir() or not runs_dir.exists()
+    runs = list_runs(runs_dir) or (list_pretrained(runs_dir) if beginning else [])
+    if not runs:
         raise no_run(runs_dir)
-    return pretrained
+    return runs
 
 
 def _row(run: RunDir, importance_samples: int | None) -> tuple[Row, str | None]:
@@ -175,24 +158,15 @@ def _row(run: RunDir, importance_samples: int | None) -> tuple[Row, str | None]:
     if not tests:
         return row, None
     test = tests[0]
-    vals = [
-        entry
-        for entry in best_first(evaluations, "val", test.importance_samples, test.checkpoint_step)
-        if entry.seed == test.seed
-    ]
-    row = replace(
-        row,
-        val_bpd=vals[0].bpd if vals else None,
-        val_bpd_stderr=vals[0].bpd_stderr if vals else None,
-        test_bpd=test.bpd,
-        test_bpd_stderr=test.bpd_stderr,
-        test_elbo_bpd=test.elbo_bpd,
-        effective_sample_size=test.effective_sample_size,
-        checkpoint_step=test.checkpoint_step,
-        importance_samples=test.importance_samples,
-        images=test.images,
-        test_fingerprint=test.split_fingerprint,
-    )
+    vals = best_first(evaluations, "val", test.importance_samples, test.checkpoint_step)
+    val = next((entry for entry in vals if entry.seed == test.seed), None)
+    shared = ("effective_sample_size", "checkpoint_step", "importance_samples", "images")
+    measured: dict[str, Any] = {
+        **{f"val_{name}": getattr(val, name, None) for name in ("bpd", "bpd_stderr")},
+        **{f"test_{name}": getattr(test, name) for name in ("bpd", "bpd_stderr", "elbo_bpd")},
+        **{name: getattr(test, name) for name in shared},
+    }
+    row = replace(row, **measured, test_fingerprint=test.split_fingerprint)
     newest = next(entry for entry in reversed(evaluations) if entry in tests)
     return row, None if newest is test else _note(run.name, test, newest)
 

@@ -8,11 +8,11 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, ClassVar
 
 from nfcli.config import renamed
 from nfcli.errors import NFError, RunError
-from nfcli.files import STAGING, parse_json, read_json, read_text, remove_tree, write_error, write_json, write_text
+from nfcli.files import STAGING, parse_json, read_json, read_text, remove_tree, write_json, write_text, writing
 from nfcli.runs.schema import Check, Count, Flag, Fraction, Index, Number, Object, Shape, Text, check_fields, is_whole
 
 
@@ -51,8 +51,14 @@ CURVES = {"train_bpd": Number | None, "val_bpd": Number | None}
 
 @dataclass(frozen=True)
 class RunDir:
-    """One run on disk; the folder need not exist yet."""
+    """One run on disk; the folder need not exist yet.
 
+    Attributes:
+        path: The folder.
+        pretrained: Whether it came with the package, and so is never written to.
+    """
+
+    pretrained: ClassVar[bool] = False
     path: Path
 
     @property
@@ -67,17 +73,9 @@ class RunDir:
     def figures(self) -> Path:
         return self.path / "figures"
 
-    @property
-    def pretrained(self) -> bool:
-        """Whether it came with the package, and so is never written to."""
-        return False
-
     def exists(self) -> bool:
-        """Whether a run was started here."""
-        try:
-            return (self.path / "config.json").is_file()
-        except OSError:  # a name that is too long for the file system, for example
-            return False
+        """Whether a run was started here; not where its name is too long for the file system, for example."""
+        return os.path.isfile(self.path / "config.json")  # noqa: PTH113, since Path.is_file raises then
 
     def config(self) -> dict[str, Any]:
         """The effective configuration that training wrote.
@@ -147,20 +145,16 @@ class RunDir:
             WriteError: The disk is full, or the file cannot be written.
         """
         path = self.path / "metrics.jsonl"
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(_row(row))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise write_error(path, error) from error
+        with writing(path), path.open("a", encoding="utf-8") as file:
+            file.write(_row(row))
+            file.flush()
+            os.fsync(file.fileno())
 
     def sweep(self) -> None:
         """Remove what a killed process left half-written. Call with the lock held."""
         # Not those of results.json: an evaluation may be writing it just now.
         mine = [path for path in self.path.glob(".*.tmp") if not path.name.startswith(".results.json")]
-        leftovers = [*mine, *self.checkpoints.glob(f"{STAGING}*")]
-        for path in leftovers:
+        for path in (*mine, *self.checkpoints.glob(f"{STAGING}*")):
             remove_tree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -208,11 +202,9 @@ class RunDir:
 
 def _opened(lock: Path, named: Path) -> IO[str]:
     """A file to lock, made where there is none; `named` is what an error is about."""
-    try:
+    with writing(named):
         lock.parent.mkdir(parents=True, exist_ok=True)
         return lock.open("a+")
-    except OSError as error:
-        raise write_error(named, error) from error
 
 
 def _row(row: dict[str, Any]) -> str:

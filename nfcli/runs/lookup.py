@@ -46,19 +46,20 @@ def find_run(name: str | None, runs_dir: Path) -> RunDir:
         RunError: There is none.
         UsageError: The name is not plain.
     """
-    if name is not None and name.startswith(PREFIX):
+    if name is None:
+        runs = list_runs(runs_dir)
+        if not runs:
+            raise no_run(runs_dir)
+        return max(runs, key=_last_trained)
+    if name.startswith(PREFIX):
         return find_pretrained(name, runs_dir)
-    if name is not None:
-        run = run_named(name, runs_dir)
-        if not run.exists():
-            names = ", ".join(known.name for known in list_runs(runs_dir)) or "none yet"
-            hint = f"runs there: {names}{suggestion(runs_dir, name)}"
-            raise RunError(f"there is no run '{name}' in {runs_dir}", hint=hint)
-        return run
-    runs = list_runs(runs_dir)
-    if not runs:
-        raise no_run(runs_dir)
-    return max(runs, key=_last_trained)
+    run = run_named(name, runs_dir)
+    if not run.exists():
+        names = ", ".join(known.name for known in list_runs(runs_dir)) or "none yet"
+        raise RunError(
+            f"there is no run '{name}' in {runs_dir}", hint=f"runs there: {names}{suggestion(runs_dir, name)}"
+        )
+    return run
 
 
 def no_run(runs_dir: Path) -> RunError:
@@ -99,7 +100,5 @@ def _leaves(path: Path, runs_dir: Path) -> bool:
 
 def _last_trained(run: RunDir) -> tuple[int, str]:
     # Training writes these two and nothing else does, so an evaluation does not make a run the latest.
-    times = [
-        path.stat().st_mtime_ns for path in (run.path / "metrics.jsonl", run.path / "config.json") if path.exists()
-    ]
-    return max(times), run.name
+    written = [run.path / "metrics.jsonl", run.path / "config.json"]
+    return max(path.stat().st_mtime_ns for path in written if path.exists()), run.name

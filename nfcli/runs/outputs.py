@@ -51,14 +51,14 @@ def refuse_inside_run(path: Path, option: str) -> None:
     place = real_path(path.absolute().parent)
     if is_inside(place):
         raise UsageError(f"{option} {path} would be among the files of nf itself", hint="write it elsewhere")
-    for folder in (place, *place.parents):
-        if RunDir(folder).exists() and (folder / "checkpoints").is_dir():
-            if (folder / "figures") not in (place, *place.parents):
-                raise UsageError(
-                    f"{option} {path} would be among the files of run '{folder.name}'",
-                    hint=f"write it elsewhere, or into {folder.name}/figures/",
-                )
-            return
+    around = (place, *place.parents)
+    runs = (folder for folder in around if RunDir(folder).exists() and (folder / "checkpoints").is_dir())
+    run = next(runs, None)
+    if run is not None and run / "figures" not in around:
+        raise UsageError(
+            f"{option} {path} would be among the files of run '{run.name}'",
+            hint=f"write it elsewhere, or into {run.name}/figures/",
+        )
 
 
 def _is_ours(path: Path) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,14 +17,8 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 CHUNK = 100
 
-HINTS = {
-    "other test images": "only runs that were trained and measured on the same data can be compared so",
-    "another question": "bits of an image alone and bits of it given its label say different things",
-}
-"""What to do where another measurement would not help."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairedComparison:
     """What `nf compare --paired --json` prints.
 
@@ -53,8 +47,8 @@ class PairedComparison:
     difference_stderr: float
     interval_low: float
     interval_high: float
-    confidence: float
-    resamples: int
+    confidence: float = CONFIDENCE
+    resamples: int = RESAMPLES
     better_images: float
     decided: bool
     sentence: str
@@ -98,8 +92,6 @@ def compare_paired(
         difference_stderr=float(difference.std(ddof=1) / np.sqrt(common)),
         interval_low=low,
         interval_high=high,
-        confidence=CONFIDENCE,
-        resamples=RESAMPLES,
         better_images=float(np.mean(difference < 0)),
         decided=not low <= 0 <= high,
         sentence=_sentence(runs[0].name, runs[1].name, mean, low, high, _images_in_words(tests)),
@@ -118,38 +110,37 @@ def bootstrap_interval(values: np.ndarray, *, seed: int) -> tuple[float, float]:
 def _matching(first: list[Evaluation], second: list[Evaluation]) -> list[Evaluation]:
     """The measurements of the same split and K that have most images in common, or else the best ones."""
 
-    def question(entry: Evaluation) -> tuple[str, int]:
-        return entry.split_fingerprint, entry.importance_samples
+    def in_common(pair: list[Evaluation]) -> tuple[int, int]:
+        few, many = sorted(entry.images for entry in pair)
+        return few, -many
 
+    question = attrgetter("split_fingerprint", "importance_samples")
     pairs = [[mine, theirs] for mine in first for theirs in second if question(mine) == question(theirs)]
-    sizes = [sorted(entry.images for entry in pair) for pair in pairs]
-    best = max(range(len(pairs)), key=lambda index: (sizes[index][0], -sizes[index][1]), default=None)
-    return [first[0], second[0]] if best is None else pairs[best]
+    return max(pairs, key=in_common, default=[first[0], second[0]])
 
 
 def _tests_of(run: RunDir, importance_samples: int | None) -> list[Evaluation]:
     tests = best_first(load_results(run).evaluations, "test", importance_samples)
     if not tests:
-        wanted, option = "", ""
-        if importance_samples is not None:
-            wanted, option = f" with K = {importance_samples}", f" -k {importance_samples}"
+        k = importance_samples
+        wanted, option = ("", "") if k is None else (f" with K = {k}", f" -k {k}")
         hint = "leave -k out" if run.pretrained else f"nf eval {run.name}{option}"
         raise RunError(f"run '{run.name}' has no measurement of its test images{wanted}", hint=hint)
     return tests
 
 
 def _check_comparable(runs: list[RunDir], tests: list[Evaluation]) -> None:
-    conditional = [bool(run.config()["model"]["classes"]) for run in runs]
-    asked: dict[str, list[Any]] = {
-        "other test images": [test.split_fingerprint[:8] for test in tests],
-        "another K": [test.importance_samples for test in tests],
-        "another question": ["images given their labels" if given else "images alone" for given in conditional],
-    }
-    for what, (mine, theirs) in asked.items():
+    given = ["images given their labels" if run.config()["model"]["classes"] else "images alone" for run in runs]
+    same_data = "only runs that were trained and measured on the same data can be compared so"
+    same_bits = "bits of an image alone and bits of it given its label say different things"
+    for what, (mine, theirs), hint in (
+        ("other test images", [test.split_fingerprint[:8] for test in tests], same_data),
+        ("another K", [test.importance_samples for test in tests], _how_to_match(runs, tests)),
+        ("another question", given, same_bits),
+    ):
         if mine != theirs:
             raise UsageError(
-                f"'{runs[0].name}' and '{runs[1].name}' were measured on {what}: {mine} and {theirs}",
-                hint=HINTS.get(what) or _how_to_match(runs, tests),
+                f"'{runs[0].name}' and '{runs[1].name}' were measured on {what}: {mine} and {theirs}", hint=hint
             )
     if min(test.images for test in tests) < 2:
         raise UsageError("a single image tells nothing of the spread", hint="measure more of them with nf eval")

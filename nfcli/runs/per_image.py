@@ -1,4 +1,4 @@
-"""Each image's numbers: kept with every measurement, and written for the user as .npz or .csv. No jax here."""
+"""Each image's numbers: kept with every measurement, and written for the user as .npz or .csv. Needs numpy alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import csv
 import io
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from nfcli.errors import RunError
 from nfcli.files import write_bytes, write_text
@@ -14,10 +16,7 @@ from nfcli.runs.directory import RunDir
 from nfcli.runs.pretrained import REINSTALL
 from nfcli.runs.results import Evaluation
 
-if TYPE_CHECKING:
-    import numpy as np
-
-Table = dict[str, "np.ndarray"]
+Table = dict[str, np.ndarray]
 """Columns of one length: split, index (in the split), label (-1 where unknown), log_prob and elbo (natural logarithms,
 of the K-draw and the one-draw bound), bpd (bits per dimension of the former), effective_sample_size."""
 
@@ -35,16 +34,12 @@ def save_table(path: Path, table: Table) -> None:
     if "label" in cells:
         cells["label"] = ["" if label == -1 else label for label in cells["label"]]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(cells)
-    writer.writerows(zip(*cells.values(), strict=True))
+    csv.writer(text, lineterminator="\n").writerows([cells, *zip(*cells.values(), strict=True)])
     write_text(path, text.getvalue())
 
 
 def concatenate(tables: list[Table]) -> Table:
     """Tables with the same columns, one after the other."""
-    import numpy as np
-
     return {column: np.concatenate([table[column] for table in tables]) for column in tables[0]}
 
 
@@ -63,8 +58,6 @@ def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
     Raises:
         RunError: It is missing or damaged.
     """
-    import numpy as np
-
     path = per_image_path(run, evaluation)
     try:
         # Opened here: numpy leaves its own handle open when the file is no zip.
@@ -92,8 +85,6 @@ def per_image_path(run: RunDir, evaluation: Evaluation) -> Path:
 
 def npz_bytes(table: Table) -> bytes:
     """The columns as an npz file."""
-    import numpy as np
-
     columns: dict[str, Any] = table
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **columns)

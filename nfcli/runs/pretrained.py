@@ -53,6 +53,7 @@ class PretrainedRun(RunDir):
         runs_dir: Where the user's runs live.
     """
 
+    pretrained = True
     runs_dir: Path
 
     @property
@@ -63,10 +64,6 @@ class PretrainedRun(RunDir):
     def figures(self) -> Path:
         return self.runs_dir / folder_of(self.path.name) / "figures"
 
-    @property
-    def pretrained(self) -> bool:
-        return True
-
 
 def list_pretrained(runs_dir: Path) -> list[PretrainedRun]:
     """The runs that ship, by name; none where there is nothing to read.
@@ -74,12 +71,9 @@ def list_pretrained(runs_dir: Path) -> list[PretrainedRun]:
     Args:
         runs_dir: Where the user's runs live.
     """
-    try:
-        runs = [PretrainedRun(path, runs_dir) for path in sorted(pretrained_dir().iterdir())]
-    except OSError:
-        return []
     # A name with a dot in front is of one that is being written.
-    return [run for run in runs if not run.path.name.startswith(".") and run.exists()]
+    configs = sorted(pretrained_dir().glob("[!.]*/config.json"))
+    return [PretrainedRun(config.parent, runs_dir) for config in configs]
 
 
 def find_pretrained(name: str, runs_dir: Path) -> PretrainedRun:

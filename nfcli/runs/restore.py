@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, Transform, load_dataset
 from nfcli.errors import CheckpointError, DataError, NFError, RunError, UsageError
 from nfcli.flows import FlowModel, Parameters, build
 from nfcli.presets import get_preset
+from nfcli.presets.definition import define
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir
 from nfcli.runs.arrays import load_tree
 from nfcli.runs.pretrained import REINSTALL
+from nfcli.versions import versions
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,48 @@ class TrainedModel:
         return dataset
 
 
+def description(
+    name: str, config: TrainConfig, model: FlowModel, dataset: ImageDataset, device: dict[str, Any]
+) -> dict[str, Any]:
+    """What config.json of a new run holds; `continued` lists versions and devices of later starts, where they changed.
+
+    Args:
+        name: Of the run.
+        config: What it is told.
+        model: What is trained.
+        dataset: On what.
+        device: All that may change when the run is continued, and then changes rounding.
+    """
+    return {
+        "run": name,
+        # Tells a run from one that replaced it under the same name and with the same settings.
+        "id": secrets.token_hex(8),
+        "settings": config.settings(),
+        "model": {
+            "preset": config.preset,
+            "smoke": config.smoke,
+            "shape": list(model.shape),
+            "levels": model.levels,
+            "alpha": model.alpha,
+            "classes": model.classes,
+            "parameters": model.num_parameters,
+            # A run must not need the file of a preset of the user's any more.
+            **({} if config.custom is None else {"definition": define(config.custom)}),
+        },
+        "data": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "fingerprint": dataset.fingerprint,
+            "train_images": len(dataset.train.first(config.train_size)),
+            "val_images": len(dataset.val.first(config.val_size)),
+            "test_images": len(dataset.test),
+        },
+        "versions": versions(),
+        "device": device,
+        "continued": [],
+    }
+
+
 def restore(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> TrainedModel:
     """Load the best checkpoint of a run.
 
@@ -80,11 +126,9 @@ def restore(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> Traine
     config = run.config()
     described = config["model"]
     try:
-        definition = described.get("definition")
-        preset = get_preset(described["preset"], smoke=described["smoke"], definition=definition)
-        height, width, channels = described["shape"]
-        numbers = {"levels": described["levels"], "alpha": described["alpha"], "classes": described.get("classes", 0)}
-        model = build(preset, (height, width, channels), **numbers)
+        preset = get_preset(described["preset"], smoke=described["smoke"], definition=described.get("definition"))
+        numbers = {name: described[name] for name in ("levels", "alpha", "classes")}
+        model = build(preset, tuple(described["shape"]), **numbers)
         if model.num_parameters != described["parameters"]:
             raise ValueError(f"it says {described['parameters']} parameters, the preset has {model.num_parameters}")
     except (TypeError, ValueError, OverflowError, MemoryError, NFError) as error:
@@ -95,8 +139,7 @@ def restore(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> Traine
     try:
         meta, parameters = _load_best(Checkpoints(run.checkpoints, warn), model)
     except CheckpointError as error:
-        if run.pretrained:
-            raise CheckpointError(error.message, hint=REINSTALL) from error
+        error.hint = REINSTALL if run.pretrained else error.hint
         raise
     return TrainedModel(run, config, model, parameters, meta)
 

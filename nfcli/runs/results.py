@@ -82,8 +82,7 @@ class Evaluation(Summary):
     @property
     def question(self) -> tuple[str | int, ...]:
         """What was asked: a later answer to the same question replaces this one."""
-        which = (self.split, self.split_fingerprint, self.images)
-        return *which, self.importance_samples, self.seed, self.checkpoint_step
+        return self.split, self.split_fingerprint, self.images, self.importance_samples, self.seed, self.checkpoint_step
 
 
 class Results(NamedTuple):
@@ -124,26 +123,22 @@ def record(run: RunDir, config: dict[str, Any], evaluations: list[Evaluation], t
         RunError: The results.json there is damaged, or the run was replaced since `config` was read.
         WriteError: It cannot be written.
     """
-    asked = {evaluation.question: evaluation for evaluation in evaluations}
     with run.results_lock():
         if run.config()["id"] != config["id"]:
             raise RunError(
                 f"run '{run.name}' was replaced by another one while it was measured",
                 hint="the measurement was not written; repeat it",
             )
-        kept = []
-        for known in load_results(run).evaluations:
-            again = asked.get(known.question)
-            if again is None:
-                kept.append(known)
-            elif again.classification is None:
-                asked[known.question] = replace(again, classification=known.classification)
+        answers: dict[Any, Evaluation] = {}
+        for new in (*load_results(run).evaluations, *evaluations):
+            old = answers.pop(new.question, new)
+            answers[new.question] = replace(new, classification=new.classification or old.classification)
         content = {
             "run": run.name,
             "preset": config["model"]["preset"],
             "dataset": config["data"]["name"],
             "parameters": config["model"]["parameters"],
-            "evaluations": [asdict(evaluation) for evaluation in (*kept, *asked.values())],
+            "evaluations": [asdict(evaluation) for evaluation in answers.values()],
             "timing": timing,
         }
         write_json(run.path / "results.json", content)

@@ -39,11 +39,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(is_whole(size, 1) for size in value) and _fits(value)
-
-
-def _fits(shape: list[int]) -> bool:
-    return math.prod(shape) <= LARGEST_IMAGE
+    sizes = isinstance(value, list) and len(value) == 3 and all(is_whole(size, 1) for size in value)
+    return sizes and math.prod(value) <= LARGEST_IMAGE
 
 
 Text = Annotated[str, Check("text", lambda value: isinstance(value, str))]

@@ -14,14 +14,8 @@ from nfcli.runs.lookup import find_run, natural
 from nfcli.runs.schema import is_whole
 
 AVERAGED = (
-    "val_bpd",
-    "val_bpd_stderr",
-    "test_bpd",
-    "test_bpd_stderr",
-    "test_elbo_bpd",
-    "effective_sample_size",
-    "inference_ms",
-    "sampling_ms",
+    *("val_bpd", "val_bpd_stderr", "test_bpd", "test_bpd_stderr", "test_elbo_bpd", "effective_sample_size"),
+    *("inference_ms", "sampling_ms"),
 )
 """What of a row is the mean over the runs of a group; the rest is what they have in common, and else None."""
 
@@ -83,16 +77,11 @@ def _without_seed(config: dict[str, Any]) -> str:
 def _one_row(group: dict[int | None, Row]) -> SeedRow:
     rows = list(group.values())
     columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Row)}
-    values: dict[str, Any] = {
-        name: cells[0] if cells.count(cells[0]) == len(cells) else None for name, cells in columns.items()
-    }
+    same = {name: cells[0] for name, cells in columns.items() if cells.count(cells[0]) == len(cells)}
     whole = {name: columns[name] for name in AVERAGED if None not in columns[name]}
-    values |= dict.fromkeys(AVERAGED) | {name: fmean(cells) for name, cells in whole.items()}
-    spread = {name: stdev(cells) for name, cells in whole.items() if len(rows) > 1}
-    return SeedRow(
-        **values | {"name": rows[0].name + (f" +{len(rows) - 1}" if len(rows) > 1 else "")},
-        runs=tuple(columns["name"]),
-        seeds=tuple(group),
-        val_bpd_seed_std=spread.get("val_bpd"),
-        test_bpd_seed_std=spread.get("test_bpd"),
-    )
+    means = dict.fromkeys(AVERAGED) | {name: fmean(cells) for name, cells in whole.items()}
+    spread_of = whole.keys() & {"val_bpd", "test_bpd"} if len(rows) > 1 else ()
+    spread = {f"{name}_seed_std": stdev(whole[name]) for name in spread_of}
+    name = rows[0].name + f" +{len(rows) - 1}" * (len(rows) > 1)
+    values: dict[str, Any] = {**dict.fromkeys(columns), **same, **means, **spread, "name": name}
+    return SeedRow(**values, runs=tuple(columns["name"]), seeds=tuple(group))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,9 +26,8 @@ from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import ComputePolicy
 from nfcli.flows.randomness import Purpose
 from nfcli.limits import LARGEST
-from nfcli.presets.definition import define
 from nfcli.runs import RunDir, run_named
-from nfcli.runs.restore import TrainedModel
+from nfcli.runs.restore import TrainedModel, description
 from nfcli.training.initial import settled_init, take_weights, taken
 from nfcli.versions import versions
 
@@ -90,45 +88,15 @@ class Job:
         return (self.train.images,) if labels is None else (self.train.images, labels.astype(np.int32))
 
     def description(self) -> dict[str, Any]:
-        """What config.json holds; `continued` lists the versions and devices of later starts, where they changed.
-
-        `init` says whose weights training started from, if it did.
-        """
-        return {
-            "run": self.run.name,
-            # Tells a run from one that replaced it under the same name and with the same settings.
-            "id": secrets.token_hex(8),
-            "settings": self.config.settings(),
-            "model": {
-                "preset": self.config.preset,
-                "smoke": self.config.smoke,
-                "shape": list(self.model.shape),
-                "levels": self.model.levels,
-                "alpha": self.model.alpha,
-                "classes": self.model.classes,
-                "parameters": self.model.num_parameters,
-                # A run must not need the file of a preset of the user's any more.
-                **({} if self.config.custom is None else {"definition": define(self.config.custom)}),
-            },
-            "data": {
-                "name": self.dataset.name,
-                "source": self.dataset.source,
-                "fingerprint": self.dataset.fingerprint,
-                "train_images": len(self.train),
-                "val_images": len(self.val),
-                "test_images": len(self.dataset.test),
-            },
-            "versions": versions(),
-            # All that may change when a run is continued, and then changes rounding.
-            "device": {
-                **device_description(self.mesh.size),
-                "matrix_units": self.policy.matrix_units,
-                "remat": self.config.remat,
-                "accumulate": self.config.accumulate,
-            },
-            "continued": [],
-            **({} if self.init is None else {"init": taken(self.init)}),
+        """What config.json holds; `init` says whose weights training started from, if it did."""
+        device = {
+            **device_description(self.mesh.size),
+            "matrix_units": self.policy.matrix_units,
+            "remat": self.config.remat,
+            "accumulate": self.config.accumulate,
         }
+        init = {} if self.init is None else {"init": taken(self.init)}
+        return {**description(self.run.name, self.config, self.model, self.dataset, device), **init}
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
