@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from nfcli.config import TrainConfig
-from nfcli.data.reading import shape_text
 from nfcli.errors import RunError, UsageError
 from nfcli.flows import Parameters
 from nfcli.runs import RunDir, find_run, run_named
@@ -74,9 +73,7 @@ def take_weights(
     for what, hint in HINTS.items():
         there, here = theirs.get(what), model.get(what)
         if there != here and what not in may_differ:
-            if what == "shape":
-                there, here = shape_text(there), shape_text(here)
-            why = f"{what} {there} there, {here} here"
+            why = f"{what} {_text(there)} there, {_text(here)} here"
             if what == "definition":
                 why = "its preset file described another model"
             raise UsageError(f"cannot start from the weights of '{config.init}': {why}", hint=hint)
@@ -99,6 +96,10 @@ def fitted(weights: Parameters, fresh: Parameters) -> Parameters:
         return np.pad(array, [(0, more - there) for there, more in zip(array.shape, wanted.shape, strict=True)])
 
     return jax.tree.map(widen, weights, fresh)
+
+
+def _text(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def taken(source: TrainedModel) -> dict[str, Any]:
