@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -78,8 +77,8 @@ class Job:
 
     def batches(self, epoch: int) -> np.ndarray:
         """The training images of each step of an epoch (counted from 0), (steps, batch) indices."""
-        whole = self.steps_per_epoch, self.config.batch_size
-        return epoch_order(self.config.seed, epoch, len(self.train))[: math.prod(whole)].reshape(whole)
+        steps, batch = self.steps_per_epoch, self.config.batch_size
+        return epoch_order(self.config.seed, epoch, len(self.train))[: steps * batch].reshape(steps, batch)
 
     def labels(self, split: ImageSplit) -> np.ndarray | None:
         """What the model is told of a split's images, None for a model that is told nothing."""
@@ -96,33 +95,37 @@ class Job:
 
         `init` says whose weights training started from, if it did.
         """
-        config, model, dataset = self.config, self.model, self.dataset
-        splits = {"train": self.train, "val": self.val, "test": dataset.test}
         return {
             "run": self.run.name,
             # Tells a run from one that replaced it under the same name and with the same settings.
             "id": secrets.token_hex(8),
-            "settings": config.settings(),
+            "settings": self.config.settings(),
             "model": {
-                "preset": config.preset,
-                "smoke": config.smoke,
-                "shape": list(model.shape),
-                **{name: getattr(model, name) for name in ("levels", "alpha", "classes")},
-                "parameters": model.num_parameters,
+                "preset": self.config.preset,
+                "smoke": self.config.smoke,
+                "shape": list(self.model.shape),
+                "levels": self.model.levels,
+                "alpha": self.model.alpha,
+                "classes": self.model.classes,
+                "parameters": self.model.num_parameters,
                 # A run must not need the file of a preset of the user's any more.
-                **({} if config.custom is None else {"definition": define(config.custom)}),
+                **({} if self.config.custom is None else {"definition": define(self.config.custom)}),
             },
             "data": {
-                **{name: getattr(dataset, name) for name in ("name", "source", "fingerprint")},
-                **{f"{name}_images": len(split) for name, split in splits.items()},
+                "name": self.dataset.name,
+                "source": self.dataset.source,
+                "fingerprint": self.dataset.fingerprint,
+                "train_images": len(self.train),
+                "val_images": len(self.val),
+                "test_images": len(self.dataset.test),
             },
             "versions": versions(),
             # All that may change when a run is continued, and then changes rounding.
             "device": {
                 **device_description(self.mesh.size),
                 "matrix_units": self.policy.matrix_units,
-                "remat": config.remat,
-                "accumulate": config.accumulate,
+                "remat": self.config.remat,
+                "accumulate": self.config.accumulate,
             },
             "continued": [],
             **({} if self.init is None else {"init": taken(self.init)}),
@@ -202,7 +205,7 @@ def data_in_words(job: Job) -> str:
 
 
 def network_dtype(config: TrainConfig, begun: dict[str, Any] | None) -> str:
-    """What "auto" becomes; a run that is continued has settled it, which has begun with these settings."""
+    """What "auto" becomes; a run that is continued has settled it in the settings with which it has `begun`."""
     if config.network_dtype != "auto":
         return config.network_dtype
     if begun is not None:

@@ -119,9 +119,11 @@ class TrainStep:
 
     def compile(self, state: State) -> None:
         """Compile before the clock starts, or load what was compiled before."""
-        shape, cut = (self.config.batch_size, *self.model.shape), batched(self.mesh)
-        images = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=cut)
-        labels = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=cut) if self.model.classes else None
+        shape = (self.config.batch_size, *self.model.shape)
+        images = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=batched(self.mesh))
+        labels = None
+        if self.model.classes:
+            labels = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=batched(self.mesh))
         self._compiled = self._kept.get(
             lambda: self._compiled.lower(state, self.key, images, labels).compile(), results=(state, (0, 0))
         )
