@@ -104,9 +104,5 @@ def _text(value: Any) -> str:
 
 def taken(source: TrainedModel) -> dict[str, Any]:
     """What config.json says of weights that were taken."""
-    return {
-        "run": source.run.name,
-        "id": source.config["id"],
-        "step": source.checkpoint.step,
-        "data": {name: source.config["data"][name] for name in ("name", "fingerprint")},
-    }
+    data = {name: source.config["data"][name] for name in ("name", "fingerprint")}
+    return {"run": source.run.name, "id": source.config["id"], "step": source.checkpoint.step, "data": data}

@@ -22,7 +22,7 @@ from nfcli.training.optimizer import learning_rate_scale
 from nfcli.training.reporter import Reporter, TrainResult
 from nfcli.training.saved import Diverged, SavedRun
 from nfcli.training.setup import Job, data_in_words, policy_in_words, prepare_job
-from nfcli.training.step import News, State, TrainStep
+from nfcli.training.step import News, TrainStep
 
 
 @losses_are_errors()
@@ -59,8 +59,6 @@ class _Leaving(Exception):
 class _Training:
     """One start of a run; `meta` says where it stands, `state` is what training needs to go on from there."""
 
-    state: State
-
     def __init__(self, job: Job, reporter: Reporter, continued: bool) -> None:
         self.job, self.config, self.reporter = job, job.config, reporter
         self.step = TrainStep(job.model, self.config, job.steps_per_epoch, job.mesh, job.policy)
@@ -75,6 +73,25 @@ class _Training:
         # On CPU a second step under way would take its gigabytes before the first one gives them back.
         self.ahead = 0 if job.mesh.devices.flat[0].platform == "cpu" else 1
 
+    def _begin(self) -> None:
+        """Compile, and make or load the state; the clock runs from here."""
+        self.reporter.message(f"data: {data_in_words(self.job)}")
+        self.reporter.message(f"networks: {policy_in_words(self.job.policy)}")
+        if self.job.init is not None:
+            weights, step = self.job.init.run.name, self.job.init.checkpoint.step
+            self.reporter.message(f"weights: those of '{weights}' after step {step}")
+        self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
+        self.dispatch.fetch()
+        self.state = self.saved.state(self.meta.step)
+        if self.meta.step:
+            self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
+            from_first(lambda: note_where(self.job, self.reporter.message))
+        self.saved.forget_after(self.meta.step)
+        with together():
+            self.dispatch.compile(self.state)
+        self.reporter.begin(self.job.run.path, self.meta.step)
+        self.clock.begin(self.meta.step)
+
     def run(self) -> TrainResult:
         """Train to the end, or until asked to stop."""
         if self._finished():
@@ -88,8 +105,8 @@ class _Training:
                 except _Leaving:
                     self._save()
                 except Diverged as what:
-                    self.recoveries += 1
-                    self.meta, self.state = self.saved.go_back(self.meta, str(what), self.recoveries)
+                    recoveries = int(self.state["recoveries"]) + 1
+                    self.meta, self.state = self.saved.go_back(self.meta, str(what), recoveries)
                     self.clock.begin(self.meta.step)
         if self.stopping.signum and not self._finished():
             raise Interrupted(
@@ -132,7 +149,7 @@ class _Training:
 
     def _end_epoch(self, epoch: int, *, patient: bool) -> None:
         """Validate, write the row, save; `patient` when an earlier process left before it could."""
-        skipped = int(self.state["skipped"])
+        skipped, recoveries = int(self.state["skipped"]), int(self.state["recoveries"])
         self.clock.pause()
         if self.meta.step >= self.job.total_steps and int(self.state["skipped_in_a_row"]):
             raise Diverged("the last step gave no finite loss or gradient")
@@ -142,9 +159,9 @@ class _Training:
             "epoch": epoch,
             "step": self.meta.step,
             "train_bpd": float(self.state["loss_sum"]) / counted if counted else None,
-            "learning_rate": float(self.step.schedule(self.meta.step) * learning_rate_scale(self.recoveries)),
+            "learning_rate": float(self.step.schedule(self.meta.step) * learning_rate_scale(recoveries)),
             "skipped_steps": skipped,
-            "recoveries": self.recoveries,
+            "recoveries": recoveries,
             **(self._validate(patient=patient) if validated else {}),
             **self.clock.row(),
         }
@@ -182,26 +199,6 @@ class _Training:
         self.meta = self.clock.stamp(self.meta)
         self.saved.checkpoints.save(self.state, self.meta)
         self.clock.start()
-
-    def _begin(self) -> None:
-        """Compile, and make or load the state; the clock runs from here."""
-        self.reporter.message(f"data: {data_in_words(self.job)}")
-        self.reporter.message(f"networks: {policy_in_words(self.job.policy)}")
-        if self.job.init is not None:
-            weights, step = self.job.init.run.name, self.job.init.checkpoint.step
-            self.reporter.message(f"weights: those of '{weights}' after step {step}")
-        self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
-        self.dispatch.fetch()
-        self.state = self.saved.state(self.meta.step)
-        self.recoveries = int(self.state["recoveries"])
-        if self.meta.step:
-            self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
-            from_first(lambda: note_where(self.job, self.reporter.message))
-        self.saved.forget_after(self.meta.step)
-        with together():
-            self.dispatch.compile(self.state)
-        self.reporter.begin(self.job.run.path, self.meta.step)
-        self.clock.begin(self.meta.step)
 
     def _end_is_missing(self) -> bool:
         """Whether all steps of an epoch are done, and its validation and its row are not."""
