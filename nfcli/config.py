@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nfcli.errors import UsageError
 from nfcli.files import read_json
-from nfcli.limits import (
-    BELOW_ONE,
-    POSITIVE,
-    SEED,
-    SHARE,
-    Setting,
-    check_settings,
-    fits,
-    number,
-    require,
-    setting,
-    settings_of,
-    whole,
-)
+from nfcli.limits import BELOW_ONE, POSITIVE, SEED, SHARE, check_settings, fits, number, setting, settings_of, whole
 from nfcli.presets import PRESETS, Preset, get_preset
 
 SMOKE = {"epochs": 2, "batch_size": 32, "eval_every": 1, "train_size": 2560, "val_size": 256}
@@ -47,7 +33,10 @@ RECIPE = (
 RENAMED = {"average_decay": "ema_decay"}
 """Settings that config.json of earlier runs has under another name."""
 
-OPERATIONAL: dict[str, Any] = {"operational": True, "decides_program": False}
+ANY_PROGRAM: dict[str, Any] = {"decides_program": False}
+"""Of settings that the compiled training step does not depend on."""
+
+OPERATIONAL: dict[str, Any] = {**ANY_PROGRAM, "operational": True}
 """Of settings that have no part in the result."""
 
 OWN: dict[str, Any] = {**OPERATIONAL, "local": True}
@@ -66,15 +55,15 @@ class TrainConfig:
     dataset: str = setting(
         "mnist",
         "mnist; tfds:NAME; a folder of IDX, PNG or JPEG files, or that TFDS prepared; or an .npz file.",
-        decides_program=False,
         # The images may lie elsewhere on another machine; their fingerprint says whether they are the same.
         local=True,
         envvar="NF_DATASET",
+        **ANY_PROGRAM,
     )
     crop: str | None = setting(None, "Cut the middle out of every image first.", metavar="HxW")
     resize: str | None = setting(None, "Rescale every image, after --crop.", metavar="HxW")
     levels: int = setting(256, "Number of values of a pixel, 2 to 256: 32 trains on 5-bit images.")
-    epochs: int = setting(200, "Passes over the training images.", whole(), decides_program=False)
+    epochs: int = setting(200, "Passes over the training images.", whole(), **ANY_PROGRAM)
     batch_size: int = setting(128, "Images a step.", whole())
     learning_rate: float = setting(1e-3, "Of Adam, at the start or after the warm-up.", POSITIVE)
     schedule: str = setting("exponential", "exponential, or cosine: half a wave over all epochs.", choices=SCHEDULES)
@@ -91,22 +80,18 @@ class TrainConfig:
     )
     # In bits per dimension.
     clip_norm: float = setting(1.0, "Longest gradient that is not shortened.", POSITIVE)
-    eval_every: int = setting(5, "Epochs between validations.", whole(), decides_program=False)
-    train_size: int | None = setting(
-        None, "Use the first N training images; all by default.", whole(), decides_program=False
-    )
-    val_size: int | None = setting(
-        None, "Use the first N validation images; all by default.", whole(), decides_program=False
-    )
+    eval_every: int = setting(5, "Epochs between validations.", whole(), **ANY_PROGRAM)
+    train_size: int | None = setting(None, "Use the first N training images; all by default.", whole(), **ANY_PROGRAM)
+    val_size: int | None = setting(None, "Use the first N validation images; all by default.", whole(), **ANY_PROGRAM)
     init: str | None = setting(
         None,
         "Start from the weights of this run of the same model, or of pretrained:NAME; with --conditional, also of one "
         "that knows no labels.",
-        decides_program=False,
         metavar="RUN",
+        **ANY_PROGRAM,
     )
     conditional: bool = setting(False, "Learn the images given their labels: nf sample --label 7.")
-    seed: int = setting(42, "Of everything random.", SEED, decides_program=False)
+    seed: int = setting(42, "Of everything random.", SEED, **ANY_PROGRAM)
     name: str | None = setting(None, "Of the run; made from preset and dataset by default.", **OWN)
     runs_dir: Path = setting(Path("runs"), "Where run directories live.", envvar="NF_RUNS_DIR", **OWN)
     data_dir: Path | None = setting(
@@ -149,9 +134,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self.model_preset()
         check_settings(self)
-        rate = self.learning_rate
-        below = number(f"at most the --learning-rate of {rate:g}", lambda floor: floor <= rate)
-        require("learning_rate_floor", self.learning_rate_floor, below)
+        if self.learning_rate_floor > self.learning_rate:
+            raise UsageError(
+                f"--learning-rate-floor {self.learning_rate_floor} is not possible",
+                hint=f"it must be at most the --learning-rate of {self.learning_rate:g}",
+            )
 
     @classmethod
     def of_preset(cls, preset: str, **settings: Any) -> TrainConfig:
@@ -179,13 +166,13 @@ class TrainConfig:
 
     def fitted(self, train_images: int, val_images: int) -> TrainConfig:
         """The same for data of so many images, with what is adaptable made smaller until it fits."""
-        sizes: dict[str, Any] = {"train_size": train_images, "val_size": val_images}
-        sizes = {name: min(getattr(self, name), most) for name, most in sizes.items() if name in self.adaptable}
-        images, batch = sizes.get("train_size") or self.train_size or train_images, self.batch_size
+        most = {"train_size": train_images, "val_size": val_images}
+        sizes: dict[str, Any] = {name: min(getattr(self, name), most[name]) for name in most.keys() & self.adaptable}
+        images = sizes.get("train_size") or self.train_size or train_images
+        batch, warm_up = self.batch_size, self.warmup_steps
         # By halves, so that what divides the whole batch mostly divides the smaller one.
         while "batch_size" in self.adaptable and batch > images:
             batch //= 2
-        warm_up = self.warmup_steps
         if "warmup_steps" in self.adaptable:
             warm_up = min(warm_up, int(SMOKE_WARM_UP * (images // batch)))
         return dataclasses.replace(self, **sizes, batch_size=batch, warmup_steps=warm_up)
@@ -199,21 +186,18 @@ class TrainConfig:
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide the result, for config.json; `init` only where there is one."""
-        found = self._where(lambda declared: not declared.operational)
+        found = self.where("operational", False)
         return found if self.init is not None else {name: found[name] for name in found if name != "init"}
 
     def program_settings(self) -> dict[str, Any]:
         """Those that decide what the compiled training step computes."""
         # A cosine knows its end.
         end = {"epochs": self.epochs} if self.schedule == "cosine" else {}
-        return {**self._where(lambda declared: declared.decides_program), **end}
+        return {**self.where("decides_program", True), **end}
 
-    def shared_settings(self) -> dict[str, Any]:
-        """Those that the processes of one run must agree on."""
-        return self._where(lambda declared: not declared.local)
-
-    def _where(self, holds: Callable[[Setting], bool]) -> dict[str, Any]:
-        return {name: getattr(self, name) for name, declared in settings_of(self).items() if holds(declared)}
+    def where(self, flag: str, value: bool) -> dict[str, Any]:
+        """The settings of whose `Setting` a flag has this value."""
+        return {name: getattr(self, name) for name, of in settings_of(self).items() if getattr(of, flag) == value}
 
 
 def renamed(settings: dict[str, Any]) -> dict[str, Any]:
@@ -228,19 +212,18 @@ def read_settings(path: Path) -> dict[str, Any]:
         RunError: The file is missing or damaged.
         UsageError: It is no config.json of a run, or holds settings that nf does not know.
     """
-    content = read_json(path, kind="configuration", pipe=True)
-    parts = [content.get("settings"), content.get("data"), content.get("model", {})]
-    name = content.get("run")
-    if not all(isinstance(part, dict) for part in parts) or not isinstance(name, str):
-        raise UsageError(f"{path} is no config.json of a run", hint="for example runs/multiscale/config.json")
-    settings, data, model = renamed(parts[0]), *parts[1:]
+    match {"model": {}, **read_json(path, kind="configuration", pipe=True)}:
+        case {"run": str(name), "settings": dict(given), "data": dict(data), "model": dict(model)}:
+            settings = renamed(given)
+        case _:
+            raise UsageError(f"{path} is no config.json of a run", hint="for example runs/multiscale/config.json")
     declared = settings_of(TrainConfig)
-    known = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
+    types = {field.name: str(field.type) for field in dataclasses.fields(TrainConfig)}
     for key, value in settings.items():
-        if key not in known or declared[key].operational:
+        if key not in types or declared[key].operational:
             raise UsageError(f"{path} has an unknown setting '{key}'", hint="it was written by another version of nf")
-        if not fits(value, str(known[key])):
-            raise UsageError(f"{path}: {key} is {value!r}, not {known[key]}", hint="it was changed by hand")
+        if not fits(value, types[key]):
+            raise UsageError(f"{path}: {key} is {value!r}, not {types[key]}", hint="it was changed by hand")
     source = data.get("source")
     # What was typed may be relative to another folder.
     if isinstance(source, str) and os.path.lexists(source):

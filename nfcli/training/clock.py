@@ -30,15 +30,12 @@ class Clock:
         self.seconds_before, self.train_seconds, self.train_images = meta.seconds, meta.train_seconds, meta.train_images
         self._born = self._saved = time.monotonic()
         self._running_since: float | None = None
-        self._began = (meta.step, self.train_seconds, self._born)
         self._row_began = (self.train_seconds, self.train_images, self._born)
 
-    @property
     def checkpoint_due(self) -> bool:
         """Whether the minutes between checkpoints have passed."""
         return time.monotonic() - self._saved > 60 * self.config.checkpoint_minutes
 
-    @property
     def out_of_time(self) -> bool:
         """Whether `max_minutes` have passed."""
         limit = self.config.max_minutes
@@ -60,7 +57,8 @@ class Clock:
         self._running_since = None
 
     def stamp(self, meta: CheckpointMeta) -> CheckpointMeta:
-        """Write the times into a checkpoint's description; the next checkpoint is due from now."""
+        """Stand still, and write the times into a checkpoint's description; the next one is due from now."""
+        self.pause()
         self._saved = time.monotonic()
         seconds = self.seconds_before + self._saved - self._born
         return replace(meta, seconds=seconds, train_seconds=self.train_seconds, train_images=self.train_images)
@@ -84,16 +82,10 @@ class Clock:
         # Of a run that was continued, this process may have validated after a few steps: then the whole run tells more.
         young = step > 0 and done < meta.steps_per_epoch
         pace = (self.seconds_before + now - self._born) / meta.step if young else (now - since) / done
-        return Progress(
-            step=meta.step,
-            total_steps=self.total_steps,
-            epoch=min(self.config.epochs, (meta.step - 1) // meta.steps_per_epoch + 1),
-            epochs=self.config.epochs,
-            loss=loss,
-            images_per_second=done * self.config.batch_size / spent if spent > 0 else 0.0,
-            best_val_bpd=meta.best_val_bpd,
-            seconds_left=pace * (self.total_steps - meta.step),
-        )
+        speed = done * self.config.batch_size / spent if spent > 0 else 0.0
+        left = pace * (self.total_steps - meta.step)
+        epoch = min(self.config.epochs, (meta.step - 1) // meta.steps_per_epoch + 1)
+        return Progress(meta.step, self.total_steps, epoch, self.config.epochs, loss, speed, meta.best_val_bpd, left)
 
     def _running(self) -> float:
         """Seconds of training steps since the clock was last started."""
@@ -119,9 +111,8 @@ class Stopping:
 
     def ask(self) -> Answer:
         """Ask every process whether to leave or to save; the answer comes when the steps before this are done."""
-        clock, request = self.clock, self.request
-        wishes = (lambda: request.signum or 0), (lambda: clock.out_of_time), (lambda: clock.checkpoint_due)
-        return all_reduce_max(self.mesh, wishes)
+        request, clock = self.request, self.clock
+        return all_reduce_max(self.mesh, (lambda: request.signum or 0, clock.out_of_time, clock.checkpoint_due))
 
     def is_due(self, answer: Answer) -> bool:
         """Whether a checkpoint is due, because of the time or because all are `leaving` after it."""

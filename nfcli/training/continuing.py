@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from nfcli.config import TrainConfig
@@ -48,31 +49,31 @@ def enter_run(job: Job, message: Callable[[str], None]) -> bool:
 
 def _check_same(job: Job, known: dict[str, Any]) -> None:
     """Raise `UsageError` for what cannot be continued with these settings and images."""
-    run, epochs, settings = f"run '{job.run.name}'", job.config.epochs, job.config.settings()
+    config, settings, run = job.config, job.config.settings(), f"run '{job.run.name}'"
     # The images are compared below: there are many names for one place. A setting that is new has its default.
-    defaults = TrainConfig(job.config.preset, custom=job.config.custom, network_dtype="float32").settings()
+    defaults = TrainConfig(config.preset, custom=config.custom, network_dtype="float32").settings()
     before = {**defaults, **known["settings"], "dataset": settings["dataset"]}
     changed = [name for name in settings if name != "epochs" and settings[name] != before.get(name)]
     hint = "give this one another --name, or replace the earlier run with --overwrite"
     if "converted" in known:
         raise UsageError(
             f"{run} was made from a checkpoint without what training needs, and cannot be continued",
-            hint=f"nf train {job.config.preset} --init {job.run.name} --name ANOTHER starts from its weights",
+            hint=f"nf train {config.preset} --init {job.run.name} --name ANOTHER starts from its weights",
         )
     if changed:
         text = ", ".join(f"--{name.replace('_', '-')} {before.get(name)} became {settings[name]}" for name in changed)
         raise UsageError(f"{run} was started with other settings: {text}", hint=hint)
-    if not _is_same_model(known["model"].get("definition"), job.config.custom):
-        raise UsageError(f"{run} was started with another model than preset '{job.config.preset}' is now", hint=hint)
+    if not _is_same_model(known["model"].get("definition"), config.custom):
+        raise UsageError(f"{run} was started with another model than preset '{config.preset}' is now", hint=hint)
     if known["data"]["fingerprint"] != job.dataset.fingerprint:
         raise UsageError(f"{run} was started on other images than {job.dataset.source} now holds", hint=hint)
-    if job.config.schedule == "cosine" and epochs != before["epochs"]:
+    if config.schedule == "cosine" and config.epochs != before["epochs"]:
         raise UsageError(
             f"the learning rate of {run} falls along a cosine over --epochs {before['epochs']}",
             hint="such a run cannot be extended: give this one another --name, or replace it with --overwrite",
         )
-    if epochs < before["epochs"]:
-        raise UsageError(f"{run} was started with --epochs {before['epochs']}, and {epochs} is fewer", hint=hint)
+    if config.epochs < before["epochs"]:
+        raise UsageError(f"{run} was started with --epochs {before['epochs']}, and {config.epochs} is fewer", hint=hint)
 
 
 def _is_same_model(definition: dict[str, Any] | None, preset: Preset | None) -> bool:
@@ -92,7 +93,10 @@ def check_shared(run: RunDir) -> None:
     identity = from_first(lambda: run.config()["id"])
     with together():
         end = time.monotonic() + SEEN_SECONDS
-        while not _is_seen(run, identity):
+        while True:
+            with suppress(RunError):
+                if run.config()["id"] == identity:
+                    return
             if time.monotonic() > end:
                 raise UsageError(
                     f"{run.path} is not the folder that the first process writes",
@@ -101,25 +105,17 @@ def check_shared(run: RunDir) -> None:
             time.sleep(0.2)
 
 
-def _is_seen(run: RunDir, identity: str) -> bool:
-    try:
-        return bool(run.config()["id"] == identity)
-    except RunError:
-        return False
-
-
 def note_where(job: Job, message: Callable[[str], None]) -> None:
     """Write down versions and devices that differ from those that trained the run last, and say so."""
-    known, here = job.run.config(), job.description()
+    known, description = job.run.config(), job.description()
+    here = {part: description[part] for part in ("versions", "device")}
     before = [known, *known["continued"]][-1]
     changed = []
-    for part in ("versions", "device"):
-        for name, value in here[part].items():
-            earlier = before[part].get(name, {"processes": 1, "matrix_units": False}.get(name, "unknown"))
-            if earlier != value:
-                changed.append(f"{name} {earlier} became {value}")
+    for part, values in here.items():
+        # What runs of earlier versions do not say.
+        earlier = {**dict.fromkeys(values, "unknown"), "processes": 1, "matrix_units": False, **before[part]}
+        changed += [f"{name} {earlier[name]} became {values[name]}" for name in values if earlier[name] != values[name]]
     if changed:
         where = ", ".join(changed)
         message(f"continuing elsewhere ({where}): the result will equal an undisturbed run only within rounding")
-        entry = {name: here[name] for name in ("versions", "device")}
-        job.run.write_config({**known, "continued": [*known["continued"], entry]})
+        job.run.write_config({**known, "continued": [*known["continued"], here]})

@@ -67,30 +67,24 @@ class ManyAtOnce:
         # An epoch is the most that is asked for at a time.
         self.step, self.per_dispatch = step, min(per_dispatch, step.steps_per_epoch)
         self.examples = replicate(step.mesh, tuple(np.asarray(of) for of in examples))
-        same = replicated(step.mesh)
-        self._compiled: Any = jax.jit(
-            self._steps,
-            donate_argnums=0,
-            in_shardings=same,
-            out_shardings=(same, same),
-            compiler_options=compiler_options(step.mesh),
-        )
 
     def fetch(self) -> None:
         """Nothing: jax's own cache is looked at when it is compiled."""
 
     def compile(self, state: State) -> None:
         """Compile before the clock starts."""
-        self._compiled = self._compiled.lower(state, *self._arguments(np.zeros((0, 0), int))).compile()
+        same, options = replicated(self.step.mesh), compiler_options(self.step.mesh)
+        steps = jax.jit(self._steps, donate_argnums=0, in_shardings=same, out_shardings=same, compiler_options=options)
+        none_chosen = np.zeros((0, self.step.config.batch_size), int)
+        self._compiled = steps.lower(state, *self._arguments(none_chosen)).compile()
 
     def __call__(self, state: State, chosen: np.ndarray) -> tuple[State, News]:
         """Steps on the images of indices `chosen`, (steps, batch); the state that was given is used up."""
-        result: tuple[State, News] = self._compiled(state, *self._arguments(chosen))
-        return result
+        return self._compiled(state, *self._arguments(chosen))
 
     def _arguments(self, chosen: np.ndarray) -> tuple[Any, ...]:
         order = np.zeros((self.per_dispatch, self.step.config.batch_size), np.int32)
-        order[: len(chosen), : chosen.shape[1]] = chosen
+        order[: len(chosen)] = chosen
         return self.step.key, self.examples, *replicate(self.step.mesh, (order, np.int32(len(chosen))))
 
     def _steps(

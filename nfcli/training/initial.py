@@ -26,22 +26,27 @@ HINTS = {
     "classes": "train this one with --conditional too, on as many labels",
     "alpha": "it was trained by another version of nf",
     "parameters": "it was trained by another version of nf",
+    "definition": "train the preset of that run, or start from a run of this preset",
 }
 """What of a model must be the same, as config.json calls it, and what to do where it is not."""
 
 
-def settled_init(config: TrainConfig, run: RunDir) -> str | None:
-    """The name of the run to start from, as config.json writes it; a run that is continued has settled it.
+def settled_init(config: TrainConfig, name: str, begun: dict[str, Any] | None) -> str | None:
+    """The name of the run to start from, as config.json writes it.
+
+    Args:
+        config: What the user said.
+        name: Of the run that starts.
+        begun: The settings of a run that is continued, which has settled it.
 
     Raises:
         UsageError: It is no name, or that of the run itself.
     """
     if config.init is None:
-        settled: str | None = run.config()["settings"].get("init") if run.exists() and not config.overwrite else None
-        return settled
+        return (begun or {}).get("init")
     source = config.init if config.init.startswith(PREFIX) else run_named(config.init, config.runs_dir).name
-    if source == run.name:
-        raise UsageError(f"run '{run.name}' cannot start from its own weights", hint="give this one another --name")
+    if source == name:
+        raise UsageError(f"run '{name}' cannot start from its own weights", hint="give this one another --name")
     return source
 
 
@@ -63,20 +68,15 @@ def take_weights(
     if config.init is None:
         return None
     run = find_run(config.init, config.runs_dir)
-    theirs = {"classes": 0, **run.config()["model"]}
-    learns_labels = model["classes"] > theirs["classes"] == 0
+    theirs = run.config()["model"]
+    may_differ = ("classes", "parameters") if model["classes"] > theirs["classes"] == 0 else ()
     for what, hint in HINTS.items():
-        if theirs[what] != model[what] and not (learns_labels and what in ("classes", "parameters")):
-            raise UsageError(
-                f"cannot start from the weights of '{config.init}': {what} {_text(theirs[what])} there, "
-                f"{_text(model[what])} here",
-                hint=hint,
-            )
-    if theirs.get("definition") != model.get("definition"):
-        raise UsageError(
-            f"cannot start from the weights of '{config.init}': its preset file described another model",
-            hint=HINTS["preset"],
-        )
+        there, here = theirs.get(what), model.get(what)
+        if there != here and what not in may_differ:
+            why = f"{what} {_text(there)} there, {_text(here)} here"
+            if what == "definition":
+                why = "its preset file described another model"
+            raise UsageError(f"cannot start from the weights of '{config.init}': {why}", hint=hint)
     source = restore(run, warn)
     if begun is not None and begun.config().get("init") != taken(source):
         raise RunError(
@@ -95,8 +95,7 @@ def fitted(weights: Parameters, fresh: Parameters) -> Parameters:
     def widen(array: Any, wanted: Any) -> np.ndarray:
         return np.pad(array, [(0, more - there) for there, more in zip(array.shape, wanted.shape, strict=True)])
 
-    widened: Parameters = jax.tree.map(widen, weights, fresh)
-    return widened
+    return jax.tree.map(widen, weights, fresh)
 
 
 def _text(value: Any) -> str:
@@ -105,9 +104,5 @@ def _text(value: Any) -> str:
 
 def taken(source: TrainedModel) -> dict[str, Any]:
     """What config.json says of weights that were taken."""
-    return {
-        "run": source.run.name,
-        "id": source.config["id"],
-        "step": source.checkpoint.step,
-        "data": {name: source.config["data"][name] for name in ("name", "fingerprint")},
-    }
+    data = {name: source.config["data"][name] for name in ("name", "fingerprint")}
+    return {"run": source.run.name, "id": source.config["id"], "step": source.checkpoint.step, "data": data}

@@ -22,7 +22,7 @@ from nfcli.training.optimizer import learning_rate_scale
 from nfcli.training.reporter import Reporter, TrainResult
 from nfcli.training.saved import Diverged, SavedRun
 from nfcli.training.setup import Job, data_in_words, policy_in_words, prepare_job
-from nfcli.training.step import News, State, TrainStep
+from nfcli.training.step import News, TrainStep
 
 
 @losses_are_errors()
@@ -57,7 +57,7 @@ class _Leaving(Exception):
 
 
 class _Training:
-    """One start of a run; `meta` says where it stands."""
+    """One start of a run; `meta` says where it stands, `state` is what training needs to go on from there."""
 
     def __init__(self, job: Job, reporter: Reporter, continued: bool) -> None:
         self.job, self.config, self.reporter = job, job.config, reporter
@@ -69,23 +69,44 @@ class _Training:
         self.clock = Clock(self.meta, self.config)
         self.request = StopRequest(lambda: reporter.message("stopping after this step; another signal ends nf at once"))
         self.stopping = Stopping(job.mesh, self.clock, self.request)
+        # Dispatches under way when the next one is asked for: an accelerator would idle while the latest is waited for.
         # On CPU a second step under way would take its gigabytes before the first one gives them back.
-        self.alone = job.mesh.devices.flat[0].platform == "cpu"
-        self.recoveries = 0
+        self.ahead = 0 if job.mesh.devices.flat[0].platform == "cpu" else 1
+
+    def _begin(self) -> None:
+        """Compile, and make or load the state; the clock runs from here."""
+        self.reporter.message(f"data: {data_in_words(self.job)}")
+        self.reporter.message(f"networks: {policy_in_words(self.job.policy)}")
+        if self.job.init is not None:
+            weights, step = self.job.init.run.name, self.job.init.checkpoint.step
+            self.reporter.message(f"weights: those of '{weights}' after step {step}")
+        self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
+        self.dispatch.fetch()
+        self.state = self.saved.state(self.meta.step)
+        if self.meta.step:
+            self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
+            from_first(lambda: note_where(self.job, self.reporter.message))
+        self.saved.forget_after(self.meta.step)
+        with together():
+            self.dispatch.compile(self.state)
+        self.reporter.begin(self.job.run.path, self.meta.step)
+        self.clock.begin(self.meta.step)
 
     def run(self) -> TrainResult:
         """Train to the end, or until asked to stop."""
         if self._finished():
             self.reporter.message(f"run '{self.job.run.name}' is finished: all of --epochs {self.config.epochs}")
             return self._result()
-        state = self._begin()
+        self._begin()
         with self.request:  # not before: there is nothing to save while the first step is compiled
             while not self.stopping.leaving and not self._finished():
                 try:
-                    state = self._epoch(state)
+                    self._epoch()
+                except _Leaving:
+                    self._save()
                 except Diverged as what:
-                    self.recoveries += 1
-                    self.meta, state = self.saved.go_back(self.meta, str(what), self.recoveries)
+                    recoveries = int(self.state["recoveries"]) + 1
+                    self.meta, self.state = self.saved.go_back(self.meta, str(what), recoveries)
                     self.clock.begin(self.meta.step)
         if self.stopping.signum and not self._finished():
             raise Interrupted(
@@ -95,93 +116,63 @@ class _Training:
             )
         return self._result()
 
-    def _begin(self) -> State:
-        """Compile, and make or load the state; the clock runs from here."""
-        self.reporter.message(f"data: {data_in_words(self.job)}")
-        self.reporter.message(f"networks: {policy_in_words(self.job.policy)}")
-        if self.job.init is not None:
-            step = self.job.init.checkpoint.step
-            self.reporter.message(f"weights: those of '{self.job.init.run.name}' after step {step}")
-        self.reporter.busy(f"compiling the training step of {self.job.model.num_parameters:,} parameters")
-        self.dispatch.fetch()
-        state = self.saved.state(self.meta.step)
-        if self.meta.step:
-            self.recoveries = int(state["recoveries"])
-            self.reporter.message(f"continuing run '{self.job.run.name}' after step {self.meta.step}")
-            from_first(lambda: note_where(self.job, self.reporter.message))
-        self.saved.forget_after(self.meta.step)
-        with together():
-            self.dispatch.compile(state)
-        self.reporter.begin(self.job.run.path, self.meta.step)
-        self.clock.begin(self.meta.step)
-        return state
-
-    def _epoch(self, state: State) -> State:
+    def _epoch(self) -> None:
         """The steps of an epoch that are not done yet, and its end."""
-        steps, batch, at_once = self.job.steps_per_epoch, self.config.batch_size, self.dispatch.per_dispatch
-        end_is_missing = self._end_is_missing()
+        steps, at_once, end_is_missing = self.job.steps_per_epoch, self.dispatch.per_dispatch, self._end_is_missing()
         epoch = (self.meta.step - end_is_missing) // steps
-        order = self.job.order(epoch)
-        news: News | None = None
-        for position in range(self.meta.step - epoch * steps, steps, at_once):
-            following = min(position + at_once, steps)
-            chosen = order[position * batch : following * batch].reshape(-1, batch)
-            answer, before, step_before = self.stopping.ask(), news, self.meta.step
-            if self.alone:
-                self._look_at(jax.block_until_ready(before), step_before)
-            state, news = self.dispatch(state, chosen)
-            # What came before is looked at while this runs: waiting for this would leave an accelerator idle.
-            if not self.alone:
-                self._look_at(before, step_before)
-            self.meta = replace(self.meta, step=step_before + len(chosen))
+        batches = self.job.batches(epoch)
+        unseen: list[tuple[int, News]] = []
+        for done in range(self.meta.step - epoch * steps, steps, at_once):
+            answer, chosen = self.stopping.ask(), batches[done : done + at_once]
+            self.state, news = self.dispatch(self.state, chosen)
+            self.meta = replace(self.meta, step=self.meta.step + len(chosen))
             self.clock.train_images += chosen.size
-            if following < steps and self.stopping.is_due(answer):
-                self._save(state)
+            unseen.append((self.meta.step, news))
+            if len(unseen) > self.ahead:
+                self._look_at(*unseen.pop(0))
+            if done + at_once < steps and self.stopping.is_due(answer):
+                self._save()
                 if self.stopping.leaving:
-                    return state
-        self._look_at(news, self.meta.step)
-        return self._end_epoch(state, epoch + 1, patient=end_is_missing)
+                    return
+        for step, news in unseen:
+            self._look_at(step, news)
+        self._end_epoch(epoch + 1, patient=end_is_missing)
 
-    def _look_at(self, news: News | None, step: int) -> None:
-        if news is None:
-            return
-        loss, skipped_in_a_row = float(news[0]), int(news[1])
-        if skipped_in_a_row >= saved.SKIPPED_IN_A_ROW:
+    def _look_at(self, step: int, news: News) -> None:
+        """Wait for the dispatch that ended with `step`, and report it."""
+        loss, skipped_in_a_row = jax.block_until_ready(news)
+        meta = replace(self.meta, step=step)
+        if int(skipped_in_a_row) >= saved.SKIPPED_IN_A_ROW:
+            self.meta = meta
             raise Diverged(f"{saved.SKIPPED_IN_A_ROW} steps in a row gave no finite loss or gradient")
-        self.reporter.step(self.clock.progress(replace(self.meta, step=step), loss))
+        self.reporter.step(self.clock.progress(meta, float(loss)))
 
-    def _end_epoch(self, state: State, epoch: int, *, patient: bool) -> State:
+    def _end_epoch(self, epoch: int, *, patient: bool) -> None:
         """Validate, write the row, save; `patient` when an earlier process left before it could."""
-        skipped = int(state["skipped"])
+        skipped, recoveries = int(self.state["skipped"]), int(self.state["recoveries"])
         self.clock.pause()
-        if self.meta.step >= self.job.total_steps and int(state["skipped_in_a_row"]):
+        if self.meta.step >= self.job.total_steps and int(self.state["skipped_in_a_row"]):
             raise Diverged("the last step gave no finite loss or gradient")
         counted = self.job.steps_per_epoch - skipped
+        validated = epoch % self.config.eval_every == 0 or epoch == self.config.epochs
         row: dict[str, Any] = {
             "epoch": epoch,
             "step": self.meta.step,
-            "train_bpd": float(state["loss_sum"]) / counted if counted else None,
-            "learning_rate": float(self.step.schedule(self.meta.step) * learning_rate_scale(self.recoveries)),
+            "train_bpd": float(self.state["loss_sum"]) / counted if counted else None,
+            "learning_rate": float(self.step.schedule(self.meta.step) * learning_rate_scale(recoveries)),
             "skipped_steps": skipped,
-            "recoveries": self.recoveries,
+            "recoveries": recoveries,
+            **(self._validate(patient=patient) if validated else {}),
+            **self.clock.row(),
         }
-        validated = epoch % self.config.eval_every == 0 or epoch == self.config.epochs
-        if validated:
-            try:
-                row |= self._validate(state, patient=patient)
-            except _Leaving:
-                self._save(state)
-                return state
-        row |= self.clock.row()
         # The row goes first: killed between the two, the run goes back to a checkpoint before it and writes it again.
         from_first(lambda: self.job.run.append_metrics(row))
         self.reporter.row(row, self.clock.progress(self.meta, row["train_bpd"] or math.nan))
         if self.stopping.is_due(self.stopping.ask()) or validated:
-            self._save(state)
+            self._save()
         self.clock.start()
-        return state
 
-    def _validate(self, state: State, *, patient: bool) -> dict[str, Any]:
+    def _validate(self, *, patient: bool) -> dict[str, Any]:
         def leave_if_asked(*_: int) -> None:
             # A time limit that is shorter than a validation must not keep a run from ever passing it.
             self.stopping.is_due(self.stopping.ask())
@@ -191,26 +182,22 @@ class _Training:
         leave_if_asked()
         images, labels, seed = self.job.val.images, self.job.labels(self.job.val), self.config.seed
         bound = self.evaluator(
-            state["parameters"], images, samples=1, seed=seed, labels=labels, progress=leave_if_asked
-        )
-        result = bound.summary()
-        if result.bpd is None and self.meta.step >= self.job.total_steps:
+            self.state["parameters"], images, samples=1, seed=seed, labels=labels, progress=leave_if_asked
+        ).summary()
+        bpd, stderr, meta = bound.bpd, bound.bpd_stderr, self.meta
+        if bpd is None and meta.step >= self.job.total_steps:
             raise Diverged("the last validation bound is not finite")
-        if result.bpd is None:
+        if bpd is None:
             self.reporter.warning("the validation bound is not finite; this epoch cannot be the best one")
-        elif self.meta.best_val_bpd is None or result.bpd < self.meta.best_val_bpd:
-            self.meta = replace(
-                self.meta, best_step=self.meta.step, best_val_bpd=result.bpd, best_val_stderr=result.bpd_stderr
-            )
-        return {"val_bpd": result.bpd, "val_bpd_stderr": result.bpd_stderr, "val_images": result.images}
+        elif meta.best_val_bpd is None or bpd < meta.best_val_bpd:
+            self.meta = replace(meta, best_step=meta.step, best_val_bpd=bpd, best_val_stderr=stderr)
+        return {"val_bpd": bpd, "val_bpd_stderr": stderr, "val_images": bound.images}
 
-    def _save(self, state: State) -> None:
-        finite = int(state["skipped_in_a_row"]) == 0
-        self.clock.pause()
-        self.meta = self.clock.stamp(self.meta)
-        if finite:
+    def _save(self) -> None:
+        if int(self.state["skipped_in_a_row"]) == 0:
             self.meta = replace(self.meta, last_finite_step=self.meta.step)
-        self.saved.checkpoints.save(state, self.meta)
+        self.meta = self.clock.stamp(self.meta)
+        self.saved.checkpoints.save(self.state, self.meta)
         self.clock.start()
 
     def _end_is_missing(self) -> bool:

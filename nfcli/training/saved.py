@@ -50,16 +50,14 @@ class SavedRun:
 
     def state(self, step: int) -> State:
         """The state of a checkpoint, or at step 0 the one before the first step."""
-        state = self.step.init()
-        if step:
-            with together():
-                return self.step.place(self.checkpoints.load_state(self.checkpoints.path(step), state))
-        job = self.job
+        job, state = self.job, self.step.init()
         with together():
+            if step:
+                return self.step.place(self.checkpoints.load_state(self.checkpoints.path(step), state))
             source = job.init or take_weights(job.config, job.description()["model"], self.warn, job.run)
         if source is not None:
             return self.step.start_from(fitted(source.parameters, state["parameters"]))
-        first = job.order(0)[: job.config.batch_size]
+        first = job.batches(0)[0]
         return self.step.data_dependent_init(state, *(of[first] for of in job.examples))
 
     def forget_after(self, step: int) -> None:

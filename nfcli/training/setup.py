@@ -18,7 +18,7 @@ from nfcli.backend.probe import has_tiles, matrix_units_found
 from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
 from nfcli.data.dataset import SPLIT_NAMES
-from nfcli.data.reading import shown
+from nfcli.data.reading import shape_text, shown
 from nfcli.data.store import AnyImages
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import BoundEvaluator
@@ -61,7 +61,7 @@ class Job:
         """All that the processes of one run must agree on."""
         return {
             "run": self.run.name,
-            **self.config.shared_settings(),
+            **self.config.where("local", False),
             "devices": self.mesh.size,
             "matrix_units": self.policy.matrix_units,
             "model": hashlib.sha256(repr(self.model.cache_key()).encode()).hexdigest()[:12],
@@ -73,9 +73,10 @@ class Job:
         """Of the validation images."""
         return BoundEvaluator(self.model, self.config.batch_size, devices=self.config.devices, images=len(self.val))
 
-    def order(self, epoch: int) -> np.ndarray:
-        """The order of the training images in an epoch (counted from 0), (N,) indices."""
-        return epoch_order(self.config.seed, epoch, len(self.train))
+    def batches(self, epoch: int) -> np.ndarray:
+        """The training images of each step of an epoch (counted from 0), (steps, batch) indices."""
+        steps, batch = self.steps_per_epoch, self.config.batch_size
+        return epoch_order(self.config.seed, epoch, len(self.train))[: steps * batch].reshape(steps, batch)
 
     def labels(self, split: ImageSplit) -> np.ndarray | None:
         """What the model is told of a split's images, None for a model that is told nothing."""
@@ -128,11 +129,12 @@ def prepare_job(
     classes = dataset.classes() if config.conditional else 0
     model = build(config.model_preset(), dataset.shape, levels=dataset.levels, classes=classes)
     run = run_named(config.run_name(dataset.name), config.runs_dir)
-    config = replace(config, network_dtype=network_dtype(config, run), init=settled_init(config, run))
+    begun = run.config()["settings"] if run.exists() and not config.overwrite else None
+    config = replace(config, network_dtype=network_dtype(config, begun), init=settled_init(config, run.name, begun))
     policy = policy_of(config)
     mesh = data_mesh(config.batch_size // config.accumulate, devices_of(config, policy))
     job = Job(config, run, dataset, train, val, model, mesh, policy)
-    if run.exists() and not config.overwrite:
+    if begun is not None:
         return job
     # Weights that do not fit are refused before anything is written.
     return replace(job, init=take_weights(config, job.description()["model"], warn))
@@ -164,18 +166,18 @@ def data_in_words(job: Job) -> str:
     short = path.relative_to(here) if path.is_relative_to(here) else path
     where = "the bundled MNIST" if dataset.source == "mnist" else shown(short)
     counts = ", ".join(f"{len(dataset.split(name)):,} {name}" for name in SPLIT_NAMES)
-    size = "x".join(map(str, dataset.shape))
-    lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", f"{counts} images of {size}, {dataset.levels} levels"]
+    images = f"{counts} images of {shape_text(dataset.shape)}, {dataset.levels} levels"
     done = str(Transform.parse(config.crop, config.resize, config.levels))
-    return "\n      ".join([*lines, *([f"after {done}"] if done else [])])
+    lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", images, *([f"after {done}"] if done else [])]
+    return "\n      ".join(lines)
 
 
-def network_dtype(config: TrainConfig, run: RunDir) -> str:
-    """What "auto" becomes; a run that is continued has settled it."""
+def network_dtype(config: TrainConfig, begun: dict[str, Any] | None) -> str:
+    """What "auto" becomes; a run that is continued has settled it in the settings with which it has `begun`."""
     if config.network_dtype != "auto":
         return config.network_dtype
-    if run.exists() and not config.overwrite:
-        return str(run.config()["settings"].get("network_dtype", "float32"))
+    if begun is not None:
+        return str(begun.get("network_dtype", "float32"))
     return "bfloat16" if not config.smoke and _has_matrix_units() else "float32"
 
 

@@ -51,22 +51,26 @@ class TrainStep:
     def __init__(
         self, model: FlowModel, config: TrainConfig, steps_per_epoch: int, mesh: Mesh, policy: ComputePolicy = PLAIN
     ) -> None:
-        self.model, self.policy = model.with_policy(policy), policy
-        self.config, self.mesh = config, mesh
-        self.steps_per_epoch = steps_per_epoch
+        self.model, self.config = model.with_policy(policy), config
+        self.mesh, self.steps_per_epoch = mesh, steps_per_epoch
         self.schedule = learning_rate_schedule(config, steps_per_epoch)
         self.optimizer = make_optimizer(config, steps_per_epoch)
         # An argument and no constant of the program, so that all seeds share one.
         self.key: Array = replicate(mesh, np.array(jax.random.key_data(stream(config.seed, Purpose.TRAINING))))
-        self._compiled: Any = jax.jit(
-            self.map_state,
-            donate_argnums=0,
-            in_shardings=(replicated(mesh), replicated(mesh), batched(mesh), batched(mesh)),
-            out_shardings=(replicated(mesh), replicated(mesh)),
-            compiler_options=compiler_options(mesh),
-        )
+        same, cut = replicated(mesh), batched(mesh)
+        shardings: Any = {"in_shardings": (same, same, cut, cut), "out_shardings": same}
+        options = compiler_options(mesh)
+        self._compiled: Any = jax.jit(self.map_state, donate_argnums=0, compiler_options=options, **shardings)
+        # All that decides what is computed, so that seeds share it.
+        decisive = {
+            "program": "training step",
+            "settings": config.program_settings(),
+            "policy": repr(policy),
+            "model": self.model.cache_key(),
+            "steps_per_epoch": steps_per_epoch,
+        }
         # jaxlib cannot write a program that calls for matrix units.
-        self._kept = KeptProgram({"program": "training step", **self.cache_key()}, mesh, keep=not policy.matrix_units)
+        self._kept = KeptProgram(decisive, mesh, keep=not policy.matrix_units)
 
     def init(self) -> State:
         """The state before the first step; it follows from the seed."""
@@ -94,31 +98,20 @@ class TrainStep:
         parameters = jax.device_get(parameters)
         # What `optimizer.init` gives, without compiling a program for every shape: Adam starts at zero.
         optimizer = jax.eval_shape(self.optimizer.init, parameters)
-        counters = ("step", "skipped", "skipped_in_a_row", "recoveries")
-        return self.place(
-            {
-                "parameters": parameters,
-                # Copies: a buffer that is given away must not be another one's too.
-                **({"trained": jax.tree.map(np.array, parameters)} if self.config.ema_decay else {}),
-                "optimizer": jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), optimizer),
-                "loss_sum": np.float32(0),
-                **{name: np.int32(0) for name in counters},
-            }
-        )
+        state = {
+            "parameters": parameters,
+            "optimizer": jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), optimizer),
+            "loss_sum": np.float32(0),
+            **{name: np.int32(0) for name in ("step", "skipped", "skipped_in_a_row", "recoveries")},
+        }
+        if self.config.ema_decay:
+            # Copies: a buffer that is given away must not be another one's too.
+            state["trained"] = jax.tree.map(np.array, parameters)
+        return self.place(state)
 
     def place(self, state: State) -> State:
         """Put a state on the run's devices."""
-        placed: State = replicate(self.mesh, state)
-        return placed
-
-    def cache_key(self) -> dict[str, Any]:
-        """All settings that decide what is computed, for the name of a compiled program."""
-        return {
-            "settings": self.config.program_settings(),
-            "policy": repr(self.policy),
-            "model": self.model.cache_key(),
-            "steps_per_epoch": self.steps_per_epoch,
-        }
+        return replicate(self.mesh, state)
 
     def fetch(self) -> None:
         """Begin to load the compiled step, if it was compiled before."""
@@ -141,9 +134,7 @@ class TrainStep:
         Returns:
             The next state; and the batch's loss in bits per dimension with the number of steps skipped in a row.
         """
-        batch = jax.device_put((images, labels), batched(self.mesh))
-        result: tuple[State, News] = self._compiled(state, self.key, *batch)
-        return result
+        return self._compiled(state, self.key, *jax.device_put((images, labels), batched(self.mesh)))
 
     def map_state(self, state: State, key: Array, images: Array, labels: Array | None = None) -> tuple[State, News]:
         """The step itself, not compiled; arguments and results as of a call, and the data of the run's key."""
@@ -153,8 +144,7 @@ class TrainStep:
         loss, gradient = self._gradient(weights, (images, keys, labels))
         updates, optimizer = self.optimizer.update(gradient, state["optimizer"], weights)
         scale = learning_rate_scale(state["recoveries"])
-        updates = jax.tree.map(lambda update: update * scale, updates)
-        weights = optax.apply_updates(weights, updates)
+        weights = optax.apply_updates(weights, jax.tree.map(lambda update: update * scale, updates))
         moved = {"parameters": weights, "optimizer": optimizer}
         if "trained" in state:
             share = 1 - ema_decay(self.config.ema_decay, state["step"])
@@ -177,7 +167,9 @@ class TrainStep:
 
     def _gradient(self, parameters: Any, batch: Batch) -> tuple[Array, Any]:
         """Loss and gradient of the whole batch; each device works on its part, and only means are exchanged."""
+        whole, parts = PartitionSpec(), PartitionSpec("data")
 
+        @jax.shard_map(mesh=self.mesh, in_specs=(whole, parts), out_specs=whole, check_vma=False)
         def of_part(parameters: Any, batch: Batch) -> tuple[Array, Any]:
             loss, gradient = self._accumulated(parameters, batch)
             # One vector, for the reason that the optimizer has one.
@@ -185,9 +177,7 @@ class TrainStep:
             loss, vector = jax.lax.pmean((loss, vector), "data")
             return loss, as_tree(vector)
 
-        whole, parts = PartitionSpec(), PartitionSpec("data")
-        together = jax.shard_map(of_part, mesh=self.mesh, in_specs=(whole, parts), out_specs=whole, check_vma=False)
-        return together(parameters, batch)
+        return of_part(parameters, batch)
 
     def _accumulated(self, parameters: Any, batch: Batch) -> tuple[Array, Any]:
         """The same for one device, slice after slice of its images: the memory is that of a slice."""
@@ -195,20 +185,19 @@ class TrainStep:
         if count == 1:
             return gradient(parameters, *batch)
         slices = jax.tree.map(lambda all_: all_.reshape(count, -1, *all_.shape[1:]), batch)
-        zero = jax.tree.map(jnp.zeros_like, (jnp.float32(0), parameters))
+        total = jax.tree.map(jnp.zeros_like, (jnp.float32(0), parameters))
 
         def add(total: Any, part: Batch) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, total, gradient(parameters, *part)), None
 
         if self.mesh.devices.flat[0].platform == "cpu":
             # A convolution's gradient inside a loop is compiled to naive code there (jax issue 12868).
-            total = zero
             for index in range(count):
                 part = jax.tree.map(lambda all_, index=index: all_[index], slices)
                 # Without a barrier all slices may be computed side by side, in the memory of the whole.
                 total, _ = add(*jax.lax.optimization_barrier((total, part)))
         else:
-            total, _ = jax.lax.scan(add, zero, slices)
+            total, _ = jax.lax.scan(add, total, slices)
         return jax.tree.map(lambda leaf: leaf / count, total)
 
     def _loss(self, parameters: Any, images: Array, keys: Array, labels: Array | None) -> Array:
