@@ -17,6 +17,9 @@ from nfcli.runs.outputs import SIGNATURE
 
 Pixels = NDArray[np.uint8]
 
+Places = Collection[int]
+"""Of images in a grid, by index."""
+
 MOST_PIXELS = 2**28
 """Of a grid."""
 
@@ -37,13 +40,7 @@ LETTER_WIDTH = 0.68
 
 
 def image_grid(
-    images: Pixels,
-    columns: int,
-    *,
-    levels: int = 256,
-    scale: int | None = None,
-    padding: int = 2,
-    framed: Collection[int] = (),
+    images: Pixels, columns: int, *, levels: int = 256, scale: int | None = None, padding: int = 2, framed: Places = ()
 ) -> Pixels:
     """Lay images out row by row on grey ground; places left over in the last row stay grey.
 
@@ -148,14 +145,14 @@ def save_grid(
     height, width, channels = pixels.shape
     dpi = dpi or style.DPI
     room = [height / len(rows)] if rows else []
-    room += [width / len(columns) / (LETTER_WIDTH * _longest(columns))] if columns else []
+    room += [width / len(columns) / (LETTER_WIDTH * max(map(len, columns)))] if columns else []
     letter = min([LETTER, *(0.8 * pixels for pixels in room)])
-    left = math.ceil(letter * (LETTER_WIDTH * _longest(rows) + 1)) if rows else 0
+    left = math.ceil(letter * (LETTER_WIDTH * max(map(len, rows)) + 1)) if rows else 0
     top = math.ceil(2 * letter) if columns else 0
     # A little more than whole numbers, which dividing and multiplying must not fall short of.
     size = ((left + width + 1e-3) / dpi, (top + height + 1e-3) / dpi)
     font = {"fontsize": letter * 72 / dpi, "color": style.INK}
-    with style.figure(path, *size, dpi=dpi, layout=None) as figure:
+    with style.figure(path, *size, dpi=dpi, constrained=False) as figure:
         axes = figure.add_axes((left / (left + width), 0, width / (left + width), height / (top + height)))
         axes.set_axis_off()
         axes.imshow(pixels.repeat(3 // channels, axis=2), interpolation="none", aspect="auto")
@@ -165,10 +162,6 @@ def save_grid(
         for column, text in enumerate(columns):
             at = ((column + 0.5) / len(columns), 1 + 0.5 * letter / height)
             axes.text(*at, text, transform=axes.transAxes, ha="center", va="bottom", **font)
-
-
-def _longest(captions: Sequence[str]) -> int:
-    return max(map(len, captions))
 
 
 def encode_png(pixels: Pixels, dpi: int | None = None) -> bytes:
@@ -184,6 +177,4 @@ def encode_png(pixels: Pixels, dpi: int | None = None) -> bytes:
 
 def spread(images: Pixels, levels: int) -> Pixels:
     """Values 0..levels-1 to 0..255."""
-    if levels == 256:
-        return images
-    return np.round(images * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
+    return images if levels == 256 else np.round(images * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
