@@ -116,10 +116,8 @@ class SampleConfig(GridConfig):
         refuse_together(self, "latents", "real", "share_final_latent", "labels", "num", "temperature", "seed")
         for name in ("columns", *LOOK) if is_data(self.output) else ():
             if getattr(self, name):
-                raise UsageError(
-                    f"--{name} says nothing to {self.output}, which holds single images",
-                    hint="leave it out, or draw a grid, for example -o digits.png",
-                )
+                hint = "leave it out, or draw a grid, for example -o digits.png"
+                raise UsageError(f"--{name} says nothing to {self.output}, which holds single images", hint=hint)
 
     @property
     def width(self) -> int:

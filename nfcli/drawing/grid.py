@@ -59,10 +59,8 @@ def image_grid(
         UsageError: The array is no stack of images, or a number makes no sense.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.size == 0 or images.shape[3] not in (1, 3):
-        raise UsageError(
-            f"no grid can be made of an array of shape {images.shape} and type {images.dtype}",
-            hint="give uint8 pixels of shape (images, H, W, C) with 1 channel (grey) or 3 channels (RGB)",
-        )
+        hint = "give uint8 pixels of shape (images, H, W, C) with 1 channel (grey) or 3 channels (RGB)"
+        raise UsageError(f"no grid can be made of an array of shape {images.shape} and type {images.dtype}", hint=hint)
     if scale is None:
         # Half up, unlike `round`, so that the scale does not depend on whether the number below is even.
         scale = max(1, math.floor(COMFORTABLE_SIDE / max(images.shape[1:3]) + 0.5))
@@ -118,10 +116,8 @@ def check_size(count: int, columns: int, shape: tuple[int, ...], scale: int | No
     """
     pixels = -(-count // columns) * columns * shape[0] * shape[1] * (scale or 1) ** 2
     if pixels > MOST_PIXELS:
-        raise UsageError(
-            f"a grid of {pixels:,} pixels is not possible",
-            hint=f"use a smaller --scale or fewer images, for at most {MOST_PIXELS:,}",
-        )
+        hint = f"use a smaller --scale or fewer images, for at most {MOST_PIXELS:,}"
+        raise UsageError(f"a grid of {pixels:,} pixels is not possible", hint=hint)
 
 
 def save_grid(

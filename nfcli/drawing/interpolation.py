@@ -27,10 +27,8 @@ def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lamb
     split = trained.dataset().split(config.split)
     for index in {index for pair in config.pairs for index in pair}:
         if not 0 <= index < len(split):
-            raise UsageError(
-                f"image {index} is beyond the {len(split)} images of split '{config.split}'",
-                hint=f"indices go from 0 to {len(split) - 1}",
-            )
+            hint = f"indices go from 0 to {len(split) - 1}"
+            raise UsageError(f"image {index} is beyond the {len(split)} images of split '{config.split}'", hint=hint)
     check_size(len(config.pairs) * config.steps, config.steps, trained.model.shape, config.scale)
     frames = walk(trained, split, config)
     ends_exact = bool(np.array_equal(frames[:, [0, -1]], split.images[np.array(config.pairs)]))

@@ -93,10 +93,8 @@ def check_numbers(picture: Path) -> None:
     with suppress(RunError):
         if not numbers.exists() or "picture" in read_json(numbers, kind="file"):
             return
-    raise UsageError(
-        f"{numbers} is there, and was not written with a picture: it would be replaced",
-        hint="give the picture another name",
-    )
+    hint = "give the picture another name"
+    raise UsageError(f"{numbers} is there, and was not written with a picture: it would be replaced", hint=hint)
 
 
 def write_numbers(image: Path, numbers: dict[str, Any]) -> Path:

@@ -95,10 +95,8 @@ def _captions(labels: list[int] | None, config: SampleConfig) -> dict[str, list[
 def _labels(model: FlowModel, config: SampleConfig) -> np.ndarray | None:
     """(N,) the label of each image, None for a model that is told none."""
     if config.labels and not model.classes:
-        raise UsageError(
-            f"--label says nothing to preset '{model.preset.name}' of this run",
-            hint="a run of nf train --conditional draws what a label says; --real shows training images of one",
-        )
+        hint = "a run of nf train --conditional draws what a label says; --real shows training images of one"
+        raise UsageError(f"--label says nothing to preset '{model.preset.name}' of this run", hint=hint)
     for label in config.labels or ():
         if label >= model.classes:
             raise UsageError(f"--label {label} is not possible", hint=f"labels go from 0 to {model.classes - 1}")

@@ -38,10 +38,8 @@ def check_data_path(path: Path) -> None:
     except OSError as error:
         raise write_error(path, error) from error
     if others:
-        raise UsageError(
-            f"--output {path} is a folder with other things in it, such as {others[0]}",
-            hint="give another name: only what nf sample itself wrote is replaced",
-        )
+        hint = "give another name: only what nf sample itself wrote is replaced"
+        raise UsageError(f"--output {path} is a folder with other things in it, such as {others[0]}", hint=hint)
 
 
 def save_images(path: Path, images: Pixels, labels: list[int] | None, facts: dict[str, Any]) -> None:
