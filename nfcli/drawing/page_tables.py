@@ -66,12 +66,9 @@ def options(settings: dict[str, Any]) -> list[str]:
     preset = PRESETS.get(settings["preset"])
     usual = {field.name: field.default for field in fields(TrainConfig)}
     usual |= {**(preset.recipe if preset else {}), **(SMOKE if settings.get("smoke") else {})}
-    elsewhere = ("preset", "dataset")
-    chosen = {
-        name: value
-        for name, value in settings.items()
-        if name in ("epochs", "batch_size", "seed") or (name not in elsewhere and value != usual.get(name))
-    }
+    usual |= {name: settings[name] for name in ("preset", "dataset")}  # which stand elsewhere
+    main = ("epochs", "batch_size", "seed")
+    chosen = {name: value for name, value in settings.items() if name in main or value != usual.get(name)}
     return [f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}" for name, value in chosen.items()]
 
 

@@ -17,7 +17,6 @@ from nfcli.drawing.single_images import check_data_path, save_images
 from nfcli.errors import UsageError
 from nfcli.evaluation.latents import Coder, decode_file
 from nfcli.flows import FlowModel
-from nfcli.runs.restore import TrainedModel
 
 NOT_DRAWN: dict[str, Any] = {"temperature": None, "seed": None}
 """Of images that are not new ones."""
@@ -48,7 +47,8 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     labels = None if known is None else known.tolist()
     captions = _captions(labels, config) if config.captions else {}
     if images is None:
-        images = _draw(trained, config, known)
+        sharing = SHARED_COLUMNS if config.share_final_latent else 1
+        images = Coder(trained).sample(config.num, known, **config.chosen("temperature", "seed"), sharing=sharing)
     facts = {
         "run": trained.run.name,
         "checkpoint_step": trained.checkpoint.step,
@@ -93,7 +93,12 @@ def _captions(labels: list[int] | None, config: SampleConfig) -> dict[str, list[
 
 
 def _labels(model: FlowModel, config: SampleConfig) -> np.ndarray | None:
-    """(N,) the label of each image, None for a model that is told none."""
+    """(N,) the label of each new image, None for a model that is told none; refuses what the model cannot draw."""
+    if config.share_final_latent and len(model.latent_shapes) < 2:
+        raise UsageError(
+            f"preset '{model.preset.name}' has a single latent: there is none to share while others differ",
+            hint="--share-final-latent needs a run of preset 'multiscale'",
+        )
     if config.labels and not model.classes:
         hint = "a run of nf train --conditional draws what a label says; --real shows training images of one"
         raise UsageError(f"--label says nothing to preset '{model.preset.name}' of this run", hint=hint)
@@ -123,13 +128,3 @@ def _training_images(train: ImageSplit, config: SampleConfig) -> tuple[np.ndarra
             )
         rows[places] = found[: len(places)]
     return train.images[rows], wanted
-
-
-def _draw(trained: TrainedModel, config: SampleConfig, labels: np.ndarray | None) -> np.ndarray:
-    if config.share_final_latent and len(trained.model.latent_shapes) < 2:
-        raise UsageError(
-            f"preset '{trained.model.preset.name}' has a single latent: there is none to share while others differ",
-            hint="--share-final-latent needs a run of preset 'multiscale'",
-        )
-    sharing = SHARED_COLUMNS if config.share_final_latent else 1
-    return Coder(trained).sample(config.num, labels, temperature=config.temperature, seed=config.seed, sharing=sharing)
