@@ -127,7 +127,7 @@ class SampleConfig(GridConfig):
     def options(self, labels: list[int] | None) -> dict[str, Any]:
         """What the numbers beside the picture say of it; (N,) labels of the images, if they have any."""
         chosen = self.chosen("num", "temperature", "seed", "share_final_latent", "real")
-        return {**chosen, "columns": self.width, "labels": labels}
+        return chosen | ({} if is_data(self.output) else {"columns": self.width}) | {"labels": labels}
 
 
 def is_data(output: Path | None) -> bool:

@@ -60,7 +60,6 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     }
     if data:
         facts |= {"run_id": trained.config["id"], "preset": model.preset.name}
-        del facts["columns"]
         left_out = ("labels", "mean_pixel")
         said = {name: value for name, value in facts.items() if value is not None and name not in left_out}
         save_images(path, spread(images, model.levels), labels, said)
