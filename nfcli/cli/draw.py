@@ -68,10 +68,8 @@ def interpolate(
     runtime.prepare()
     from nfcli.drawing.interpolation import interpolate as walk
 
-    config = replace(options, run=run, runs_dir=runs_dir)
-    if pairs:
-        config = replace(config, pairs=tuple(_pair(text) for text in pairs))
-    drawn = walk(config, warn=console.warning)
+    chosen = tuple(map(_pair, pairs)) if pairs else options.pairs
+    drawn = walk(replace(options, run=run, runs_dir=runs_dir, pairs=chosen), warn=console.warning)
     console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}; ends exact: {drawn.facts['ends_exact']}")
     console.result(drawn.content, drawn.text)
 
