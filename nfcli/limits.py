@@ -47,8 +47,6 @@ POSITIVE = number(f"more than 0, and at most {LARGEST_FLOAT:g}", lambda value: 0
 SHARE = number("in (0, 1]", lambda value: 0 < value <= 1)
 BELOW_ONE = number("0 or more, and less than 1", lambda value: 0 <= value < 1)
 SEED = whole(0, LARGEST_SEED)
-TEMPERATURE = number("from 0 to 1,000", lambda value: 0 <= value <= 1000)
-"""A standard deviation of latents that does not only overflow."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,8 @@ def check_temperature(temperature: float) -> None:
     Raises:
         UsageError: It is not from 0 to 1,000.
     """
-    require("temperature", temperature, TEMPERATURE)
+    if not 0 <= temperature <= 1000:
+        raise UsageError(f"--temperature {temperature} is not possible", hint="it must be from 0 to 1,000")
 
 
 def refuse_together(config: Any, name: str, *others: str) -> None:

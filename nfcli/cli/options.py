@@ -35,8 +35,8 @@ def options_of(kind: Any) -> list[Parameter]:
                 envvar=declared.envvar,
                 autocompletion=complete_run if declared.metavar == "RUN" else completion,
             )
-            annotation = Annotated[hints[each.name], option]
-            options.append(Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation))
+            made = Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default)
+            options.append(made.replace(annotation=Annotated[hints[each.name], option]))
     return options
 
 
@@ -48,7 +48,9 @@ def with_options(command: Callable[..., None], **before: str) -> Callable[..., N
         before: Of such parameters, the setting before whose option it stands instead.
     """
     own = inspect.signature(command, eval_str=True).parameters
-    groups = {name: each.annotation for name, each in own.items() if dataclasses.is_dataclass(each.annotation)}
+    groups: dict[str, Any] = {
+        name: it.annotation for name, it in own.items() if dataclasses.is_dataclass(it.annotation)
+    }
     made: list[Parameter] = []
     for name, each in sorted(own.items(), key=lambda item: item[1].kind is Parameter.KEYWORD_ONLY):
         kind = TrainConfig if each.kind is Parameter.VAR_KEYWORD else groups.get(name)
