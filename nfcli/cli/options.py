@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from inspect import Parameter
+from inspect import Parameter, get_annotations
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -23,7 +23,9 @@ RUNS_DIR = Path("runs")
 def options_of(kind: Any) -> list[Parameter]:
     """The options of the declared settings of a dataclass; one that is on or off has no `--no-...`."""
     hints, settings, options = get_type_hints(kind), settings_of(kind), []
-    for each in dataclasses.fields(kind):
+    # What a base class declares, for several commands, comes after what is a command's own.
+    depth = {name: level for level, base in enumerate(kind.__mro__) for name in get_annotations(base)}
+    for each in sorted(dataclasses.fields(kind), key=lambda each: depth[each.name]):
         declared = settings[each.name]
         if declared.help:
             completion: Any = complete_one_of(declared.choices) if declared.choices else declared.completion
@@ -77,10 +79,3 @@ Run = Annotated[
     str | None, argument("RUN", "Name of the run, or pretrained:NAME; the one trained last by default.", complete_run)
 ]
 RunsDir, Devices = _TRAINING["runs_dir"], _TRAINING["devices"]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", help="A .png, .pdf or .svg file; a PNG in the run's figures by default."),
-]
-Dpi = Annotated[
-    int | None, typer.Option("--dpi", help="Pixels an inch of the picture; 200 by default.", show_default=False)
-]

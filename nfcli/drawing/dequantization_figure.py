@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from nfcli.drawing import style
 from nfcli.drawing.levels import Floats, labelled_levels, level_borders, logistic_density, to_real_line
+from nfcli.drawing.style import Target
 from nfcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def _check(panels: Panels, alpha: float, data_levels: int) -> None:
 
 
 def save_dequantization_figure(
-    target: Path | BytesIO,
+    target: Target,
     panels: Panels,
     *,
     alpha: float,
@@ -121,47 +120,34 @@ def save_dequantization_figure(
     densities, priors = panels.densities(), panels.priors()
     above, count = len(densities), len(densities) + len(priors)
     rows, width = (count, style.PANEL_WIDTH / 2) if narrow else (2, style.PANEL_WIDTH)
+    layout = ";".join("ABCD"[:count]) if narrow else "AA;BC" if above == 1 else "AB;CD"
     with style.figure(target, width, rows * style.PANEL_HEIGHT, dpi=dpi) as figure:
-        grid = figure.add_gridspec(rows, 1 if narrow else 2)
-        if narrow:
-            places = [grid[row, 0] for row in range(count)]
-        else:
-            upper = [grid[0, :]] if above == 1 else [grid[0, 0], grid[0, 1]]
-            places = [*upper, grid[1, 0], grid[1, 1]]
-        axes = [figure.add_subplot(place) for place in places]
+        axes = [one for _, one in sorted(figure.subplot_mosaic(layout).items())]
         _draw_histograms(axes[:above], np.asarray(panels.edges), densities, alpha, data_levels)
         for one, (title, prior) in zip(axes[above:], priors.items(), strict=True):
             _draw_volumes(one, title, prior, alpha)
-        for one in (axes[0], axes[above]):
-            one.set_ylabel("Density per unit of $y$" + (" (log scale)" if one is axes[0] else ""))
-        if narrow:  # no neighbour has the numbers
-            for one in axes:
-                one.tick_params(labelleft=True)
+        axes[0].set_ylabel("Density per unit of $y$ (log scale)")
+        axes[above].set_ylabel("Density per unit of $y$")
+        for one in axes if narrow else ():  # no neighbour has the numbers
+            one.tick_params(labelleft=True)
 
 
 def _draw_histograms(row: list[Axes], edges: Floats, densities: dict[str, Floats], alpha: float, levels: int) -> None:
     positive = np.concatenate([density[density > 0] for density in densities.values()])
-    top = positive.max()
+    top, shown = positive.max(), labelled_levels(levels)
     floor = max(positive.min() / 2, top / 10**DECADES)
     for axes, colour, (title, density) in zip(row, (style.BLUE, style.VERMILION), densities.items(), strict=False):
         # Four fifths of MNIST's pixels are black: without the logarithm nothing but that one value could be seen.
         axes.set_yscale("log")
         axes.stairs(np.maximum(density, floor), edges, baseline=floor, fill=True, color=colour, linewidth=0)
-        axes.set_xlim(edges[0], edges[-1])
-        axes.set_ylim(floor, top * 1.6)
-        axes.set_title(title)
-        axes.set_xlabel("Dequantized pixel, $y$ on the real line")
+        axes.set(xlim=edges[[0, -1]], ylim=(floor, top * 1.6))
+        axes.set(title=title, xlabel="Dequantized pixel, $y$ on the real line")
         axes.tick_params(labelleft=axes is row[0])
-        _draw_pixel_values(axes, alpha, levels)
-
-
-def _draw_pixel_values(axes: Axes, alpha: float, levels: int) -> None:
-    shown = labelled_levels(levels)
-    pixel_axis = axes.secondary_xaxis("top")
-    pixel_axis.set_xticks(to_real_line((np.array(shown) + 0.5) / levels, alpha), labels=[str(k) for k in shown])
-    pixel_axis.set_xlabel("Pixel value", color=style.MUTED, fontsize=9)
-    pixel_axis.tick_params(labelsize=9, colors=style.MUTED)
-    pixel_axis.spines["top"].set_visible(False)
+        pixel_axis = axes.secondary_xaxis("top")
+        pixel_axis.set_xticks(to_real_line((np.array(shown) + 0.5) / levels, alpha), labels=[str(k) for k in shown])
+        pixel_axis.set_xlabel("Pixel value", color=style.MUTED, fontsize=9)
+        pixel_axis.tick_params(labelsize=9, colors=style.MUTED)
+        pixel_axis.spines["top"].set_visible(False)
 
 
 def _draw_volumes(axes: Axes, title: str, prior: Floats, alpha: float) -> None:
@@ -177,32 +163,20 @@ def _draw_volumes(axes: Axes, title: str, prior: Floats, alpha: float) -> None:
         axes.fill_between(y, levels * prior[k] * logistic_density(y, alpha), **look)
         axes.fill_between(shown[k : k + 2], 1.02, 1.05, transform=above, clip_on=False, **look)
     for k in range(levels) if levels <= EVERY_LEVEL else labelled_levels(levels):
-        at, volume = (float(shown[k : k + 2].mean()), 1.0), float(volumes[k])
-        _write_above(
-            axes, f"{volume:.2f}" if volume < 10 else f"{volume:.1f}", at, WIDTH_ROW, fontsize=8.5, rotation=90
-        )
+        at, volume = float(shown[k : k + 2].mean()), f"{volumes[k]:.2f}" if volumes[k] < 10 else f"{volumes[k]:.1f}"
+        _write_above(axes, volume, at, WIDTH_ROW, fontsize=8.5, rotation=90)
         _write_above(axes, str(k), at, VALUE_ROW, fontsize=9.5, fontweight="bold")
     for name, row in (("width", WIDTH_ROW), ("value", VALUE_ROW)):
         _write_above(axes, name, None, row, fontsize=9, color=style.MUTED)
-    axes.set_xlim(-reach, reach)
-    axes.set_ylim(bottom=0)
+    axes.set(xlim=(-reach, reach), ylim=(0, None), xlabel=f"Real line, $y$ (outer intervals end at $\\pm${end:.1f})")
     axes.set_title(title, pad=VALUE_ROW + 12)
-    axes.set_xlabel(f"Real line, $y$ (outer intervals end at $\\pm${end:.1f})")
 
 
-def _write_above(axes: Axes, text: str, at: tuple[float, float] | None, points: float, **font: Any) -> None:
+def _write_above(axes: Axes, text: str, at: float | None, points: float, **font: Any) -> None:
     """Centre text over a position, or right-align it with the left spine, `points` above the axes' upper border.
 
     In points, since rows sized as a share of the axes would collide in a low panel.
     """
-    axes.annotate(
-        text,
-        at or (0, 1),
-        xycoords=("data" if at else "axes fraction", "axes fraction"),
-        xytext=(0 if at else -5, points),
-        textcoords="offset points",
-        ha="center" if at else "right",
-        va="center",
-        annotation_clip=False,
-        **font,
-    )
+    x, unit, beside, align = (0, "axes fraction", -5, "right") if at is None else (at, "data", 0, "center")
+    place: dict[str, Any] = {"xycoords": (unit, "axes fraction"), "xytext": (beside, points), "ha": align}
+    axes.annotate(text, (x, 1), **place, textcoords="offset points", va="center", annotation_clip=False, **font)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -49,14 +49,9 @@ def _draw_scale_limit(axes: Axes) -> None:
     for factor, colour, line in zip(FACTORS, style.SERIES, ("-", "--", "-."), strict=False):
         axes.plot(x, limit_scale(x, jnp.asarray(factor)), color=colour, linestyle=line)
         axes.text(5.15, factor, f"$f = {factor:g}$", color=colour, va="center")
-    axes.set_xlim(-5, 5)
-    axes.set_ylim(-2.2, 2.2)
-    axes.set_xticks([-4, -2, 0, 2, 4])
+    axes.set(xlim=(-5, 5), ylim=(-2.2, 2.2), xticks=[-4, -2, 0, 2, 4], axisbelow=True)
+    axes.set(title="Scale limit", xlabel="Network output $x$", ylabel=r"$s = \tanh(x\,/\,f)\;f$")
     axes.grid(color=style.FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.set_title("Scale limit")
-    axes.set_xlabel("Network output $x$")
-    axes.set_ylabel(r"$s = \tanh(x\,/\,f)\;f$")
 
 
 def _draw_mask(axes: Axes, mask: np.ndarray, title: str, caption: str) -> None:
@@ -74,12 +69,9 @@ def _draw_mask(axes: Axes, mask: np.ndarray, title: str, caption: str) -> None:
 def _draw_key(axes: Axes) -> None:
     from matplotlib.patches import Patch
 
-    handles = [
-        Patch(facecolor=PASSES, label="1: passes through and conditions"),
-        Patch(facecolor=CHANGES, label="0: transformed"),
-    ]
-    legend = axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handlelength=1, handleheight=1
-    )
+    words = {PASSES: "1: passes through and conditions", CHANGES: "0: transformed"}
+    handles = [Patch(facecolor=colour, label=label) for colour, label in words.items()]
+    look: dict[str, Any] = {"ncols": 2, "handlelength": 1, "handleheight": 1}
+    legend = axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), **look)
     # Wider than its axes; the layout would shrink all masks to make room for it between them.
     legend.set_in_layout(False)

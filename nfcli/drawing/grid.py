@@ -17,6 +17,9 @@ from nfcli.runs.outputs import SIGNATURE
 
 Pixels = NDArray[np.uint8]
 
+Places = Collection[int]
+"""Of images in a grid, by index."""
+
 MOST_PIXELS = 2**28
 """Of a grid."""
 
@@ -37,13 +40,7 @@ LETTER_WIDTH = 0.68
 
 
 def image_grid(
-    images: Pixels,
-    columns: int,
-    *,
-    levels: int = 256,
-    scale: int | None = None,
-    padding: int = 2,
-    framed: Collection[int] = (),
+    images: Pixels, columns: int, *, levels: int = 256, scale: int | None = None, padding: int = 2, framed: Places = ()
 ) -> Pixels:
     """Lay images out row by row on grey ground; places left over in the last row stay grey.
 
@@ -62,10 +59,8 @@ def image_grid(
         UsageError: The array is no stack of images, or a number makes no sense.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.size == 0 or images.shape[3] not in (1, 3):
-        raise UsageError(
-            f"no grid can be made of an array of shape {images.shape} and type {images.dtype}",
-            hint="give uint8 pixels of shape (images, H, W, C) with 1 channel (grey) or 3 channels (RGB)",
-        )
+        hint = "give uint8 pixels of shape (images, H, W, C) with 1 channel (grey) or 3 channels (RGB)"
+        raise UsageError(f"no grid can be made of an array of shape {images.shape} and type {images.dtype}", hint=hint)
     if scale is None:
         # Half up, unlike `round`, so that the scale does not depend on whether the number below is even.
         scale = max(1, math.floor(COMFORTABLE_SIDE / max(images.shape[1:3]) + 0.5))
@@ -121,10 +116,8 @@ def check_size(count: int, columns: int, shape: tuple[int, ...], scale: int | No
     """
     pixels = -(-count // columns) * columns * shape[0] * shape[1] * (scale or 1) ** 2
     if pixels > MOST_PIXELS:
-        raise UsageError(
-            f"a grid of {pixels:,} pixels is not possible",
-            hint=f"use a smaller --scale or fewer images, for at most {MOST_PIXELS:,}",
-        )
+        hint = f"use a smaller --scale or fewer images, for at most {MOST_PIXELS:,}"
+        raise UsageError(f"a grid of {pixels:,} pixels is not possible", hint=hint)
 
 
 def save_grid(
@@ -148,14 +141,14 @@ def save_grid(
     height, width, channels = pixels.shape
     dpi = dpi or style.DPI
     room = [height / len(rows)] if rows else []
-    room += [width / len(columns) / (LETTER_WIDTH * _longest(columns))] if columns else []
+    room += [width / len(columns) / (LETTER_WIDTH * max(map(len, columns)))] if columns else []
     letter = min([LETTER, *(0.8 * pixels for pixels in room)])
-    left = math.ceil(letter * (LETTER_WIDTH * _longest(rows) + 1)) if rows else 0
+    left = math.ceil(letter * (LETTER_WIDTH * max(map(len, rows)) + 1)) if rows else 0
     top = math.ceil(2 * letter) if columns else 0
     # A little more than whole numbers, which dividing and multiplying must not fall short of.
     size = ((left + width + 1e-3) / dpi, (top + height + 1e-3) / dpi)
     font = {"fontsize": letter * 72 / dpi, "color": style.INK}
-    with style.figure(path, *size, dpi=dpi, layout=None) as figure:
+    with style.figure(path, *size, dpi=dpi, constrained=False) as figure:
         axes = figure.add_axes((left / (left + width), 0, width / (left + width), height / (top + height)))
         axes.set_axis_off()
         axes.imshow(pixels.repeat(3 // channels, axis=2), interpolation="none", aspect="auto")
@@ -165,10 +158,6 @@ def save_grid(
         for column, text in enumerate(columns):
             at = ((column + 0.5) / len(columns), 1 + 0.5 * letter / height)
             axes.text(*at, text, transform=axes.transAxes, ha="center", va="bottom", **font)
-
-
-def _longest(captions: Sequence[str]) -> int:
-    return max(map(len, captions))
 
 
 def encode_png(pixels: Pixels, dpi: int | None = None) -> bytes:
@@ -184,6 +173,4 @@ def encode_png(pixels: Pixels, dpi: int | None = None) -> bytes:
 
 def spread(images: Pixels, levels: int) -> Pixels:
     """Values 0..levels-1 to 0..255."""
-    if levels == 256:
-        return images
-    return np.round(images * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
+    return images if levels == 256 else np.round(images * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)

@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from nfcli.data import ImageSplit
+from nfcli.drawing.config import InterpolateConfig
 from nfcli.drawing.grid import check_size, interpolation_grid, save_grid
-from nfcli.drawing.output import Drawn, GridConfig, write_numbers
+from nfcli.drawing.output import Drawn, restored, write_numbers
 from nfcli.errors import UsageError
 from nfcli.evaluation.latents import Coder
-from nfcli.limits import check_seed, check_whole
 from nfcli.runs.restore import TrainedModel
-
-Pair = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class InterpolateConfig(GridConfig):
-    """What to interpolate.
-
-    Attributes:
-        pairs: Indices of the two images of each row.
-        split: Of "train", "val", "test".
-        steps: Frames of a row, both ends included.
-        seed: Of the dequantization noise.
-    """
-
-    pairs: tuple[Pair, ...] = ((0, 1), (2, 3), (4, 5), (6, 7))
-    split: str = "test"
-    steps: int = 8
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_whole("steps", self.steps, 2, 100)
-        if not 1 <= len(self.pairs) <= 100:
-            raise UsageError(f"{len(self.pairs)} pairs are not possible", hint="give 1 to 100 of --pairs A,B")
-        check_seed(self.seed)
 
 
 def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lambda _: None) -> Drawn:
@@ -50,18 +23,15 @@ def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lamb
         InputError: Run, checkpoint or data are missing or damaged.
         WriteError: The picture cannot be written.
     """
-    trained, path = config.restore("interpolation.png", warn)
+    trained, path = restored(config, "interpolation.png", warn)
     split = trained.dataset().split(config.split)
-    images = split.images
     for index in {index for pair in config.pairs for index in pair}:
-        if not 0 <= index < len(images):
-            raise UsageError(
-                f"image {index} is beyond the {len(images)} images of split '{config.split}'",
-                hint=f"indices go from 0 to {len(images) - 1}",
-            )
+        if not 0 <= index < len(split):
+            hint = f"indices go from 0 to {len(split) - 1}"
+            raise UsageError(f"image {index} is beyond the {len(split)} images of split '{config.split}'", hint=hint)
     check_size(len(config.pairs) * config.steps, config.steps, trained.model.shape, config.scale)
     frames = walk(trained, split, config)
-    ends_exact = bool(np.array_equal(frames[:, [0, -1]], images[np.array(config.pairs)]))
+    ends_exact = bool(np.array_equal(frames[:, [0, -1]], split.images[np.array(config.pairs)]))
     if not ends_exact:
         warn("an end of a row is not exactly its image: inverting this model loses too much precision")
     grid = interpolation_grid(frames, levels=trained.model.levels, scale=config.scale)
@@ -70,10 +40,7 @@ def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lamb
     facts = {
         "run": trained.run.name,
         "checkpoint_step": trained.checkpoint.step,
-        "split": config.split,
-        "pairs": [list(pair) for pair in config.pairs],
-        "steps": config.steps,
-        "seed": config.seed,
+        **config.chosen("split", "pairs", "steps", "seed"),
         "ends_exact": ends_exact,
         **config.look(),
     }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfcli.drawing import style
+from nfcli.drawing.style import Target
 from nfcli.errors import UsageError
 from nfcli.runs import RunDir
 from nfcli.runs.directory import CURVES
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Positions (steps or images) and bits per dimension, (points,) each; NaN is a gap."""
+
+Curves = dict[str, Curve]
+"""By name."""
+
+Inches = tuple[float, float]
+"""Width and height."""
 
 WARM_UP = 0.05
 """Share of the horizontal axis whose training losses, many times the final ones, do not stretch the vertical axis."""
@@ -54,20 +60,13 @@ def learning_curves(run: RunDir) -> list[Curve]:
     """
     rows, curves = run.metrics(CURVES), []
     for column in CURVES:
-        known = [row for row in rows if column in row]
-        curves.append(
-            (np.array([row["step"] for row in known], float), np.array([row[column] for row in known], float))
-        )
+        steps, values = (np.array([row[name] for row in rows if column in row], float) for name in ("step", column))
+        curves.append((steps, values))
     return curves
 
 
 def save_learning_curves(
-    target: Path | BytesIO,
-    training: Mapping[str, Curve],
-    validation: Mapping[str, Curve],
-    *,
-    x_label: str = "Training step",
-    size: tuple[float, float] = (6.4, 3.8),
+    target: Target, training: Curves, validation: Curves, *, x_label: str = "Training step", size: Inches = (6.4, 3.8)
 ) -> None:
     """Training as lines, validation as markers, a colour a name; very high losses at the start leave at the top.
 
@@ -76,7 +75,7 @@ def save_learning_curves(
         training: Curves by name; points that are not finite leave a gap.
         validation: Curves by name; the same name gets the same colour.
         x_label: What the positions count.
-        size: Width and height in inches.
+        size: Of the figure.
 
     Raises:
         UsageError: There is nothing finite to draw.
@@ -85,24 +84,22 @@ def save_learning_curves(
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     # One point is no line: validated, it would only stretch the axis with the mean of the very first steps.
-    lines = {
-        name: curve for name, curve in training.items() if name not in validation or np.isfinite(curve[1]).sum() > 1
-    }
-    names = list(dict.fromkeys([*training, *validation]))
+    lone = {name for name, (_, values) in training.items() if np.isfinite(values).sum() <= 1}
+    lines = {name: curve for name, curve in training.items() if name not in lone & validation.keys()}
+    looks = [*zip(dict.fromkeys([*training, *validation]), cycle(style.SERIES), cycle(MARKERS), strict=False)]
     limits = _limits([*lines.values(), *validation.values()])
     with style.figure(target, *size) as figure:
         axes = figure.subplots()
-        for index, name in enumerate(names):
-            _draw_curves(axes, index, lines.get(name), validation.get(name))
-        axes.set_ylim(*limits)
-        axes.margins(x=0.02)
-        axes.set_xlabel(x_label)
+        for name, colour, marker in looks:
+            if name in lines:
+                axes.plot(*lines[name], color=colour, linewidth=1, alpha=0.6, marker="." if name in lone else "")
+            if name in validation:
+                axes.plot(*validation[name], marker, color=colour, markersize=5, mec="white", mew=0.6)
+        axes.set(ylim=limits, xmargin=0.02, xlabel=x_label, ylabel="Bits per dimension", axisbelow=True)
         axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.set_ylabel("Bits per dimension")
         axes.grid(axis="y", color=style.FAINT, linewidth=0.6)
-        axes.set_axisbelow(True)
-        _draw_legend(axes, names, bool(lines), bool(validation))
+        _draw_legend(axes, looks, bool(lines), bool(validation))
 
 
 def _limits(curves: list[Curve]) -> tuple[float, float]:
@@ -119,25 +116,11 @@ def _limits(curves: list[Curve]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_curves(axes: Axes, index: int, line: Curve | None, mark: Curve | None) -> None:
-    colour, marker = _look(index)
-    if line is not None:
-        dot = "." if np.isfinite(line[1]).sum() == 1 else ""
-        axes.plot(*line, color=colour, linewidth=1, alpha=0.6, marker=dot)
-    if mark is not None:
-        axes.plot(*mark, color=colour, linestyle="none", marker=marker, markersize=5, mec="white", mew=0.6)
-
-
-def _look(index: int) -> tuple[str, str]:
-    return style.SERIES[index % len(style.SERIES)], MARKERS[index % len(MARKERS)]
-
-
-def _draw_legend(axes: Axes, names: list[str], has_lines: bool, has_marks: bool) -> None:
+def _draw_legend(axes: Axes, looks: list[tuple[str, str, str]], has_lines: bool, has_marks: bool) -> None:
     from matplotlib.lines import Line2D
 
-    looks = [_look(index) for index in range(len(names))]
-    handles = [Line2D([], [], color=colour, marker=marker if has_marks else "") for colour, marker in looks]
-    texts = list(names)
+    handles = [Line2D([], [], color=colour, marker=marker if has_marks else "") for _, colour, marker in looks]
+    texts = [name for name, *_ in looks]
     if has_lines and has_marks:
         handles.append(Line2D([], [], color=style.MUTED, linewidth=1))
         handles.append(Line2D([], [], color=style.MUTED, linestyle="none", marker="o", markersize=5))

@@ -9,14 +9,7 @@ from pathlib import Path
 from string import Template
 
 from nfcli import __version__
-from nfcli.drawing.page_pictures import (
-    ONE_RUN,
-    SEVERAL_RUNS,
-    Say,
-    curves_section,
-    dequantization_figure,
-    samples_figure,
-)
+from nfcli.drawing.page_pictures import PHONE, Say, curves_section, dequantization_figure, samples_figure
 from nfcli.drawing.page_tables import options, results_section, section, settings_section
 from nfcli.errors import UsageError
 from nfcli.files import check_place, write_text
@@ -24,6 +17,9 @@ from nfcli.runs import RunDir, find_run
 from nfcli.runs.comparison import Comparison, Row, compare
 from nfcli.runs.outputs import SIGNATURE, check_output
 from nfcli.runs.pretrained import training_in_words
+
+TWO_COLUMNS = "(min-width: 60rem)"
+"""Where page.html puts several runs in two columns."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +61,12 @@ def write_page(config: PageConfig, *, message: Say = lambda _: None, warn: Say =
     comparison = compare(list(config.runs), config.runs_dir, importance_samples=config.importance_samples, warn=warn)
     runs = {row.name: find_run(row.name, config.runs_dir) for row in comparison.rows}
     several = len(runs) > 1
-    layout = SEVERAL_RUNS if several else ONE_RUN
+    layout = f"{PHONE}, {TWO_COLUMNS}" if several else PHONE
     cards = [_card(row, runs[row.name], config.runs_dir, layout, message, warn) for row in comparison.rows]
     sections = [
         results_section(comparison),
         curves_section(runs, warn),
-        section("Runs", '<div class="runs several">', *cards, "</div>")
-        if several
-        else section("Run", '<div class="runs">', *cards, "</div>"),
+        section("Run" + "s" * several, f'<div class="runs{" several" * several}">', *cards, "</div>"),
         settings_section({name: run.config() for name, run in runs.items()}),
     ]
     names = ", ".join(escape(name) for name in runs)
@@ -100,15 +94,9 @@ def _card(row: Row, run: RunDir, runs_dir: Path, layout: str, message: Say, warn
         "versions": ", ".join(f"{name} {version}" for name, version in config["versions"].items()),
     }
     listing = "".join(f"<dt>{escape(name)}</dt><dd>{_words(text)}</dd>" for name, text in facts.items())
-    return "\n".join(
-        [
-            f'<article class="run"><h3>{escape(row.name)}</h3>',
-            f"<dl>{listing}</dl>",
-            samples_figure(run, runs_dir, message, warn),
-            dequantization_figure(run, runs_dir, layout, message, warn),
-            "</article>",
-        ]
-    )
+    pictures = samples_figure(run, runs_dir, message, warn), dequantization_figure(run, runs_dir, layout, message, warn)
+    head = f'<article class="run"><h3>{escape(row.name)}</h3>'
+    return "\n".join([head, f"<dl>{listing}</dl>", *pictures, "</article>"])
 
 
 def _words(fact: str | list[str]) -> str:

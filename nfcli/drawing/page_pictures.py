@@ -5,27 +5,27 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from nfcli.drawing.dequantization import InspectDequantConfig, inspect_dequantization
+from nfcli.drawing.config import LOOK, InspectDequantConfig, PictureConfig, SampleConfig
+from nfcli.drawing.dequantization import inspect_dequantization, options_of
 from nfcli.drawing.dequantization_figure import Panels, save_dequantization_figure
-from nfcli.drawing.learning_curves import Curve, learning_curves, save_learning_curves
-from nfcli.drawing.output import LOOK, Drawn
+from nfcli.drawing.learning_curves import Curves, learning_curves, save_learning_curves
+from nfcli.drawing.output import Drawn
 from nfcli.drawing.page_tables import note, section
-from nfcli.drawing.samples import SampleConfig, sample
+from nfcli.drawing.samples import sample
 from nfcli.errors import CheckpointError, NFError, RunError
 from nfcli.files import read_json, scratch_folder
 from nfcli.runs import Checkpoints, RunDir
 
 PHONE = "(max-width: 40rem)"
-
-ONE_RUN, SEVERAL_RUNS = PHONE, f"{PHONE}, (min-width: 60rem)"
-"""Where a picture has little room: on a phone, and where page.html puts runs in two columns."""
+"""Where a picture has little room."""
 
 WIDE, NARROW = (9.0, 4.2), (4.2, 3.6)
 """Inches of the learning curves on a screen, and on a phone."""
@@ -33,6 +33,8 @@ WIDE, NARROW = (9.0, 4.2), (4.2, 3.6)
 SAMPLES = 36
 
 Say = Callable[[str], None]
+
+Config = TypeVar("Config", bound=PictureConfig)
 
 
 def curves_section(runs: dict[str, RunDir], warn: Say) -> str:
@@ -42,14 +44,14 @@ def curves_section(runs: dict[str, RunDir], warn: Say) -> str:
         runs: By name.
         warn: Called with a sentence for each run that cannot be shown.
     """
-    plots: dict[tuple[str, bool], tuple[str, dict[str, Curve], dict[str, Curve]]] = {}
+    plots: dict[tuple[str, bool], tuple[str, Curves, Curves]] = {}
     for name, run in runs.items():
         try:
             found, config = learning_curves(run), run.config()
         except NFError as error:
             warn(f"no learning curve of '{name}': {error.message}")
             continue
-        data, conditional = config["data"], bool(config["model"].get("classes", 0))
+        data, conditional = config["data"], bool(config["model"]["classes"])
         words = f"{data['name']} (fingerprint {data['fingerprint'][:12]})" + ", given labels" * conditional
         _, *curves = plots.setdefault((data["fingerprint"], conditional), (words, {}, {}))
         batch = config["settings"]["batch_size"]
@@ -65,29 +67,20 @@ def curves_section(runs: dict[str, RunDir], warn: Say) -> str:
     return section("Learning curves", *parts or [note("Nothing was trained for a whole epoch yet.")])
 
 
-def _plot(training: dict[str, Curve], validation: dict[str, Curve]) -> str:
-    pictures = []
-    for size in (WIDE, NARROW):
-        buffer = BytesIO()
+def _plot(training: Curves, validation: Curves) -> str:
+    wide, narrow = BytesIO(), BytesIO()
+    for buffer, size in ((wide, WIDE), (narrow, NARROW)):
         save_learning_curves(buffer, training, validation, x_label="Training images seen", size=size)
-        pictures.append(buffer.getvalue())
     alt = "Bits per dimension while training, of " + ", ".join(dict.fromkeys([*training, *validation]))
-    return f"<figure>{_picture(pictures[0], alt, PHONE, pictures[1])}</figure>"
+    return f"<figure>{_picture(wide.getvalue(), alt, PHONE, narrow.getvalue())}</figure>"
 
 
 def samples_figure(run: RunDir, runs_dir: Path, message: Say, warn: Say) -> str:
     """Images drawn from a run's model, as HTML; `message` and `warn` are called with sentences."""
-    config = SampleConfig(run=run.name, runs_dir=runs_dir, num=SAMPLES)
-    classes = run.config()["model"].get("classes", 0)
-    labels = config.labels_of(classes)
-
-    def draw(to: Path | None) -> Drawn:
-        return sample(replace(config, output=to), warn=warn)
-
+    config, classes = SampleConfig(run=run.name, runs_dir=runs_dir, num=SAMPLES), run.config()["model"]["classes"]
+    options = config.options([index % classes for index in range(SAMPLES)] if classes else None)
     try:
-        drawn, _ = _drawn(
-            run, "samples.png", config.options(None if labels is None else labels.tolist()), draw, message
-        )
+        drawn, _ = _drawn(run, "samples.png", config, options, partial(sample, warn=warn), message)
     except NFError as error:
         return _missing(run, "samples.png", "Samples", error, warn)
     caption = f"Samples at temperature {config.temperature:g}, seed {config.seed}"
@@ -97,49 +90,46 @@ def samples_figure(run: RunDir, runs_dir: Path, message: Say, warn: Say) -> str:
 
 def dequantization_figure(run: RunDir, runs_dir: Path, layout: str, message: Say, warn: Say) -> str:
     """What a run's dequantization does, as HTML; `layout` is a media query for where there is little room."""
+    name, narrow = "dequantization.png", BytesIO()
     config, known = InspectDequantConfig(run=run.name, runs_dir=runs_dir), run.config()
-    options = config.options()
+    options, model = options_of(config), known["model"]
     if known["settings"].get("val_size") is None:  # otherwise config.json does not say how many there are to draw
         options["images"] = min(config.images, known["data"]["val_images"])
-
-    def draw(to: Path | None) -> Drawn:
-        return inspect_dequantization(replace(config, output=to), warn=warn)
-
-    narrow, model = BytesIO(), known["model"]
     try:
-        drawn, numbers = _drawn(run, "dequantization.png", options, draw, message)
+        drawn, numbers = _drawn(run, name, config, options, partial(inspect_dequantization, warn=warn), message)
         try:
             panels = Panels.of(numbers)
             save_dequantization_figure(narrow, panels, alpha=model["alpha"], data_levels=model["levels"], narrow=True)
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"the numbers beside dequantization.png of '{run.name}' cannot be drawn: {error}") from error
+            raise RunError(f"the numbers beside {name} of '{run.name}' cannot be drawn: {error}") from error
     except NFError as error:
-        return _missing(run, "dequantization.png", "Dequantization", error, warn)
+        return _missing(run, name, "Dequantization", error, warn)
     picture = _picture(drawn, f"Dequantization of {run.name}", layout, narrow.getvalue())
     return _figure(picture, "Dequantization: how integers become real numbers")
 
 
 def _drawn(
-    run: RunDir, name: str, options: dict[str, Any], draw: Callable[[Path | None], Drawn], message: Say
+    run: RunDir, name: str, config: Config, options: dict[str, Any], draw: Callable[[Config], Drawn], message: Say
 ) -> tuple[bytes, dict[str, Any]]:
     """A picture and the numbers beside it, drawn first unless the one in the run's figures is it.
 
     Args:
         run: Whose.
         name: Of its file.
+        config: What to draw, into the run's figures.
         options: What the numbers beside it say, but for the weights, when it was drawn for a page.
-        draw: Draws it, into the run's figures or to another place.
+        draw: Draws it.
         message: Called with a sentence before it is drawn.
     """
     path = run.figures / name
     with scratch_folder() as folder:
         if not path.exists():
             message(f"drawing {path}")
-            draw(None)
+            draw(config)
         elif not _is_current(run, name, options):
             message(f"drawing {name} of '{run.name}' for the page: {path} has other weights or options")
             path = folder / name
-            draw(path)
+            draw(replace(config, output=path))
         return path.read_bytes(), read_json(path.with_suffix(".json"), kind="file")
 
 

@@ -39,18 +39,13 @@ def results_section(comparison: Comparison) -> str:
     """A table for each question that was asked."""
     columns = [column for column in COLUMNS if column.page is not None]
     titles = [str(column.page) for column in columns]
-    parts = []
-    if len(comparison.questions) > 1:
-        parts.append(
-            "<p><strong>The groups differ in images, K or given labels: they must not be ranked together.</strong></p>"
-        )
+    warning = "The groups differ in images, K or given labels: they must not be ranked together."
+    parts = [f"<p><strong>{warning}</strong></p>"] * (len(comparison.questions) > 1)
     for question, rows in groups(comparison):
         asked = "Not measured yet: <code>nf eval NAME</code> does it." if question is None else escape(question)
         parts += [f"<p>{asked}</p>", _html_table(titles, lines(rows, columns, nothing=NOTHING, empty=NOTHING))]
-    parts.append(note(ABOUT_NUMBERS))
-    if comparison.has_published:
-        parts.append(note(ABOUT_PUBLISHED))
-    return section("Results", *parts)
+    notes = [note(ABOUT_NUMBERS)] + [note(ABOUT_PUBLISHED)] * comparison.has_published
+    return section("Results", *parts, *notes)
 
 
 def settings_section(configs: dict[str, dict[str, Any]]) -> str:
@@ -71,12 +66,9 @@ def options(settings: dict[str, Any]) -> list[str]:
     preset = PRESETS.get(settings["preset"])
     usual = {field.name: field.default for field in fields(TrainConfig)}
     usual |= {**(preset.recipe if preset else {}), **(SMOKE if settings.get("smoke") else {})}
-    elsewhere = ("preset", "dataset")
-    chosen = {
-        name: value
-        for name, value in settings.items()
-        if name in ("epochs", "batch_size", "seed") or (name not in elsewhere and value != usual.get(name))
-    }
+    usual |= {name: settings[name] for name in ("preset", "dataset")}  # which stand elsewhere
+    main = ("epochs", "batch_size", "seed")
+    chosen = {name: value for name, value in settings.items() if name in main or value != usual.get(name)}
     return [f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}" for name, value in chosen.items()]
 
 

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from io import BytesIO
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nfcli.drawing.config import MOST_IMAGES
 from nfcli.drawing.grid import Pixels, encode_png
-from nfcli.drawing.output import check_numbers, numbers_beside
+from nfcli.drawing.output import check_numbers
 from nfcli.errors import RunError, UsageError
 from nfcli.files import read_json, real_path, remove_tree, write_bytes, write_error
 from nfcli.process.signals import unfinished
 from nfcli.runs.outputs import check_output, refuse_inside_run
-
-MOST_IMAGES = 10_000
-"""That are drawn at a time."""
-
-
-def is_data(output: Path | None) -> bool:
-    """Whether an output is for images as data: a name that ends in .npz or, of a folder, has no suffix."""
-    if output is None or not output.name or output.name.startswith("."):
-        return False
-    return output.suffix.lower() in ("", ".npz")
+from nfcli.runs.per_image import npz_bytes
 
 
 def check_data_path(path: Path) -> None:
@@ -46,10 +38,8 @@ def check_data_path(path: Path) -> None:
     except OSError as error:
         raise write_error(path, error) from error
     if others:
-        raise UsageError(
-            f"--output {path} is a folder with other things in it, such as {others[0]}",
-            hint="give another name: only what nf sample itself wrote is replaced",
-        )
+        hint = "give another name: only what nf sample itself wrote is replaced"
+        raise UsageError(f"--output {path} is a folder with other things in it, such as {others[0]}", hint=hint)
 
 
 def save_images(path: Path, images: Pixels, labels: list[int] | None, facts: dict[str, Any]) -> None:
@@ -66,10 +56,8 @@ def save_images(path: Path, images: Pixels, labels: list[int] | None, facts: dic
         WriteError: They cannot be written.
     """
     if path.suffix:
-        arrays: dict[str, Any] = {"images": images, **({} if labels is None else {"labels": np.array(labels)}), **facts}
-        buffer = BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        write_bytes(path, buffer.getvalue())
+        known = {} if labels is None else {"labels": np.array(labels)}
+        write_bytes(path, npz_bytes({"images": images, **known, **facts}))
         return
     place = real_path(path)  # a link to a folder stays
     staging, before = (place.parent / f".{place.name}.{secrets.token_hex(4)}.{end}" for end in ("tmp", "old"))
@@ -95,10 +83,8 @@ def file_names(count: int, labels: list[int] | None) -> list[str]:
 
 def _names_before(folder: Path) -> set[str]:
     """The files that the numbers beside a folder say were written into it."""
-    try:
-        said = read_json(numbers_beside(folder), kind="file")
+    with suppress(RunError, KeyError, TypeError, ValueError):
+        said = read_json(folder.with_suffix(".json"), kind="file")
         if said["picture"] == folder.name and int(said["num"]) <= MOST_IMAGES:
             return set(file_names(said["num"], said["labels"]))
-    except (RunError, KeyError, TypeError, ValueError):
-        pass
     return set()

@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nfcli.files import write_bytes
 from nfcli.runs.outputs import SIGNATURE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Target = Path | BytesIO
+"""A .png, .pdf or .svg file, or memory for a PNG."""
 
 DPI = 200
 """Pixels an inch, where nobody asked for another number."""
@@ -62,20 +65,15 @@ FORMATS = tuple(f".{kind}" for kind in _SAID)
 
 @contextmanager
 def figure(
-    target: Path | BytesIO,
-    width: float,
-    height: float,
-    *,
-    dpi: int | None = None,
-    layout: Literal["constrained"] | None = "constrained",
+    target: Target, width: float, height: float, *, dpi: int | None = None, constrained: bool = True
 ) -> Iterator[Figure]:
     """An empty figure of `width` x `height` inches to draw on; it is written to `target` when the block ends well.
 
     Args:
-        target: A .png, .pdf or .svg file, or memory for a PNG.
+        target: The file.
         width, height: In inches.
         dpi: Pixels an inch; None for 200.
-        layout: How room is made for words; None where everything is at a place of its own.
+        constrained: Make room for words; not where everything is at a place of its own.
 
     Raises:
         WriteError: The file cannot be written.
@@ -83,13 +81,12 @@ def figure(
     import matplotlib
     from matplotlib.figure import Figure
 
-    buffer = target if isinstance(target, BytesIO) else BytesIO()
+    buffer, kind = (BytesIO(), target.suffix.lower()[1:]) if isinstance(target, Path) else (target, "png")
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
-        drawn = Figure(figsize=(width, height), dpi=dpi or DPI, layout=layout)
+        drawn = Figure(figsize=(width, height), dpi=dpi or DPI, layout="constrained" if constrained else None)
         yield drawn
-        kind = target.suffix.lower().removeprefix(".") if isinstance(target, Path) else "png"
         drawn.savefig(buffer, format=kind, dpi=dpi or DPI, metadata=_SAID[kind])
     if isinstance(target, Path):
         write_bytes(target, buffer.getvalue())

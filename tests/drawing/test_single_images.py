@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from nfcli.data import load_dataset, load_images
+from nfcli.drawing.config import is_data
 from nfcli.drawing.output import write_numbers
-from nfcli.drawing.single_images import check_data_path, is_data, save_images
+from nfcli.drawing.single_images import check_data_path, save_images
 from nfcli.errors import UsageError, WriteError
 from tests.cli.program import contents
 
