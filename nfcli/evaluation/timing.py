@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Callable
 from typing import Any
 
@@ -43,9 +43,4 @@ def time_model(model: FlowModel, parameters: Parameters) -> dict[str, Any]:
 
 def _median_ms(call: Callable[[], Any]) -> float:
     jax.block_until_ready(call())
-    times = []
-    for _ in range(REPETITIONS):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(1000 * (time.perf_counter() - start))
-    return float(np.median(times))
+    return 1000 * float(np.median(timeit.repeat(lambda: jax.block_until_ready(call()), number=1, repeat=REPETITIONS)))
