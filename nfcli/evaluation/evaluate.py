@@ -75,14 +75,12 @@ def evaluate(
     with together():
         check_numerics()
         trained = restore(find_run(run_name, config.runs_dir), warn)
-        dataset: ImageDataset | None = None
-        names: list[str] = []
-        if config.images is None:
-            dataset = trained.dataset()
-            splits = [dataset.split(name).first(config.limit) for name in config.splits]
-        else:
+        dataset = trained.dataset() if config.images is None else None
+        if dataset is None:
             split, names = load_to_score(config, trained, message)
             splits = [split]
+        else:
+            splits, names = [dataset.split(name).first(config.limit) for name in config.splits], []
         most = max(map(len, splits))
         evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=most)
         shares = label_shares(trained, dataset) if config.classify else None

@@ -29,8 +29,7 @@ def time_model(model: FlowModel, parameters: Parameters) -> dict[str, Any]:
     """
     parameters = jax.device_put(parameters, jax.local_devices()[0])
     keys = indexed_keys(stream(0, Purpose.TIMING), jnp.arange(BATCH))
-    generator = np.random.default_rng(0)
-    images = jnp.asarray(generator.integers(0, model.levels, (BATCH, *model.shape)), jnp.uint8)
+    images = jnp.asarray(np.random.default_rng(0).integers(0, model.levels, (BATCH, *model.shape)), jnp.uint8)
     labels = jnp.arange(BATCH) % model.classes if model.classes else None
     inference, sampling = jax.jit(model.log_prob), jax.jit(model.sample)
     with jax.default_matmul_precision(PRECISION):

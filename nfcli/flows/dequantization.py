@@ -109,13 +109,7 @@ class UniformDequantization(nnx.Module):
     def __init__(self, *, levels: int = 256, alpha: float = ALPHA) -> None:
         self.levels, self.alpha = levels, alpha
 
-    def noise(
-        self,
-        x: Array,
-        keys: Array,
-        dtype: jnp.dtype,
-        labels: Array | None = None,  # noqa: ARG002
-    ) -> tuple[Array, Array]:
+    def noise(self, x: Array, keys: Array, dtype: jnp.dtype, labels: Array | None = None) -> tuple[Array, Array]:  # noqa: ARG002
         """Draw the noise of one image per key.
 
         Args:
@@ -179,9 +173,8 @@ class VariationalDequantization(UniformDequantization):
     ) -> None:
         super().__init__(levels=levels, alpha=alpha)
         network |= {"mask": "checkerboard", "context_channels": shape[-1] + classes}
-        self.couplings = nnx.List(
-            [MaskedCoupling(shape, invert=bool(index % 2), **network) for index in range(couplings)]
-        )
+        layers = [MaskedCoupling(shape, invert=bool(index % 2), **network) for index in range(couplings)]
+        self.couplings = nnx.List(layers)
 
     def noise(self, x: Array, keys: Array, dtype: jnp.dtype, labels: Array | None = None) -> tuple[Array, Array]:
         uniform = uniform_noise(keys, x.shape[1:], dtype)

@@ -84,5 +84,4 @@ class Flow(nnx.Module):
     """
 
     def __init__(self, dequantization: UniformDequantization, transform: MultiscaleTransform) -> None:
-        self.dequantization = dequantization
-        self.transform = transform
+        self.dequantization, self.transform = dequantization, transform

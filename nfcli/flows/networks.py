@@ -55,7 +55,7 @@ class Conv(nnx.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, size: int, *, initializer: Initializer | None, policy: ComputePolicy
+        self, inputs: int, outputs: int, size: int, initializer: Initializer | None, policy: ComputePolicy
     ) -> None:
         self.policy = policy
         shape = (size, size, inputs, outputs)
@@ -83,10 +83,10 @@ class LayerNorm(nnx.Module):
 class GatedBlock(nnx.Module):
     """`x + value * sigmoid(gate)`, the two from ConcatELU, Conv 3x3, ConcatELU, Conv 1x1."""
 
-    def __init__(self, channels: int, *, initializer: Initializer, policy: ComputePolicy) -> None:
+    def __init__(self, channels: int, initializer: Initializer, policy: ComputePolicy) -> None:
         self.policy = policy
-        self.conv = Conv(2 * channels, channels, 3, initializer=initializer, policy=policy)
-        self.gate = Conv(2 * channels, 2 * channels, 1, initializer=initializer, policy=policy)
+        self.conv = Conv(2 * channels, channels, 3, initializer, policy)
+        self.gate = Conv(2 * channels, 2 * channels, 1, initializer, policy)
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, channels) to the same."""
@@ -107,18 +107,12 @@ class GatedAttention(nnx.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        heads: int,
-        size: tuple[int, int],
-        *,
-        initializer: Initializer,
-        policy: ComputePolicy = PLAIN,
+        self, channels: int, heads: int, size: tuple[int, int], initializer: Initializer, policy: ComputePolicy = PLAIN
     ) -> None:
         self.heads = heads
         self.place = nnx.Param(initializer.lecun_normal((*size, channels)))
-        self.query_key_value = Conv(channels, 3 * channels, 1, initializer=initializer, policy=policy)
-        self.gate = Conv(channels, 2 * channels, 1, initializer=initializer, policy=policy)
+        self.query_key_value = Conv(channels, 3 * channels, 1, initializer, policy)
+        self.gate = Conv(channels, 2 * channels, 1, initializer, policy)
         self.norm = LayerNorm(channels, policy)
 
     def __call__(self, x: Array) -> Array:
@@ -153,12 +147,11 @@ class GatedTrunk(nnx.Module):
         attention: tuple[int, tuple[int, int]] | None = None,
         policy: ComputePolicy = PLAIN,
     ) -> None:
-        made: dict[str, Any] = {"initializer": initializer, "policy": policy}
-        self.policy = policy
-        self.conv_in = Conv(inputs, hidden, 3, **made)
-        self.blocks = nnx.List([GatedBlock(hidden, **made) for _ in range(blocks)])
+        self.policy, made = policy, (initializer, policy)
+        self.conv_in = Conv(inputs, hidden, 3, *made)
+        self.blocks = nnx.List([GatedBlock(hidden, *made) for _ in range(blocks)])
         self.norms = nnx.List([LayerNorm(hidden, policy) for _ in range(blocks)])
-        attentions = [GatedAttention(hidden, *attention, **made) for _ in range(blocks)] if attention else []
+        attentions = [GatedAttention(hidden, *attention, *made) for _ in range(blocks)] if attention else []
         self.attention = nnx.List(attentions)
 
     def __call__(self, x: Array) -> Array:
@@ -189,7 +182,7 @@ class GatedConvNet(GatedTrunk):
 
     def __init__(self, inputs: int, hidden: int, outputs: int, **trunk: Any) -> None:
         super().__init__(inputs, hidden, **trunk)
-        self.conv_out = Conv(2 * hidden, outputs, 3, initializer=None, policy=self.policy)
+        self.conv_out = Conv(2 * hidden, outputs, 3, None, self.policy)
 
     def _features(self, x: Array) -> Array:
         return self.conv_out(self.policy.operations.concat_elu(super()._features(x)))

@@ -23,11 +23,7 @@ in the half that is known. The diagonals are the checkerboard that was there bef
 
 PartitionKind = MaskKind | PatchKind
 
-PATCHES: dict[PatchKind, tuple[int, int, int, int]] = {
-    "rows": (0, 1, 2, 3),
-    "columns": (0, 2, 1, 3),
-    "diagonals": (0, 3, 1, 2),
-}
+PATCHES: dict[PatchKind, Sequence[int]] = {"rows": (0, 1, 2, 3), "columns": (0, 2, 1, 3), "diagonals": (0, 3, 1, 2)}
 """The four pixels of a patch, those of the first half first; numbered as a squeeze lays them out, row by row."""
 
 
