@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -55,10 +56,8 @@ def scored(
         columns["label"] = labels
     if said is not None:
         columns |= {"marginal_bpd": said.bpd, "predicted": said.predicted, "confidence": said.confidence}
-    numbers = {
-        column: [value.item() if np.isfinite(value) else None for value in values] for column, values in columns.items()
-    }
-    return tuple(
-        ScoredImage(name, **dict(zip(numbers, row, strict=True)))
-        for name, *row in zip(names, *numbers.values(), strict=True)
-    )
+
+    def known(row: list[Any]) -> dict[str, Any]:
+        return {name: value.item() if np.isfinite(value) else None for name, value in zip(columns, row, strict=True)}
+
+    return tuple(ScoredImage(name, **known(row)) for name, *row in zip(names, *columns.values(), strict=True))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nfcli.flows.cpu import matrix_units as matrix_units
+from nfcli.flows.cpu import matrix_units as matrix_units  # from here, so that networks need not know of `cpu`
 from nfcli.flows.cpu import plain
 from nfcli.flows.cpu.plain import gradient_once, once, spread
 
