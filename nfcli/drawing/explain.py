@@ -10,7 +10,8 @@ import numpy as np
 
 from nfcli.drawing import style
 from nfcli.flows.coupling import limit_scale
-from nfcli.flows.masks import MaskKind, make_mask
+from nfcli.flows.partitions import make_mask
+from nfcli.presets.layers import MaskKind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

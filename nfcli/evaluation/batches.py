@@ -19,8 +19,6 @@ def batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
 
 def in_batches(call: Callable[[np.ndarray], Arrays], count: int, size: int) -> Arrays:
     """`call` for all rows: what it gives for (size,) rows, an array or a tree of them, joined along the first axis."""
-    parts = []
-    for rows, new in batches(count, size):
-        parts.append(jax.tree.map(lambda array, new=new: np.asarray(array)[:new], call(rows)))
-    joined: Arrays = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+    parts = [jax.tree.map(np.asarray, call(rows)) for rows, _ in batches(count, size)]
+    joined: Arrays = jax.tree.map(lambda *arrays: np.concatenate(arrays)[:count], *parts)
     return joined

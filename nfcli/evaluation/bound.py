@@ -153,7 +153,7 @@ class BoundEvaluator:
         seed: int,
         labels: np.ndarray | None = None,
         indices: np.ndarray | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] = lambda *_: None,
     ) -> PerImageBound:
         """Evaluate images.
 
@@ -169,8 +169,7 @@ class BoundEvaluator:
         count, size = len(images), self.batch_size
         indices = np.arange(count) if indices is None else np.asarray(indices)
         parameters = replicate(self.mesh, parameters)
-        parts = []
-        done = 0
+        parts: list[StreamingLogSumExp] = []
         for places, new in batches(count, size):
             batch = [
                 None if rows is None else self._sharded(rows, places, dtype)
@@ -178,16 +177,11 @@ class BoundEvaluator:
             ]
             draws = functools.partial(self._one_draw, parameters, *batch, stream(seed, Purpose.EVALUATION))
             parts.append(_sum_up(draws, new, samples))
-            done += new
-            if progress is not None:
-                progress(done, count)
-        return PerImageBound(
-            index=indices,
-            log_prob=np.concatenate([part.bound() for part in parts]),
-            elbo=np.concatenate([part.elbo() for part in parts]),
-            effective_sample_size=np.concatenate([part.effective_sample_size() for part in parts]),
-            dimensions=self.model.dimensions,
-        )
+            progress(min(len(parts) * size, count), count)
+        log_prob = np.concatenate([part.bound() for part in parts])
+        elbo = np.concatenate([part.elbo() for part in parts])
+        effective = np.concatenate([part.effective_sample_size() for part in parts])
+        return PerImageBound(indices, log_prob, elbo, effective, self.model.dimensions)
 
     def _sharded(self, values: AnyImages | np.ndarray, places: np.ndarray, dtype: type) -> Array:
         return shard(self.mesh, self.batch_size, lambda rows: np.asarray(values[places[rows]], dtype))

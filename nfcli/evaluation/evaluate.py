@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from nfcli.backend.mesh import device_description
 from nfcli.data import ImageDataset, ImageSplit
 from nfcli.evaluation.bound import PRECISION, BoundEvaluator, PerImageBound
 from nfcli.evaluation.config import EvalConfig, EvalResult, ScoreResult
-from nfcli.evaluation.images import load_to_score, save_latents, scored
+from nfcli.evaluation.images import load_to_score, scored
 from nfcli.evaluation.labels import Posterior, given_label, label_shares, posterior
+from nfcli.evaluation.latents import save_latents
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.timing import time_model
 from nfcli.files import check_place
@@ -23,17 +24,31 @@ from nfcli.runs import find_run
 from nfcli.runs.outputs import check_output
 from nfcli.runs.per_image import Table, concatenate, keep_per_image, save_table
 from nfcli.runs.restore import TrainedModel, restore
-from nfcli.runs.results import Evaluation, load_results, record
+from nfcli.runs.results import Classification, Evaluation, load_results, record
 from nfcli.versions import versions
 
 Say = Callable[[str], None]
+
+
+class _Measured(NamedTuple):
+    """What was measured of a split: the bound of each image and, if asked for, what it says of labels."""
+
+    split: ImageSplit
+    bound: PerImageBound
+    said: Posterior | None
+
+    def table(self) -> Table:
+        return table_of(self.split.name, self.bound, self.said, self.split.labels)
+
+    def classification(self) -> Classification | None:
+        return self.said.summary(self.split.labels) if self.said else None
 
 
 @losses_are_errors()
 def evaluate(
     config: EvalConfig,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
     warn: Say = lambda _: None,
     message: Say = lambda _: None,
 ) -> EvalResult | ScoreResult:
@@ -60,30 +75,23 @@ def evaluate(
     with together():
         check_numerics()
         trained = restore(find_run(run_name, config.runs_dir), warn)
-        dataset: ImageDataset | None = None
-        names: list[str] = []
-        if config.images is None:
-            dataset = trained.dataset()
-            splits = {name: dataset.split(name).first(config.limit) for name in config.splits}
-        else:
+        dataset = trained.dataset() if config.images is None else None
+        if dataset is None:
             split, names = load_to_score(config, trained, message)
-            splits = {"images": split}
-        most = max(map(len, splits.values()))
+            splits = [split]
+        else:
+            splits, names = [dataset.split(name).first(config.limit) for name in config.splits], []
+        most = max(map(len, splits))
         evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=most)
         shares = label_shares(trained, dataset) if config.classify else None
     require_same(_identity(config, trained, evaluator.mesh.size, names))
-    measured = {
-        name: _measure(config, trained, evaluator, split, shares, progress and functools.partial(progress, name))
-        for name, split in splits.items()
-    }
-    tables = [table_of(name, *measured[name], split.labels) for name, split in splits.items()]
+    measured = [_measure(config, trained, evaluator, split, shares, partial(progress, split.name)) for split in splits]
     if dataset is None:
-        from_first(lambda: _save_scored(config, trained, split, names, tables[0], warn))
-        return _scored(config, trained, names, *measured["images"], split.labels)
-    for name, (bound, _) in measured.items():
-        if bound.summary().bpd is None:
-            warn(f"some image of {name} has no finite bound, so there is no mean")
-    return _recorded(config, trained, dataset, evaluator.mesh.size, measured, tables)
+        return _scored(config, trained, names, measured[0], warn)
+    for of_split in measured:
+        if of_split.bound.summary().bpd is None:
+            warn(f"some image of {of_split.split.name} has no finite bound, so there is no mean")
+    return _recorded(config, trained, dataset, evaluator.mesh.size, measured)
 
 
 def _measure(
@@ -92,23 +100,19 @@ def _measure(
     evaluator: BoundEvaluator,
     split: ImageSplit,
     shares: np.ndarray | None,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[PerImageBound, Posterior | None]:
-    """The bound of each image, given its label where the model knows labels; and what it says of them if asked."""
-    measure = functools.partial(
-        evaluator, trained.parameters, split.images, samples=config.importance_samples, seed=config.seed
-    )
+    progress: Callable[[int, int], None],
+) -> _Measured:
+    """Each image given its label where the model knows labels; given every label where `shares` of them are there."""
+    count, kinds = len(split), 1 if shares is None else len(shares)
+    measure = partial(evaluator, trained.parameters, split.images, samples=config.importance_samples, seed=config.seed)
+
+    def given(labels: np.ndarray | None, kind: int = 0) -> PerImageBound:
+        return measure(labels=labels, progress=lambda done, _: progress(kind * count + done, kinds * count))
+
     if shares is None:
-        return measure(labels=split.labels if trained.model.classes else None, progress=progress), None
-    bounds, count = [], len(split)
-    for label in range(len(shares)):
-
-        def told(now: int, _: int, before: int = label * count) -> None:
-            if progress is not None:
-                progress(before + now, len(shares) * count)
-
-        bounds.append(measure(labels=np.full(count, label), progress=told))
-    return given_label(bounds, split.labels), posterior(bounds, shares, split.labels)
+        return _Measured(split, given(split.labels if trained.model.classes else None), None)
+    bounds = [given(np.full(count, label), label) for label in range(kinds)]
+    return _Measured(split, given_label(bounds, split.labels), posterior(bounds, shares, split.labels))
 
 
 def _find(config: EvalConfig) -> str:
@@ -131,10 +135,9 @@ def _find(config: EvalConfig) -> str:
 def _identity(config: EvalConfig, trained: TrainedModel, devices: int, names: list[str]) -> dict[str, Any]:
     """All that the processes of one measurement must agree on."""
     shared = ("importance_samples", "limit", "batch_size", "seed", "classify", "label")
-    settings = {name: getattr(config, name) for name in shared}
     run = {"run": trained.config["id"], "checkpoint": trained.checkpoint.step}
     here = {"split": list(config.splits), "devices": devices, "versions": versions(), "images": names}
-    return {**run, **settings, **here}
+    return {**run, **{name: getattr(config, name) for name in shared}, **here}
 
 
 def table_of(split: str, bound: PerImageBound, said: Posterior | None, labels: np.ndarray | None) -> Table:
@@ -160,23 +163,15 @@ def _described(config: EvalConfig, trained: TrainedModel) -> dict[str, Any]:
     }
 
 
-def _save_scored(
-    config: EvalConfig, trained: TrainedModel, split: ImageSplit, names: list[str], table: Table, warn: Say
-) -> None:
-    if config.save_per_image is not None:
-        save_table(config.save_per_image, {"name": np.array(names), **table})
-    if config.save_latents is not None:
-        save_latents(config, trained, split, names, warn)
+def _scored(config: EvalConfig, trained: TrainedModel, names: list[str], measured: _Measured, warn: Say) -> ScoreResult:
+    def save() -> None:
+        if config.save_per_image is not None:
+            save_table(config.save_per_image, {"name": np.array(names), **measured.table()})
+        if config.save_latents is not None:
+            save_latents(config.save_latents, trained, measured.split, names, config.seed, warn)
 
-
-def _scored(
-    config: EvalConfig,
-    trained: TrainedModel,
-    names: list[str],
-    bound: PerImageBound,
-    said: Posterior | None,
-    labels: np.ndarray | None,
-) -> ScoreResult:
+    from_first(save)
+    split, bound, said = measured
     summary = bound.summary()
     return ScoreResult(
         **_described(config, trained),
@@ -184,23 +179,17 @@ def _scored(
         transform=str(trained.transform) or None,
         bpd=summary.bpd,
         bpd_stderr=summary.bpd_stderr,
-        classification=said.summary(labels) if said else None,
+        classification=measured.classification(),
         latents=str(config.save_latents) if config.save_latents else None,
-        images=scored(names, bound, said, labels),
+        images=scored(names, bound, said, split.labels),
     )
 
 
 def _recorded(
-    config: EvalConfig,
-    trained: TrainedModel,
-    dataset: ImageDataset,
-    devices: int,
-    measured: dict[str, tuple[PerImageBound, Posterior | None]],
-    tables: list[Table],
+    config: EvalConfig, trained: TrainedModel, dataset: ImageDataset, devices: int, measured: list[_Measured]
 ) -> EvalResult:
-    run, summaries = trained.run, {name: bound.summary() for name, (bound, _) in measured.items()}
-    labels = {name: table["label"] for name, table in zip(measured, tables, strict=True)}
-    classification = {name: said.summary(labels[name]) for name, (_, said) in measured.items() if said}
+    run, summaries = trained.run, {split.name: bound.summary() for split, bound, _ in measured}
+    said = {of_split.split.name: of_split.classification() for of_split in measured}
     evaluations = [
         Evaluation(
             **asdict(summary),
@@ -212,13 +201,14 @@ def _recorded(
             precision=f"float32, matrix products {PRECISION}",
             versions=versions(),
             device=device_description(devices),
-            classification=asdict(classification[name]) if classification else None,
+            classification=asdict(classification) if (classification := said[name]) else None,
         )
         for name, summary in summaries.items()
     ]
     timing = from_first(lambda: time_model(trained.model, trained.parameters))
 
     def write() -> None:
+        tables = [of_split.table() for of_split in measured]
         if not run.pretrained:
             for evaluation, table in zip(evaluations, tables, strict=True):
                 keep_per_image(run, evaluation, table)
@@ -232,7 +222,7 @@ def _recorded(
         path=str(run.path),
         dataset=dataset.name,
         splits=summaries,
-        classification=classification,
+        classification={name: classification for name, classification in said.items() if classification},
         inference_ms=timing["inference_ms"],
         sampling_ms=timing["sampling_ms"],
         recorded=not run.pretrained,

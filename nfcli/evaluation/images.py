@@ -9,11 +9,9 @@ import numpy as np
 
 from nfcli.data import ImageSplit, load_images
 from nfcli.errors import DataError, UsageError
-from nfcli.evaluation.bound import PerImageBound, finite
+from nfcli.evaluation.bound import PerImageBound
 from nfcli.evaluation.config import EvalConfig, ScoredImage
 from nfcli.evaluation.labels import Posterior
-from nfcli.evaluation.latents import Coder, latents_file
-from nfcli.files import write_bytes
 from nfcli.runs.restore import TrainedModel
 
 
@@ -53,34 +51,13 @@ def scored(
     names: list[str], bound: PerImageBound, said: Posterior | None, labels: np.ndarray | None
 ) -> tuple[ScoredImage, ...]:
     """The numbers of each image; `labels` are those that the model was told."""
-    columns: dict[str, Any] = {
-        "name": names,
-        **{name: map(finite, getattr(bound, name)) for name in ("bpd", "elbo_bpd", "effective_sample_size")},
-    }
+    columns = {name: getattr(bound, name) for name in ("bpd", "elbo_bpd", "effective_sample_size")}
     if labels is not None:
-        columns["label"] = labels.tolist()
+        columns["label"] = labels
     if said is not None:
-        columns["marginal_bpd"] = map(finite, said.bpd)
-        columns["predicted"] = said.predicted.tolist()
-        columns["confidence"] = map(finite, said.confidence)
-    return tuple(ScoredImage(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
+        columns |= {"marginal_bpd": said.bpd, "predicted": said.predicted, "confidence": said.confidence}
 
+    def known(row: list[Any]) -> dict[str, Any]:
+        return {name: value.item() if np.isfinite(value) else None for name, value in zip(columns, row, strict=True)}
 
-def save_latents(
-    config: EvalConfig, trained: TrainedModel, split: ImageSplit, names: list[str], warn: Callable[[str], None]
-) -> None:
-    """Write the latents of images, once it is seen that they give the same images again.
-
-    Raises:
-        WriteError: The file cannot be written.
-    """
-    assert config.save_latents is not None
-    labels = split.labels if trained.model.classes else None
-    coder = Coder(trained)
-    latents = coder.encode(split.images, labels, config.seed)
-    write_bytes(config.save_latents, latents_file(trained, latents, names, labels, config.seed))
-    again = coder.decode(latents, labels)
-    changed = np.flatnonzero((np.asarray(split.images[:]) != again).any(axis=(1, 2, 3)))
-    if len(changed):
-        first = names[changed[0]]
-        warn(f"{len(changed)} images do not come back exactly from their latents, of which the first is {first}")
+    return tuple(ScoredImage(name, **known(row)) for name, *row in zip(names, *columns.values(), strict=True))

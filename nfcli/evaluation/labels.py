@@ -55,10 +55,8 @@ class Posterior:
         correct = unknown if labels is None else (self.predicted == labels).astype(float)
         with np.errstate(invalid="ignore", divide="ignore"):
             bits = -np.mean(np.log2(self.label_probability))
-        bpd, bpd_stderr = mean_and_error(self.bpd)
         return Classification(
-            bpd=bpd,
-            bpd_stderr=bpd_stderr,
+            *mean_and_error(self.bpd),
             accuracy=finite(np.mean(correct)),
             label_bits=finite(bits),
             calibration_error=finite(expected_calibration_error(self.confidence, correct)),
@@ -114,12 +112,11 @@ def posterior(bounds: list[PerImageBound], shares: np.ndarray, labels: np.ndarra
 
 def given_label(bounds: list[PerImageBound], labels: np.ndarray | None) -> PerImageBound:
     """Of bounds given label 0, 1, ..., each image's given its own; NaN where labels are unknown."""
-    names, rows = ("log_prob", "elbo", "effective_sample_size"), np.arange(len(bounds[0].index))
-    if labels is None:
-        chosen: dict[str, Any] = {name: np.full(len(rows), np.nan) for name in names}
-    else:
-        chosen = {name: np.stack([getattr(bound, name) for bound in bounds])[labels, rows] for name in names}
-    return replace(bounds[0], **chosen)
+    own: dict[str, Any] = {}
+    for name in ("log_prob", "elbo", "effective_sample_size"):
+        given = np.stack([getattr(bound, name) for bound in bounds], axis=1)
+        own[name] = np.full(len(given), np.nan) if labels is None else given[np.arange(len(given)), labels]
+    return replace(bounds[0], **own)
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:

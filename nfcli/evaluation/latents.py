@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nfcli.data import ImageSplit
 from nfcli.data.reading import kind_of
 from nfcli.data.store import AnyImages
 from nfcli.errors import DataError, UsageError, one_line
 from nfcli.evaluation.batches import in_batches
 from nfcli.evaluation.bound import PRECISION
+from nfcli.files import write_bytes
 from nfcli.flows import Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.runs.per_image import npz_bytes
@@ -49,21 +52,18 @@ class Coder:
             seed: Of the dequantization noise.
             indices: (N,) on which an image's noise depends too; 0..N-1 by default.
         """
-        key = stream(seed, Purpose.ENCODING)
-        indices = np.arange(len(images)) if indices is None else indices
+        key, count = stream(seed, Purpose.ENCODING), len(images)
+        indices = np.arange(count) if indices is None else indices
         return self._in_chunks(
-            lambda rows: self._encode(
-                self._parameters, images[rows], indexed_keys(key, jnp.asarray(indices[rows])), _of(labels, rows)
-            ),
+            self._encode,
+            lambda rows: (images[rows], indexed_keys(key, jnp.asarray(indices[rows]))),
             len(images),
+            labels,
         )
 
     def decode(self, latents: Sequence[np.ndarray], labels: np.ndarray | None) -> np.ndarray:
         """The images of latents, (N, H, W, C) uint8."""
-        return self._in_chunks(
-            lambda rows: self._decode(self._parameters, tuple(z[rows] for z in latents), _of(labels, rows)),
-            len(latents[0]),
-        )
+        return self._in_chunks(self._decode, lambda rows: (tuple(z[rows] for z in latents),), len(latents[0]), labels)
 
     def sample(
         self, count: int, labels: np.ndarray | None, *, temperature: float, seed: int, sharing: int = 1
@@ -79,40 +79,54 @@ class Coder:
         """
         key = stream(seed, Purpose.SAMPLING)
 
-        def drawn(rows: np.ndarray) -> jax.Array:
-            own, last = (indexed_keys(key, jnp.asarray(index)) for index in (rows, rows - rows % sharing))
-            result: jax.Array = self._sample(self._parameters, own, last, _of(labels, rows), temperature)
-            return result
+        def own_and_last(rows: np.ndarray) -> list[jax.Array]:
+            return [indexed_keys(key, jnp.asarray(indices)) for indices in (rows, rows - rows % sharing)]
 
-        return self._in_chunks(drawn, count)
+        return self._in_chunks(partial(self._sample, temperature=temperature), own_and_last, count, labels)
 
     def _sample_one_chunk(
-        self, parameters: Parameters, keys: jax.Array, last: jax.Array, labels: jax.Array | None, temperature: float
+        self, parameters: Parameters, keys: jax.Array, last: jax.Array, labels: jax.Array | None, *, temperature: float
     ) -> jax.Array:
         latents, shared = (self._model.sample_latents(which, temperature=temperature) for which in (keys, last))
         return self._model.decode(parameters, (*latents[:-1], shared[-1]), labels)
 
-    def _in_chunks(self, call: Callable[[np.ndarray], Any], count: int) -> Any:
+    def _in_chunks(
+        self, program: Any, of_rows: Callable[[np.ndarray], Sequence[Any]], count: int, labels: np.ndarray | None
+    ) -> Any:
+        """What a program gives for rows 0 to `count - 1`: for the parameters, what `of_rows` says, and the labels."""
+
+        def call(rows: np.ndarray) -> Any:
+            return program(self._parameters, *of_rows(rows), None if labels is None else labels[rows])
+
         with jax.default_matmul_precision(PRECISION):
             return in_batches(call, count, CHUNK)
 
 
-def _of(labels: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-    return None if labels is None else labels[rows]
+def save_latents(
+    path: Path, trained: TrainedModel, split: ImageSplit, names: list[str], seed: int, warn: Callable[[str], None]
+) -> None:
+    """Write the latents of images, and see that they give the same images again.
 
+    An npz with `level0`, `level1`, ..., `name`, `label` where there are some, and whose latents they are as JSON.
 
-def latents_file(
-    trained: TrainedModel, latents: tuple[np.ndarray, ...], names: list[str], labels: np.ndarray | None, seed: int
-) -> bytes:
-    """An npz with `level0`, `level1`, ..., `name`, `label` where there are some, and whose latents they are as JSON."""
+    Raises:
+        WriteError: The file cannot be written.
+    """
+    coder, labels = Coder(trained), split.labels if trained.model.classes else None
+    latents = coder.encode(split.images, labels, seed)
     arrays = {f"level{level}": values for level, values in enumerate(latents)}
     about = {**_identity(trained), "run": trained.run.name, "seed": seed}
     known = {} if labels is None else {"label": labels}
-    return npz_bytes({**arrays, "name": np.array(names), **known, "about": np.array(json.dumps(about))})
+    write_bytes(path, npz_bytes({**arrays, "name": np.array(names), **known, "about": np.array(json.dumps(about))}))
+    again = coder.decode(latents, labels)
+    changed = np.flatnonzero((np.asarray(split.images[:]) != again).any(axis=(1, 2, 3)))
+    if len(changed):
+        first = names[changed[0]]
+        warn(f"{len(changed)} images do not come back exactly from their latents, of which the first is {first}")
 
 
-def load_latents(trained: TrainedModel, path: Path) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
-    """Latents, and labels of a class-conditional model, from a file with the arrays of `latents_file`.
+def decode_file(trained: TrainedModel, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The images of latents in a file of `save_latents`, (N, H, W, C) uint8; labels too if the model was told them.
 
     Raises:
         DataError: The file is missing or damaged.
@@ -139,16 +153,6 @@ def load_latents(trained: TrainedModel, path: Path) -> tuple[tuple[np.ndarray, .
         raise DataError(
             f"{path} {what}", hint="nf eval RUN --images X --save-latents FILE writes such a file"
         ) from error
-    return latents, labels
-
-
-def decode_file(trained: TrainedModel, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """The images of the latents in a file, (N, H, W, C) uint8, and their labels if the model was told them.
-
-    Raises:
-        As `load_latents`.
-    """
-    latents, labels = load_latents(trained, path)
     return Coder(trained).decode(latents, labels), labels
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +29,7 @@ def time_model(model: FlowModel, parameters: Parameters) -> dict[str, Any]:
     """
     parameters = jax.device_put(parameters, jax.local_devices()[0])
     keys = indexed_keys(stream(0, Purpose.TIMING), jnp.arange(BATCH))
-    generator = np.random.default_rng(0)
-    images = jnp.asarray(generator.integers(0, model.levels, (BATCH, *model.shape)), jnp.uint8)
+    images = jnp.asarray(np.random.default_rng(0).integers(0, model.levels, (BATCH, *model.shape)), jnp.uint8)
     labels = jnp.arange(BATCH) % model.classes if model.classes else None
     inference, sampling = jax.jit(model.log_prob), jax.jit(model.sample)
     with jax.default_matmul_precision(PRECISION):
@@ -43,9 +42,4 @@ def time_model(model: FlowModel, parameters: Parameters) -> dict[str, Any]:
 
 def _median_ms(call: Callable[[], Any]) -> float:
     jax.block_until_ready(call())
-    times = []
-    for _ in range(REPETITIONS):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(1000 * (time.perf_counter() - start))
-    return float(np.median(times))
+    return 1000 * float(np.median(timeit.repeat(lambda: jax.block_until_ready(call()), number=1, repeat=REPETITIONS)))

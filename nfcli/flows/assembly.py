@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
+from pkgutil import resolve_name
 from typing import Any, assert_never
 
 from nfcli.flows.base import Bijection
@@ -12,128 +14,91 @@ from nfcli.flows.flow import Flow, MultiscaleTransform
 from nfcli.flows.gaussian_noise import GaussianDequantization
 from nfcli.flows.glow import ActNorm, InvertibleConv1x1
 from nfcli.flows.initializers import Initializer
-from nfcli.flows.networks import ComputePolicy
+from nfcli.flows.networks import PLAIN, ComputePolicy
 from nfcli.flows.partitions import PATCHES
 from nfcli.flows.prior import LearnedPrior
 from nfcli.flows.reshaping import Squeeze
 from nfcli.flows.transformers import ScalarBijection
-from nfcli.presets import GaussianNoise, MaskedCouplings, PartitionedCouplings, Preset, Shape, Split
+from nfcli.presets import ALPHA, GaussianNoise, MaskedCouplings, PartitionedCouplings, Preset, Shape, Split
 from nfcli.presets import Squeeze as SqueezeSpec
 from nfcli.presets.layers import TRANSFORMERS, partition_shapes
 
 
+@dataclass(eq=False)
 class Assembly:
     """Makes the flow of a preset for images of one shape, as often as wanted.
 
     Args:
-        preset: What to make.
+        preset: From `nfcli.presets`.
         shape: (H, W, C).
-        levels: Number of values of a pixel.
-        alpha: Squash of the logit.
-        classes: Of the labels, 0 for none.
-        policy: How networks are computed.
+        levels: Number of values of a pixel, 2 to 256.
+        alpha: Squash of the logit transform.
+        classes: Number of classes of a class-conditional model, which gives log p(x | label); 0 for log p(x).
+        policy: How the networks inside coupling layers are computed. Dequantization, the couplings' affine maps,
+            log-determinants and the prior keep the type of the parameters.
     """
 
-    def __init__(
-        self, preset: Preset, shape: Shape, *, levels: int, alpha: float, classes: int, policy: ComputePolicy
-    ) -> None:
-        self.preset, self.shape = preset, shape
-        self.levels, self.alpha, self.classes, self.policy = levels, alpha, classes, policy
+    preset: Preset
+    shape: Shape
+    _: KW_ONLY
+    levels: int = 256
+    alpha: float = ALPHA
+    classes: int = 0
+    policy: ComputePolicy = PLAIN
 
     def flow(self, initializer: Initializer) -> Flow:
         """The flow, with initial weights from `initializer`, asked for in an order that never changes."""
-        return Flow(self._dequantization(initializer), self._transform(initializer))
+        network = {"policy": self.policy, "initializer": initializer}
+        return Flow(self._dequantization(network), self._transform(network))
 
-    def _dequantization(self, initializer: Initializer) -> UniformDequantization:
-        spec = self.preset.dequantization
-        of_pixels: dict[str, Any] = {"levels": self.levels, "alpha": self.alpha}
-        if spec is None:
-            return UniformDequantization(**of_pixels)
-        learned: dict[str, Any] = {
-            **of_pixels,
-            "couplings": spec.count,
-            "hidden": spec.hidden,
-            "classes": self.classes,
-            "policy": self.policy,
-            "initializer": initializer,
-        }
-        if isinstance(spec, GaussianNoise):
-            return GaussianDequantization(self.shape, context=spec.context, blocks=spec.blocks, **learned)
-        return VariationalDequantization(self.shape, **learned)
+    def _dequantization(self, network: dict[str, Any]) -> UniformDequantization:
+        sizes = self.preset.dequantization
+        if sizes is None:
+            return UniformDequantization(levels=self.levels, alpha=self.alpha)
+        learned: dict[str, Any] = {"levels": self.levels, "alpha": self.alpha, "classes": self.classes, **network}
+        if isinstance(sizes, GaussianNoise):
+            return GaussianDequantization(self.shape, sizes, **learned)
+        return VariationalDequantization(self.shape, couplings=sizes.count, hidden=sizes.hidden, **learned)
 
-    def _transform(self, initializer: Initializer) -> MultiscaleTransform:
+    def _transform(self, network: dict[str, Any]) -> MultiscaleTransform:
         levels: list[list[Bijection]] = [[]]
         priors: dict[int, LearnedPrior] = {}
         for layer, shape in zip(self.preset.layers, self.preset.shapes(self.shape)[0], strict=True):
-            if isinstance(layer, MaskedCouplings):
-                levels[-1] += self._masked(layer, shape, initializer)
-            elif isinstance(layer, PartitionedCouplings):
-                number = sum(len(level) for level in levels)
-                levels[-1] += self._partitioned(layer, shape, number, initializer)
-            elif isinstance(layer, SqueezeSpec):
-                levels[-1].append(Squeeze())
-            elif isinstance(layer, Split):
-                if layer.hidden:
-                    priors[len(levels) - 1] = self._prior(layer, shape, initializer)
-                levels.append([])
-            else:
-                assert_never(layer)
+            match layer:
+                case MaskedCouplings() | PartitionedCouplings():
+                    levels[-1] += self._couplings(layer, shape, sum(map(len, levels)), network)
+                case SqueezeSpec():
+                    levels[-1].append(Squeeze())
+                case Split():
+                    if layer.hidden:
+                        finished, passing = (half[-1] for half in partition_shapes(shape, "channel"))
+                        prior = LearnedPrior(finished, passing + self.classes, hidden=layer.hidden, **network)
+                        priors[len(levels) - 1] = prior
+                    levels.append([])
+                case _:
+                    assert_never(layer)
         return MultiscaleTransform(levels, priors)
 
-    def _masked(self, layer: MaskedCouplings, shape: Shape, initializer: Initializer) -> list[Bijection]:
-        return [
-            MaskedCoupling(
-                shape,
-                mask=layer.mask,
-                invert=bool(index % 2),
-                hidden=layer.hidden,
-                context_channels=self.classes,
-                policy=self.policy,
-                initializer=initializer,
-            )
-            for index in range(layer.count)
-        ]
-
-    def _partitioned(
-        self, layer: PartitionedCouplings, shape: Shape, number: int, initializer: Initializer
-    ) -> list[Bijection]:
-        made: list[Bijection] = []
-        patches = tuple(PATCHES)
-        for index in range(layer.count):
-            if layer.actnorm:
-                made.append(ActNorm(shape[-1]))
-            if layer.rotate:
-                made.append(InvertibleConv1x1(shape[-1], number + index))
-            made.append(
-                PartitionedCoupling(
-                    shape,
-                    mask=patches[index // 2 % 3] if layer.mask == "patch" else layer.mask,
-                    invert=bool(index % 2),
-                    transformer=_transformer(layer),
-                    hidden=layer.hidden,
-                    blocks=layer.blocks,
-                    heads=layer.heads,
-                    context_channels=self.classes,
-                    policy=self.policy,
-                    initializer=initializer,
-                )
-            )
-        return made
-
-    def _prior(self, layer: Split, shape: Shape, initializer: Initializer) -> LearnedPrior:
-        finished, passing = partition_shapes(shape, "channel")
-        return LearnedPrior(
-            finished[-1],
-            passing[-1] + self.classes,
-            hidden=layer.hidden,
-            policy=self.policy,
-            initializer=initializer,
-        )
+    def _couplings(
+        self, stack: MaskedCouplings | PartitionedCouplings, shape: Shape, number: int, network: dict[str, Any]
+    ) -> Iterator[Bijection]:
+        """A stack of couplings, and what goes before each; `number` layers are there already."""
+        for index in range(stack.count):
+            invert, sizes = bool(index % 2), {"hidden": stack.hidden, "context_channels": self.classes}
+            if isinstance(stack, MaskedCouplings):
+                yield MaskedCoupling(shape, mask=stack.mask, invert=invert, **sizes, **network)
+                continue
+            if stack.actnorm:
+                yield ActNorm(shape[-1])
+            if stack.rotate:
+                yield InvertibleConv1x1(shape[-1], number + index)
+            mask = tuple(PATCHES)[index // 2 % 3] if stack.mask == "patch" else stack.mask
+            sizes |= {"blocks": stack.blocks, "heads": stack.heads}
+            transformer = _transformer(stack)
+            yield PartitionedCoupling(shape, mask=mask, invert=invert, transformer=transformer, **sizes, **network)
 
 
-def _transformer(layer: PartitionedCouplings) -> ScalarBijection:
-    place, has_components = TRANSFORMERS[layer.transformer]
-    module, name = place.split(".")
-    kind = getattr(import_module(f"nfcli.flows.{module}"), name)
-    made: ScalarBijection = kind(layer.components) if has_components else kind()
-    return made
+def _transformer(stack: PartitionedCouplings) -> ScalarBijection:
+    place, has_components = TRANSFORMERS[stack.transformer]
+    kind: Callable[..., ScalarBijection] = resolve_name(f"nfcli.flows.{place}")
+    return kind(stack.components) if has_components else kind()

@@ -7,19 +7,18 @@ et al. 2019, arXiv:1902.00275) and transforms each value by any bijection of `nf
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from nfcli.flows.base import Bijection, sum_per_image
-from nfcli.flows.initializers import Initializer, zeros
-from nfcli.flows.masks import MaskKind, make_mask
-from nfcli.flows.networks import PLAIN, ComputePolicy, GatedConvNet
-from nfcli.flows.partitions import PartitionKind, partition, unpartition
+from nfcli.flows.initializers import zeros
+from nfcli.flows.networks import GatedConvNet
+from nfcli.flows.partitions import PartitionKind, make_mask, partition, unpartition
 from nfcli.flows.transformers import ScalarBijection
-from nfcli.presets.layers import partition_shapes
+from nfcli.presets.layers import MaskKind, Shape, partition_shapes
 
 Part = TypeVar("Part")
 
@@ -38,26 +37,15 @@ class MaskedCoupling(Bijection):
         invert: Swap the halves.
         hidden: Channels of the network.
         context_channels: Channels of the context that `forward` and `inverse` get, 0 for none.
-        policy: How the network is computed.
-        initializer: Source of the initial weights. The layer starts as the identity.
+        network: `initializer` and `policy`, as of `GatedConvNet`. The layer starts as the identity.
     """
 
     def __init__(
-        self,
-        shape: tuple[int, int, int],
-        *,
-        mask: MaskKind,
-        invert: bool,
-        hidden: int,
-        context_channels: int = 0,
-        policy: ComputePolicy = PLAIN,
-        initializer: Initializer,
+        self, shape: Shape, *, mask: MaskKind, invert: bool, hidden: int, context_channels: int = 0, **network: Any
     ) -> None:
         channels = shape[-1]
         self.shape, self.mask, self.invert = shape, mask, invert
-        self.network = GatedConvNet(
-            channels + context_channels, hidden, 2 * channels, initializer=initializer, policy=policy
-        )
+        self.network = GatedConvNet(channels + context_channels, hidden, 2 * channels, **network)
         self.scaling_factor = nnx.Param(zeros(channels))
 
     def forward(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
@@ -85,39 +73,29 @@ class PartitionedCoupling(Bijection):
         invert: Swap the halves.
         transformer: What happens to each value.
         hidden: Channels of the network.
-        blocks: Its gated blocks.
         heads: Of its self-attention, 0 for none.
         context_channels: Channels of the context that `forward` and `inverse` get, 0 for none.
-        policy: How the network is computed.
-        initializer: Source of the initial weights.
+        network: `blocks`, `initializer` and `policy`, as of `GatedConvNet`.
     """
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: Shape,
         *,
         mask: PartitionKind,
         invert: bool,
         transformer: ScalarBijection,
         hidden: int,
-        blocks: int = 3,
         heads: int = 0,
         context_channels: int = 0,
-        policy: ComputePolicy = PLAIN,
-        initializer: Initializer,
+        **network: Any,
     ) -> None:
         self.mask, self.invert, self.transformer = mask, invert, transformer
         seen, changed = self._order(*partition_shapes(shape, mask))
-        self.pairs_of_context = 2 if mask == "checkerboard" else 1
-        self.network = GatedConvNet(
-            seen[-1] + self.pairs_of_context * context_channels,
-            hidden,
-            transformer.count * changed[-1],
-            blocks=blocks,
-            attention=(heads, seen[:2]) if heads else None,
-            initializer=initializer,
-            policy=policy,
-        )
+        inputs = seen[-1] + context_channels * (2 if mask == "checkerboard" else 1)
+        attention = (heads, seen[:2]) if heads else None
+        outputs = transformer.count * changed[-1]
+        self.network = GatedConvNet(inputs, hidden, outputs, attention=attention, **network)
 
     def forward(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         seen, changed = self._order(*partition(x, self.mask))

@@ -14,6 +14,8 @@ than the worst rounding error. Near the upper end all is computed from the dista
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,10 +24,8 @@ from jax import Array
 
 from nfcli.flows.base import sum_per_image
 from nfcli.flows.coupling import MaskedCoupling
-from nfcli.flows.initializers import Initializer
 from nfcli.flows.labels import with_planes
-from nfcli.flows.networks import PLAIN, ComputePolicy
-from nfcli.presets import ALPHA
+from nfcli.presets import ALPHA, Shape
 
 NOISE_BITS = 23
 """Noise is drawn as the middle of one of 2^23 cells: u and 1 - u are then exact in float32, and inside (0, 1)."""
@@ -109,13 +109,7 @@ class UniformDequantization(nnx.Module):
     def __init__(self, *, levels: int = 256, alpha: float = ALPHA) -> None:
         self.levels, self.alpha = levels, alpha
 
-    def noise(
-        self,
-        x: Array,
-        keys: Array,
-        dtype: jnp.dtype,
-        labels: Array | None = None,  # noqa: ARG002
-    ) -> tuple[Array, Array]:
+    def noise(self, x: Array, keys: Array, dtype: jnp.dtype, labels: Array | None = None) -> tuple[Array, Array]:  # noqa: ARG002
         """Draw the noise of one image per key.
 
         Args:
@@ -169,40 +163,18 @@ class VariationalDequantization(UniformDequantization):
     Args:
         shape: (H, W, C) of the images.
         couplings: Number of coupling layers.
-        hidden: Channels of their networks.
         levels, alpha: As for uniform noise.
         classes: Of the labels that the noise follows too, 0 for none.
-        policy: How the networks are computed.
-        initializer: Source of the initial weights.
+        network: `hidden`, `initializer` and `policy`, as of the couplings.
     """
 
     def __init__(
-        self,
-        shape: tuple[int, int, int],
-        *,
-        couplings: int,
-        hidden: int,
-        levels: int = 256,
-        alpha: float = ALPHA,
-        classes: int = 0,
-        policy: ComputePolicy = PLAIN,
-        initializer: Initializer,
+        self, shape: Shape, *, couplings: int, levels: int = 256, alpha: float = ALPHA, classes: int = 0, **network: Any
     ) -> None:
         super().__init__(levels=levels, alpha=alpha)
-        self.couplings = nnx.List(
-            [
-                MaskedCoupling(
-                    shape,
-                    mask="checkerboard",
-                    invert=bool(index % 2),
-                    hidden=hidden,
-                    context_channels=shape[-1] + classes,
-                    policy=policy,
-                    initializer=initializer,
-                )
-                for index in range(couplings)
-            ]
-        )
+        network |= {"mask": "checkerboard", "context_channels": shape[-1] + classes}
+        layers = [MaskedCoupling(shape, invert=bool(index % 2), **network) for index in range(couplings)]
+        self.couplings = nnx.List(layers)
 
     def noise(self, x: Array, keys: Array, dtype: jnp.dtype, labels: Array | None = None) -> tuple[Array, Array]:
         uniform = uniform_noise(keys, x.shape[1:], dtype)

@@ -11,7 +11,7 @@ from jax import Array
 from nfcli.flows.base import Bijection
 from nfcli.flows.dequantization import UniformDequantization
 from nfcli.flows.labels import label_planes, with_planes
-from nfcli.flows.prior import LearnedPrior, standard_normal_log_prob
+from nfcli.flows.prior import LearnedPrior
 from nfcli.flows.reshaping import merge_channels, split_channels
 
 Latents = tuple[Array, ...]
@@ -84,51 +84,4 @@ class Flow(nnx.Module):
     """
 
     def __init__(self, dequantization: UniformDequantization, transform: MultiscaleTransform) -> None:
-        self.dequantization = dequantization
-        self.transform = transform
-
-    def log_prob(self, x: Array, keys: Array, dtype: jnp.dtype = jnp.float32, labels: Array | None = None) -> Array:
-        """One draw's bound `log p(x + u) - log q(u | x)`, natural logarithm: (B, H, W, C) integers to (B,)."""
-        y, ldj = self.dequantization.dequantize(x, keys, dtype, labels)
-        latents, step = self.transform.forward(y, labels)
-        return ldj + step + sum(standard_normal_log_prob(z) for z in latents)
-
-    def data_dependent_init(
-        self, x: Array, keys: Array, dtype: jnp.dtype = jnp.float32, labels: Array | None = None
-    ) -> None:
-        """Set the parameters that start from data, given a first batch; arguments as of `log_prob`."""
-        y, _ = self.dequantization.dequantize(x, keys, dtype, labels)
-        self.transform.forward(y, labels, data_dependent_init=True)
-
-    def decode(self, latents: Latents, labels: Array | None = None) -> Array:
-        """Latents to images, (B, H, W, C) uint8."""
-        return self.dequantization.quantize(self.transform.inverse(latents, labels))
-
-    def encode(
-        self,
-        x: Array,
-        keys: Array,
-        margin: float = 0.25,
-        dtype: jnp.dtype = jnp.float32,
-        labels: Array | None = None,
-    ) -> Latents:
-        """Images to latents that decode to the same images.
-
-        Args:
-            x: (B, H, W, C) integers.
-            keys: (B,) random keys.
-            margin: The noise is shrunk into (margin, 1 - margin), away from the edges that a pixel's bin shares with
-                another value's, so that the error of inverting in floating point cannot move a pixel. A likelihood
-                never uses such noise.
-            dtype: Floating-point type of the latents.
-            labels: (B, classes) weights, of a conditional flow.
-
-        Returns:
-            One array a level, (B, ...).
-        """
-        u, _ = self.dequantization.noise(x, keys, dtype, labels)
-        # Nothing lies beyond black and white: there the noise may stay where the flow has learned to expect it.
-        low = jnp.where(x > 0, margin, 0).astype(dtype)
-        high = jnp.where(x < self.dequantization.levels - 1, 1 - margin, 1).astype(dtype)
-        y, _ = self.dequantization.place(x, low + (high - low) * u)
-        return self.transform.forward(y, labels)[0]
+        self.dequantization, self.transform = dequantization, transform

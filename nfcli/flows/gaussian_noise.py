@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from nfcli.flows.coupling import PartitionedCoupling
-from nfcli.flows.dequantization import (
-    UniformDequantization,
-    as_context,
-    keep_in_bin,
-    normal_noise,
-    sigmoid_with_ldj,
-)
-from nfcli.flows.initializers import Initializer
+from nfcli.flows.dequantization import UniformDequantization, as_context, keep_in_bin, normal_noise, sigmoid_with_ldj
 from nfcli.flows.labels import with_planes
-from nfcli.flows.networks import PLAIN, ComputePolicy, GatedTrunk
+from nfcli.flows.networks import GatedTrunk
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import Squeeze
 from nfcli.flows.transformers import Affine
-from nfcli.presets import ALPHA
+from nfcli.presets import GaussianNoise, Shape
 
 START_STD = math.pi / math.sqrt(3)
 """That of the logistic distribution, whose sigmoid is uniform: narrower noise would hardly ever try a bin's edges."""
@@ -36,51 +30,25 @@ class GaussianDequantization(UniformDequantization):
 
     Args:
         shape: (H, W, C) of the images, H and W even.
-        couplings: Number of coupling layers, each with one gated block.
-        hidden: Channels of their networks.
-        context: Channels of the network that looks at the image.
-        blocks: Its gated blocks.
+        sizes: How many couplings, each with one gated block, and of the networks.
         levels, alpha: As for uniform noise.
         classes: Of the labels that the noise follows too, 0 for none.
-        policy: How the networks are computed.
-        initializer: Source of the initial weights.
+        network: `initializer` and `policy`, as of all networks.
     """
 
     def __init__(
-        self,
-        shape: tuple[int, int, int],
-        *,
-        couplings: int,
-        hidden: int,
-        context: int,
-        blocks: int,
-        levels: int = 256,
-        alpha: float = ALPHA,
-        classes: int = 0,
-        policy: ComputePolicy = PLAIN,
-        initializer: Initializer,
+        self, shape: Shape, sizes: GaussianNoise, *, levels: int, alpha: float, classes: int, **network: Any
     ) -> None:
         super().__init__(levels=levels, alpha=alpha)
         height, width, channels = shape
-        self.context = GatedTrunk(
-            4 * channels + classes, context, blocks=blocks, policy=policy, initializer=initializer
-        )
-        self.couplings = nnx.List(
-            [
-                PartitionedCoupling(
-                    (height // 2, width // 2, 4 * channels),
-                    mask="channel",
-                    invert=bool(index % 2),
-                    transformer=Affine(),
-                    hidden=hidden,
-                    blocks=1,
-                    context_channels=context,
-                    policy=policy,
-                    initializer=initializer,
-                )
-                for index in range(couplings)
-            ]
-        )
+        self.context = GatedTrunk(4 * channels + classes, sizes.context, blocks=sizes.blocks, **network)
+        network |= {"hidden": sizes.hidden, "blocks": 1, "context_channels": sizes.context}
+        squeezed = (height // 2, width // 2, 4 * channels)
+        couplings = [
+            PartitionedCoupling(squeezed, mask="channel", invert=bool(index % 2), transformer=Affine(), **network)
+            for index in range(sizes.count)
+        ]
+        self.couplings = nnx.List(couplings)
 
     def noise(self, x: Array, keys: Array, dtype: jnp.dtype, labels: Array | None = None) -> tuple[Array, Array]:
         squeeze = Squeeze()

@@ -47,8 +47,3 @@ def _truncated_normal(key: Array, total: int) -> Array:
 def zeros(*shape: int) -> np.ndarray:
     """float32 zeros of a shape."""
     return np.zeros(shape, np.float32)
-
-
-def ones(*shape: int) -> np.ndarray:
-    """float32 ones of a shape."""
-    return np.ones(shape, np.float32)

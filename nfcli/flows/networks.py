@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from flax import nnx
 from jax import Array
 
 from nfcli.flows import operations
-from nfcli.flows.initializers import Initializer, ones, zeros
+from nfcli.flows.initializers import Initializer, zeros
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ComputePolicy:
     @property
     def operations(self) -> ModuleType:
         """The module that computes convolutions and what stands between them."""
-        return operations.chosen(on_matrix_units=self.matrix_units)
+        return operations.matrix_units if self.matrix_units else operations
 
 
 PLAIN = ComputePolicy()
@@ -54,7 +55,7 @@ class Conv(nnx.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, size: int, *, initializer: Initializer | None, policy: ComputePolicy = PLAIN
+        self, inputs: int, outputs: int, size: int, initializer: Initializer | None, policy: ComputePolicy
     ) -> None:
         self.policy = policy
         shape = (size, size, inputs, outputs)
@@ -69,9 +70,9 @@ class Conv(nnx.Module):
 class LayerNorm(nnx.Module):
     """Layer normalization over channels (Ba, Kiros, Hinton 2016, arXiv:1607.06450), eps 1e-6."""
 
-    def __init__(self, channels: int, *, policy: ComputePolicy = PLAIN) -> None:
+    def __init__(self, channels: int, policy: ComputePolicy) -> None:
         self.policy = policy
-        self.scale = nnx.Param(ones(channels))
+        self.scale = nnx.Param(zeros(channels) + 1)
         self.bias = nnx.Param(zeros(channels))
 
     def __call__(self, x: Array) -> Array:
@@ -82,10 +83,10 @@ class LayerNorm(nnx.Module):
 class GatedBlock(nnx.Module):
     """`x + value * sigmoid(gate)`, the two from ConcatELU, Conv 3x3, ConcatELU, Conv 1x1."""
 
-    def __init__(self, channels: int, *, initializer: Initializer, policy: ComputePolicy = PLAIN) -> None:
+    def __init__(self, channels: int, initializer: Initializer, policy: ComputePolicy) -> None:
         self.policy = policy
-        self.conv = Conv(2 * channels, channels, 3, initializer=initializer, policy=policy)
-        self.gate = Conv(2 * channels, 2 * channels, 1, initializer=initializer, policy=policy)
+        self.conv = Conv(2 * channels, channels, 3, initializer, policy)
+        self.gate = Conv(2 * channels, 2 * channels, 1, initializer, policy)
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, channels) to the same."""
@@ -100,25 +101,19 @@ class GatedAttention(nnx.Module):
     Args:
         channels: Of the input, a multiple of `heads`.
         heads: Number of attentions side by side.
-        places: (H, W) of the input.
+        size: (H, W) of the input.
         initializer: Source of the initial weights.
         policy: How.
     """
 
     def __init__(
-        self,
-        channels: int,
-        heads: int,
-        places: tuple[int, int],
-        *,
-        initializer: Initializer,
-        policy: ComputePolicy = PLAIN,
+        self, channels: int, heads: int, size: tuple[int, int], initializer: Initializer, policy: ComputePolicy = PLAIN
     ) -> None:
         self.heads = heads
-        self.place = nnx.Param(initializer.lecun_normal((*places, channels)))
-        self.query_key_value = Conv(channels, 3 * channels, 1, initializer=initializer, policy=policy)
-        self.gate = Conv(channels, 2 * channels, 1, initializer=initializer, policy=policy)
-        self.norm = LayerNorm(channels, policy=policy)
+        self.place = nnx.Param(initializer.lecun_normal((*size, channels)))
+        self.query_key_value = Conv(channels, 3 * channels, 1, initializer, policy)
+        self.gate = Conv(channels, 2 * channels, 1, initializer, policy)
+        self.norm = LayerNorm(channels, policy)
 
     def __call__(self, x: Array) -> Array:
         """(B, H, W, channels) to the same."""
@@ -152,15 +147,11 @@ class GatedTrunk(nnx.Module):
         attention: tuple[int, tuple[int, int]] | None = None,
         policy: ComputePolicy = PLAIN,
     ) -> None:
-        self.policy = policy
-        self.conv_in = Conv(inputs, hidden, 3, initializer=initializer, policy=policy)
-        self.blocks = nnx.List([GatedBlock(hidden, initializer=initializer, policy=policy) for _ in range(blocks)])
-        self.norms = nnx.List([LayerNorm(hidden, policy=policy) for _ in range(blocks)])
-        heads, places = attention or (0, (0, 0))
-        attentions = [
-            GatedAttention(hidden, heads, places, initializer=initializer, policy=policy)
-            for _ in range(blocks if heads else 0)
-        ]
+        self.policy, made = policy, (initializer, policy)
+        self.conv_in = Conv(inputs, hidden, 3, *made)
+        self.blocks = nnx.List([GatedBlock(hidden, *made) for _ in range(blocks)])
+        self.norms = nnx.List([LayerNorm(hidden, policy) for _ in range(blocks)])
+        attentions = [GatedAttention(hidden, *attention, *made) for _ in range(blocks)] if attention else []
         self.attention = nnx.List(attentions)
 
     def __call__(self, x: Array) -> Array:
@@ -186,22 +177,12 @@ class GatedConvNet(GatedTrunk):
         inputs: Channels of the input.
         hidden: Channels inside.
         outputs: Channels of the output.
-        initializer, blocks, attention, policy: As for the trunk.
+        trunk: `initializer`, `blocks`, `attention` and `policy`, as for the trunk.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        outputs: int,
-        *,
-        initializer: Initializer,
-        blocks: int = 3,
-        attention: tuple[int, tuple[int, int]] | None = None,
-        policy: ComputePolicy = PLAIN,
-    ) -> None:
-        super().__init__(inputs, hidden, initializer=initializer, blocks=blocks, attention=attention, policy=policy)
-        self.conv_out = Conv(2 * hidden, outputs, 3, initializer=None, policy=policy)
+    def __init__(self, inputs: int, hidden: int, outputs: int, **trunk: Any) -> None:
+        super().__init__(inputs, hidden, **trunk)
+        self.conv_out = Conv(2 * hidden, outputs, 3, None, self.policy)
 
     def _features(self, x: Array) -> Array:
         return self.conv_out(self.policy.operations.concat_elu(super()._features(x)))

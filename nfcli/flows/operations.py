@@ -6,20 +6,13 @@ the rest.
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nfcli.flows.cpu import matrix_units, plain
+from nfcli.flows.cpu import matrix_units as matrix_units  # from here, so that networks need not know of `cpu`
+from nfcli.flows.cpu import plain
 from nfcli.flows.cpu.plain import gradient_once, once, spread
-
-
-def chosen(*, on_matrix_units: bool) -> ModuleType:
-    """The module that has the four operations: this one, or the one for the matrix units of a CPU."""
-    return matrix_units if on_matrix_units else sys.modules[__name__]
 
 
 def convolve(x: Array, kernel: Array, bias: Array) -> Array:

@@ -1,8 +1,9 @@
-"""The two parts of an image that a partitioned coupling tells apart, each as an array of its own.
+"""The two halves of an image that a coupling tells apart: as a mask, or each as an array of its own.
 
-A masked coupling lets its network look at zeros, and throws half of its answer away. Here the halves are taken apart
-first, so that the network sees and answers only what counts: half the work (Kingma, Dhariwal 2018, arXiv:1807.03039,
-for channels; Ho et al. 2019, arXiv:1902.00275, for the checkerboard).
+Masks are those of RealNVP (Dinh, Sohl-Dickstein, Bengio 2017, arXiv:1605.08803, figure 3): 1 passes through and
+conditions, 0 is transformed. A masked coupling lets its network look at zeros, and throws half of its answer away. A
+partitioned one takes the halves apart first, so that the network sees and answers only what counts: half the work
+(Kingma, Dhariwal 2018, arXiv:1807.03039, for channels; Ho et al. 2019, arXiv:1902.00275, for the checkerboard).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nfcli.flows.masks import MaskKind
+from nfcli.presets.layers import MaskKind, Shape
 
 PatchKind = Literal["rows", "columns", "diagonals"]
 """The three ways to halve the 2x2 patches that a squeeze made channels of: each pixel in turn meets all its neighbours
@@ -22,12 +23,26 @@ in the half that is known. The diagonals are the checkerboard that was there bef
 
 PartitionKind = MaskKind | PatchKind
 
-PATCHES: dict[PatchKind, tuple[int, int, int, int]] = {
-    "rows": (0, 1, 2, 3),
-    "columns": (0, 2, 1, 3),
-    "diagonals": (0, 3, 1, 2),
-}
+PATCHES: dict[PatchKind, Sequence[int]] = {"rows": (0, 1, 2, 3), "columns": (0, 2, 1, 3), "diagonals": (0, 3, 1, 2)}
 """The four pixels of a patch, those of the first half first; numbered as a squeeze lays them out, row by row."""
+
+
+def checkerboard_mask(height: int, width: int) -> np.ndarray:
+    """(1, H, W, 1) of 0 and 1: `(i + j) mod 2`."""
+    rows, columns = np.indices((height, width))
+    return ((rows + columns) % 2)[None, :, :, None]
+
+
+def channel_mask(channels: int) -> np.ndarray:
+    """(1, 1, 1, C) of 0 and 1: the first C // 2 channels are 1."""
+    return (np.arange(channels) < channels // 2).astype(int)[None, None, None, :]
+
+
+def make_mask(kind: MaskKind, shape: Shape, *, invert: bool = False) -> np.ndarray:
+    """The mask of `kind` for images of `shape` (H, W, C), broadcastable against (B, H, W, C)."""
+    height, width, channels = shape
+    mask = checkerboard_mask(height, width) if kind == "checkerboard" else channel_mask(channels)
+    return 1 - mask if invert else mask
 
 
 def partition(x: Array, kind: PartitionKind) -> tuple[Array, Array]:

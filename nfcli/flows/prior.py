@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
 from nfcli.flows.base import Bijection, sum_per_image
-from nfcli.flows.initializers import Initializer
-from nfcli.flows.networks import PLAIN, ComputePolicy, GatedConvNet
+from nfcli.flows.networks import GatedConvNet
 from nfcli.flows.transformers import Affine
 
 
@@ -29,23 +29,11 @@ class LearnedPrior(Bijection):
         context_channels: Of what goes on.
         hidden: Channels of the network.
         blocks: Its gated blocks.
-        policy: How the network is computed.
-        initializer: Source of the initial weights.
+        network: `initializer` and `policy`, as of `GatedConvNet`.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        context_channels: int,
-        *,
-        hidden: int,
-        blocks: int = 1,
-        policy: ComputePolicy = PLAIN,
-        initializer: Initializer,
-    ) -> None:
-        self.network = GatedConvNet(
-            context_channels, hidden, 2 * channels, blocks=blocks, initializer=initializer, policy=policy
-        )
+    def __init__(self, channels: int, context_channels: int, *, hidden: int, blocks: int = 1, **network: Any) -> None:
+        self.network = GatedConvNet(context_channels, hidden, 2 * channels, blocks=blocks, **network)
 
     def forward(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         z, log_slope = Affine().forward(x, self._parameters(context))

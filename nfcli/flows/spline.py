@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -26,23 +27,18 @@ class RationalQuadraticSpline:
 
     def forward(self, x: Array, raw: Array) -> tuple[Array, Array]:
         """(B, ...) and (count, B, ...) to z and log dz/dx, both (B, ...)."""
-        knots_x, knots_y, slopes = self._knots(raw)
-        inside = jnp.abs(x) < self.bound
-        (left, width), (low, height), (first, last) = _pieces(
-            jnp.where(inside, x, 0), knots_x, knots_x, knots_y, slopes
-        )
-        t = (jnp.where(inside, x, 0) - left) / width
-        z, log_slope = _rational(t, width, low, height, first, last)
+        knots, inside = self._knots(raw), jnp.abs(x) < self.bound
+        value = jnp.where(inside, x, 0)
+        left, width, low, height, first, last = _pieces(value, knots[0], *knots)
+        z, log_slope = _rational((value - left) / width, width, low, height, first, last)
         return jnp.where(inside, z, x), jnp.where(inside, log_slope, 0)
 
     def inverse(self, z: Array, raw: Array) -> Array:
         """Undo `forward`: the root of a quadratic in each piece."""
-        knots_x, knots_y, slopes = self._knots(raw)
-        inside = jnp.abs(z) < self.bound
-        y = jnp.where(inside, z, 0)
-        (left, width), (low, height), (first, last) = _pieces(y, knots_y, knots_x, knots_y, slopes)
-        mean, bend = height / width, first + last - 2 * height / width
-        rise = y - low
+        knots, inside = self._knots(raw), jnp.abs(z) < self.bound
+        value = jnp.where(inside, z, 0)
+        left, width, low, height, first, last = _pieces(value, knots[1], *knots)
+        mean, bend, rise = height / width, first + last - 2 * height / width, value - low
         a = height * (mean - first) + rise * bend
         b = height * first - rise * bend
         c = -mean * rise
@@ -64,24 +60,18 @@ class RationalQuadraticSpline:
         return jnp.concatenate([-end, inner, end])
 
 
-def _pieces(
-    value: Array, along: Array, knots_x: Array, knots_y: Array, slopes: Array
-) -> tuple[tuple[Array, Array], tuple[Array, Array], tuple[Array, Array]]:
+def _pieces(value: Array, along: Array, knots_x: Array, knots_y: Array, slopes: Array) -> Iterator[Array]:
     """Of the piece that holds each value, found among the knots `along`: x and width, y and height, slopes of the ends.
 
     Values are (B, ...), knots and slopes (bins + 1, B, ...).
     """
     # One-hot over pieces: a sum over a few arrays is faster than a gather, and so is its gradient.
     here = ((value[None] >= along[:-1]) & (value[None] < along[1:])).astype(value.dtype)
-
-    def pick(knots: Array) -> Array:
-        return jnp.sum(here * knots, axis=0)
-
-    return (
-        (pick(knots_x[:-1]), pick(knots_x[1:] - knots_x[:-1])),
-        (pick(knots_y[:-1]), pick(knots_y[1:] - knots_y[:-1])),
-        (pick(slopes[:-1]), pick(slopes[1:])),
-    )
+    for knots in (knots_x, knots_y):
+        yield jnp.sum(here * knots[:-1], axis=0)
+        yield jnp.sum(here * (knots[1:] - knots[:-1]), axis=0)
+    for ends in (slopes[:-1], slopes[1:]):
+        yield jnp.sum(here * ends, axis=0)
 
 
 def _rational(t: Array, width: Array, low: Array, height: Array, first: Array, last: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import pytest
 
 from nfcli.evaluation.bound import to_bpd
 from nfcli.flows import build
-from nfcli.flows import flow as flow_module
+from nfcli.flows import model as model_module
 from nfcli.presets import MaskedCouplings, Preset
 from tests.evaluation.checks import all_images, check_total_probability
 from tests.evaluation.models import SPACES, small
@@ -40,7 +40,7 @@ def test_uniform_model_has_log2_of_its_levels(levels, learned, alpha, monkeypatc
 
     Each logit stretches by 1 - alpha, so a bin has (1 - alpha) / levels; learned noise passes through a second one.
     """
-    monkeypatch.setattr(flow_module, "standard_normal_log_prob", logistic_log_prob)
+    monkeypatch.setattr(model_module, "standard_normal_log_prob", logistic_log_prob)
     stack = MaskedCouplings(1, "checkerboard", 2)
     preset = Preset("fresh", "", (stack,), stack if learned else None, 0, 0, 0)
     model = build(preset, (2, 2, 1), levels=levels, alpha=alpha)

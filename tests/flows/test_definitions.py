@@ -11,9 +11,9 @@ from flax import nnx
 from nfcli.flows import build
 from nfcli.flows.coupling import limit_scale
 from nfcli.flows.initializers import Initializer
-from nfcli.flows.masks import channel_mask, checkerboard_mask, make_mask
 from nfcli.flows.networks import ComputePolicy, GatedConvNet
 from nfcli.flows.operations import concat_elu
+from nfcli.flows.partitions import channel_mask, checkerboard_mask, make_mask
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import Squeeze, split_channels
 from nfcli.presets import MaskedCouplings, Preset

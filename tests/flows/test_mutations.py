@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nfcli.evaluation.bound import StreamingLogSumExp
-from nfcli.flows import dequantization, flow
+from nfcli.flows import dequantization, flow, model
 from nfcli.flows import prior as prior_module
 from nfcli.flows.coupling import MaskedCoupling
 from nfcli.flows.dequantization import UniformDequantization, VariationalDequantization
@@ -106,7 +106,7 @@ def result(change):
 flip, drop = second(lambda ldj: -ldj), second(lambda ldj: 0 * ldj)
 swap = second(lambda finished: finished[..., ::-1])
 forget_draws = result(lambda bound: bound + np.log(5))
-normal = (flow, "standard_normal_log_prob")
+normal = (model, "standard_normal_log_prob")
 MUTATIONS = [
     ("log-det of coupling", MaskedCoupling, "forward", flip),
     ("log-det of coupling", MaskedCoupling, "forward", drop),

@@ -12,9 +12,8 @@ import pytest
 from nfcli.flows.assembly import Assembly
 from nfcli.flows.coupling import PartitionedCoupling
 from nfcli.flows.initializers import Initializer
-from nfcli.flows.masks import make_mask
 from nfcli.flows.networks import PLAIN, GatedAttention
-from nfcli.flows.partitions import partition, unpartition
+from nfcli.flows.partitions import make_mask, partition, unpartition
 from nfcli.flows.reshaping import Squeeze as SqueezeLayer
 from nfcli.flows.transformers import Affine
 from nfcli.presets import PRESETS, PartitionedCouplings, Squeeze
