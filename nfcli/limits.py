@@ -135,8 +135,7 @@ def check_temperature(temperature: float) -> None:
     Raises:
         UsageError: It is not from 0 to 1,000.
     """
-    if not 0 <= temperature <= 1000:
-        raise UsageError(f"--temperature {temperature} is not possible", hint="it must be from 0 to 1,000")
+    require("temperature", temperature, number("from 0 to 1,000", lambda value: 0 <= value <= 1000))
 
 
 def refuse_together(config: Any, name: str, *others: str) -> None:

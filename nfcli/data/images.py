@@ -21,7 +21,7 @@ from nfcli.data.transform import Transform
 from nfcli.errors import DataError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image, Transpose
+    from PIL.Image import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 KIND = "a PNG or JPEG image"
@@ -59,10 +59,8 @@ def is_image_file(path: Path) -> bool:
         return False
     kind = kind_of(path)
     if kind in ("missing", "other"):
-        raise DataError(
-            f"{shown(path)} is {'a broken link' if kind == 'missing' else 'not a regular file'}",
-            hint="remove it, or restore the image",
-        )
+        what = "a broken link" if kind == "missing" else "not a regular file"
+        raise DataError(f"{shown(path)} is {what}", hint="remove it, or restore the image")
     return kind == "file"
 
 
@@ -90,14 +88,17 @@ def _blocks(paths: Sequence[Path], transform: Transform, message: Callable[[str]
     for path in paths:
         with decoding(path, KIND), path.open("rb") as stream:
             image = _open(stream, path)
-            turn = _turn(image)
-            changes = _changes(image, turned=turn is not None)
-            pixels = _pixels(image if turn is None else image.transpose(turn))
+            upright = _upright(image)
+            changes = _changes(image, turned=upright is not image)
+            pixels = _pixels(upright)
         if first is None:
             first = pixels.shape
             check_size(path.parent, (len(paths), *first))
-        if pixels.shape[-1] != first[-1] or (pixels.shape != first and not transform.fixes_size):
-            raise _odd_one(path, pixels.shape, paths[0], first)
+        alike = pixels.shape[-1] == first[-1]
+        if pixels.shape != first and not (alike and transform.fixes_size):
+            what = f"{shown(path)} is {shape_text(pixels.shape)}, but {shown(paths[0].name)} is {shape_text(first)}"
+            advice = "--resize and --crop make one size of many" if alike else "convert them to all gray or all colour"
+            raise DataError(what, hint=f"all images must have the same height, width and channels; {advice}")
         converted += bool(changes)
         done.update(changes)
         yield transform(pixels[None], shown(path))
@@ -106,16 +107,16 @@ def _blocks(paths: Sequence[Path], transform: Transform, message: Callable[[str]
         message(f"note: {converted:,} of {len(paths):,} images converted: {listing}")
 
 
-def _turn(image: Image) -> Transpose | None:
-    """How the image is to be turned, None for not at all."""
+def _upright(image: Image) -> Image:
+    """The image turned as its EXIF says; itself if that is not at all."""
     from PIL.Image import Transpose
 
     image.load()  # a PNG may say so behind its pixels
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:  # damaged EXIF: like any viewer of images, take them as they are
-        return None
-    return Transpose[TURNS[int(orientation) - 2]] if orientation in range(2, 9) else None
+        return image
+    return image.transpose(Transpose[TURNS[int(orientation) - 2]]) if orientation in range(2, 9) else image
 
 
 def _changes(image: Image, *, turned: bool) -> list[str]:
@@ -164,12 +165,3 @@ def _open(stream: BinaryIO, path: Path | str) -> Image:
         raise DataError(f"{shown(path)} has pixels of an unknown kind ({image.mode})", hint="convert it to 8-bit RGB")
     check_size(path, (1, image.height, image.width, MODES[image.mode][0]))
     return image
-
-
-def _odd_one(path: Path, shape: tuple[int, ...], first: Path, expected: tuple[int, ...]) -> DataError:
-    same_channels = shape[-1] == expected[-1]
-    advice = "--resize and --crop make one size of many" if same_channels else "convert them to all gray or all colour"
-    return DataError(
-        f"{shown(path)} is {shape_text(shape)}, but {shown(first.name)} is {shape_text(expected)}",
-        hint=f"all images must have the same height, width and channels; {advice}",
-    )

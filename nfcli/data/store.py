@@ -157,10 +157,8 @@ def _write(path: Path | str, shape: tuple[int, ...], blocks: Blocks, target: Pat
     needed = math.prod(shape)
     free = shutil.disk_usage(target.parent).free
     if needed + SPARE > free:
-        raise DataError(
-            f"the images of {shown(path)} take {needed / 2**30:,.1f} GiB, and {target.parent} has {free / 2**30:,.1f}",
-            hint="NF_CACHE_DIR chooses another place; or use fewer or smaller images",
-        )
+        what = f"images of {shown(path)} take {needed / 2**30:,.1f} GiB, and {target.parent} has {free / 2**30:,.1f}"
+        raise DataError(f"the {what}", hint="NF_CACHE_DIR chooses another place; or use fewer or smaller images")
     partial = target.with_name(f"{target.stem}.{os.getpid()}.part")
     with unfinished(partial):
         images = open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
