@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nfcli.data.reading import shape_text, shown
+from nfcli.data.reading import CHUNK, shape_text, shown
 from nfcli.data.store import AnyImages, Rows, select
 from nfcli.data.transform import LEVELS
 from nfcli.errors import DataError, UsageError
@@ -31,14 +31,10 @@ from nfcli.errors import DataError, UsageError
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
-HASHED_AT_ONCE = 2**24
-"""Bytes, about."""
-
 MOST_CLASSES = 1000
 """More would be planes of an image that leave no room for the image."""
 
 SPLIT_NAMES = ("train", "val", "test")
-
 SPLIT_SEED = 42
 
 
@@ -65,11 +61,9 @@ class ImageSplit:
         if self.labels is not None and (self.labels.shape != (len(self),) or self.labels.dtype != np.int64):
             raise ValueError(f"labels must be ({len(self)},) int64, not {self.labels.shape} {self.labels.dtype}")
         # A change in place would leave the cached fingerprint wrong; views leave the caller's own arrays writable.
-        for field in ("images", "labels"):
-            if isinstance(getattr(self, field), np.ndarray):
-                view = getattr(self, field).view()
-                view.setflags(write=False)
-                object.__setattr__(self, field, view)
+        for field, array in (("images", self.images), ("labels", self.labels)):
+            if isinstance(array, np.ndarray):
+                object.__setattr__(self, field, np.broadcast_to(array, array.shape))  # a view that is read-only
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,7 +72,7 @@ class ImageSplit:
     def fingerprint(self) -> str:
         """SHA-256 (hex) over type, shape and bytes of the images, in their order."""
         digest = hashlib.sha256(f"{self.images.dtype.name} {self.images.shape}\n".encode())
-        step = max(1, HASHED_AT_ONCE // math.prod(self.images.shape[1:]))
+        step = max(1, CHUNK // math.prod(self.images.shape[1:]))
         for start in range(0, len(self), step):
             digest.update(np.ascontiguousarray(self.images[start : start + step]).data)
         return digest.hexdigest()
@@ -156,8 +150,7 @@ class ImageDataset:
         """
         if name not in SPLIT_NAMES:
             raise UsageError(f"unknown split '{name}'", hint="splits: " + ", ".join(SPLIT_NAMES))
-        split: ImageSplit = getattr(self, name)
-        return split
+        return getattr(self, name)
 
 
 class Part(NamedTuple):

@@ -116,7 +116,7 @@ def is_idx_folder(folder: Path) -> bool:
     Raises:
         DataError: The folder cannot be read.
     """
-    names = re.compile(r"(train|t10k)-images[-.]idx3-ubyte(\.gz)?")
+    names = re.compile(rf"({'|'.join(PREFIXES.values())})-images[-.]idx3-ubyte(\.gz)?")
     return any(names.fullmatch(entry.name) for entry in visible_entries(folder))
 
 

@@ -29,18 +29,10 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24
 """Where a PNG file says how many bits a sample has."""
 
-MODES = {
-    "1": (1, "1-bit to 8-bit"),
-    "L": (1, ""),
-    "LA": (1, "gray with transparency to gray"),
-    "P": (3, "palette to RGB"),
-    "PA": (3, "palette to RGB"),
-    "RGB": (3, ""),
-    "RGBA": (3, "RGBA to RGB"),
-    "CMYK": (3, "CMYK to RGB"),
-    "YCbCr": (3, "YCbCr to RGB"),
-}
-"""Channels to read from each of Pillow's modes, and what is said of those that are not taken as they are."""
+GRAY = {"1": "1-bit to 8-bit", "L": "", "LA": "gray with transparency to gray"}
+PALETTE = dict.fromkeys(("P", "PA"), "palette to RGB")
+COLOUR = {"RGB": "", **PALETTE, **{mode: f"{mode} to RGB" for mode in ("RGBA", "CMYK", "YCbCr")}}
+"""Pillow's modes that become one channel and three, and what is said of those that are not taken as they are."""
 
 ORIENTATION = 0x0112
 """The tag of EXIF."""
@@ -122,13 +114,10 @@ def _upright(image: Image) -> Image:
 def _changes(image: Image, *, turned: bool) -> list[str]:
     """What is done to an image on its way in, in words."""
     keyed = "transparency" in image.info and image.mode not in ("LA", "PA", "RGBA")
-    done = {
-        MODES[image.mode][1]: True,
-        "with a transparent colour made opaque": keyed,
-        "turned as EXIF says": turned,
-        "of several pictures to the first": getattr(image, "n_frames", 1) > 1,
-    }
-    return [words for words, is_done in done.items() if words and is_done]
+    several = getattr(image, "n_frames", 1) > 1
+    done = [(GRAY | COLOUR)[image.mode], "with a transparent colour made opaque" * keyed]
+    done += ["turned as EXIF says" * turned, "of several pictures to the first" * several]
+    return [words for words in done if words]
 
 
 def decode(stream: BinaryIO, source: str) -> Images:
@@ -142,8 +131,8 @@ def decode(stream: BinaryIO, source: str) -> Images:
 
 
 def _pixels(image: Image) -> Images:
-    channels = MODES[image.mode][0]
-    return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(image.height, image.width, channels)
+    gray = image.mode in GRAY
+    return np.asarray(image.convert("L" if gray else "RGB")).reshape(image.height, image.width, 1 if gray else 3)
 
 
 def _open(stream: BinaryIO, path: Path | str) -> Image:
@@ -161,7 +150,7 @@ def _open(stream: BinaryIO, path: Path | str) -> Image:
     except Image.DecompressionBombError as error:
         hint = f"the limit is {MAX_PIXELS:,} pixels an image"
         raise DataError(f"{shown(path)} claims an image of absurd size", hint=hint) from error
-    if image.mode not in MODES:
+    if image.mode not in GRAY | COLOUR:
         raise DataError(f"{shown(path)} has pixels of an unknown kind ({image.mode})", hint="convert it to 8-bit RGB")
-    check_size(path, (1, image.height, image.width, MODES[image.mode][0]))
+    check_size(path, (1, image.height, image.width, 1 if image.mode in GRAY else 3))
     return image

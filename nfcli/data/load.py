@@ -50,9 +50,8 @@ def load_dataset(
         DataError: A file is missing, damaged, not understood or over the limits, or a download failed.
     """
     intake = Intake(transform, message)
-    path: Path | str
     if spec == "mnist":
-        name, path, parts = spec, spec, load_mnist(intake)
+        name, path, parts = spec, Path(spec), load_mnist(intake)
     elif spec.startswith(PREFIX):
         name = spec.removeprefix(PREFIX)
         if not name or name.startswith(("/", ".")):

@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -150,7 +150,7 @@ def _opened(
     archive, info, path = member
     if info.compress_type not in METHODS:
         raise DataError(f"{shown(path)} is compressed in a way that numpy does not use", hint="save it with numpy")
-    with decoding(path, "a numpy array"), archive.open(info) as stream:
+    with decoding(path, "a numpy array"), cast("io.BufferedIOBase", archive.open(info)) as stream:
         header = shape, _, dtype = _read_header(stream, path)
         if dtype.kind not in "iu":
             what = "Python objects" if dtype.hasobject else f"values of type {dtype}"

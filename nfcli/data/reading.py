@@ -32,6 +32,7 @@ MAX_ARRAY_BYTES = 4 * 2**30
 """Bytes of an array that has to be in memory as a whole: labels, and images that are not stored as plain bytes."""
 
 CHUNK = 2**24
+"""Bytes, about, that are read or hashed at a time."""
 
 AnyPath = Path | str
 
@@ -144,7 +145,7 @@ def read_blocks(
     rows = count if whole else max(1, CHUNK // (promised // count))
     for start in range(0, count, rows):
         block = np.empty((min(rows, count - start), *row), dtype)
-        data, position = block.reshape(-1).view(np.uint8), 0
+        data, position = block.reshape(-1).view(np.uint8).data, 0
         while position < len(data):
             # A piece at a time: a decompressor makes bytes of it first.
             read = stream.readinto(data[position : position + CHUNK])

@@ -136,10 +136,9 @@ def _examples(tfds: Any, builder: Any, split: str, image: str) -> Iterator[dict[
     """The examples of a split, one after another; their images are arrays, or still encoded."""
     if ARRAY_RECORD not in {kind.value for kind in builder.info.available_file_formats()}:
         if find_spec("tensorflow") is None:
-            raise DataError(
-                f"{shown(builder.data_path)} is in the format {builder.info.file_format.value}, which takes TensorFlow",
-                hint=f"pip install 'nfcli[tfds]', or prepare it with file_format='{ARRAY_RECORD}'",
-            )
+            what = f"is in the format {builder.info.file_format.value}, which takes TensorFlow"
+            hint = f"pip install 'nfcli[tfds]', or prepare it with file_format='{ARRAY_RECORD}'"
+            raise DataError(f"{shown(builder.data_path)} {what}", hint=hint)
         yield from tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
         return
     examples = builder.as_data_source(split, decoders={image: tfds.decode.SkipDecoding()})

@@ -128,17 +128,19 @@ def _without_tensorflow(tfds: Any, official: Any) -> Any:
         def _info(self) -> Any:
             known = super()._info()
             same = ("description", "features", "supervised_keys", "homepage", "citation")
-            kept = {name: getattr(known, name) for name in same}
+            described = {name: getattr(known, name) for name in same}
             # Shuffling is disabled because the order of the files decides who trains and who validates.
-            return tfds.core.DatasetInfo(builder=self, **kept, disable_shuffling=True)
+            return tfds.core.DatasetInfo(builder=self, **described, disable_shuffling=True)
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-            files = {part: _names(self, prefix) for part, prefix in PREFIXES.items()}
-            if official.name == "emnist":
+            emnist = official.name == "emnist"
+            prefixes = {part: f"emnist-{self.builder_config.name}-{part}" for part in PREFIXES} if emnist else PREFIXES
+            names = {part: [f"{prefix}-{kind}.gz" for kind in (IMAGES, LABELS)] for part, prefix in prefixes.items()}
+            if emnist:
                 archive = zipfile.ZipFile(dl_manager.download(self.URL))
-                found = {part: [zipfile.Path(archive, f"gzip/{name}") for name in pair] for part, pair in files.items()}
+                found = {part: [zipfile.Path(archive, f"gzip/{name}") for name in pair] for part, pair in names.items()}
             else:
-                addresses = {part: [urljoin(self.URL, name) for name in pair] for part, pair in files.items()}
+                addresses = {part: [urljoin(self.URL, name) for name in pair] for part, pair in names.items()}
                 found = dl_manager.download(addresses)
             return {part: self._generate_examples(*pair) for part, pair in found.items()}
 
@@ -147,13 +149,6 @@ def _without_tensorflow(tfds: Any, official: Any) -> Any:
                 yield index, {"image": _png(image), "label": int(label)}
 
     return Builder
-
-
-def _names(builder: Any, prefix: str) -> list[str]:
-    """File names of images and labels: `PREFIXES` but for EMNIST."""
-    if builder.name == "emnist":
-        prefix = f"emnist-{builder.builder_config.name}-{'test' if prefix == 't10k' else prefix}"
-    return [f"{prefix}-{IMAGES}.gz", f"{prefix}-{LABELS}.gz"]
 
 
 def _png(image: Any) -> bytes:
