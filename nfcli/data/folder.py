@@ -42,7 +42,13 @@ def load_image_folder(folder: Path, intake: Intake) -> dict[str, Part]:
     Raises:
         DataError: There are no images, their places are ambiguous, a file is damaged, or they are over the limits.
     """
-    listings = _list_splits(folder)
+    listings: dict[str, Listing] = {}
+    for name, split in SPLIT_FOLDERS.items():
+        if kind_of(folder / name) == "folder":
+            if split in listings:
+                raise DataError(f"{shown(folder)} has two folders of validation images", hint="keep one of them")
+            listings[split] = _list(folder / name)
+    listings = listings or {"all": _list(folder)}
     numbers = _number({label for _, labels in listings.values() for label in labels})
     images = read_images([file for files, _ in listings.values() for file in files], intake)
     parts, start = {}, 0
@@ -83,16 +89,6 @@ def load_flat_folder(folder: Path, intake: Intake, classes: int | None) -> tuple
 
 def _image_files(folder: Path) -> list[Path]:
     return [entry for entry in visible_entries(folder) if is_image_file(entry)]
-
-
-def _list_splits(folder: Path) -> dict[str, Listing]:
-    listings: dict[str, Listing] = {}
-    for name, split in SPLIT_FOLDERS.items():
-        if kind_of(folder / name) == "folder":
-            if split in listings:
-                raise DataError(f"{shown(folder)} has two folders of validation images", hint="keep one of them")
-            listings[split] = _list(folder / name)
-    return listings or {"all": _list(folder)}
 
 
 def _list(folder: Path) -> Listing:

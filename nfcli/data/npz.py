@@ -72,9 +72,8 @@ def load_npz(path: Path, intake: Intake, *, splits: bool = True, labelled: bool 
         DataError: The file cannot be read, is damaged, holds other arrays than those above, or is over the limits.
     """
     with decoding(path, KIND), zipfile.ZipFile(path) as archive:
-        arrays = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-        keys = [info.filename.removesuffix(".npy") for info in arrays]
-        members = {key: _Member(archive, info, f"{path}[{key}]") for key, info in zip(keys, arrays, strict=True)}
+        arrays = {one.filename.removesuffix(".npy"): one for one in archive.infolist() if one.filename.endswith(".npy")}
+        members = {key: _Member(archive, info, f"{path}[{key}]") for key, info in arrays.items()}
         images = _pick(path, members, IMAGE_KEYS if splits else {"all": ("images",)})
         labels = _pick(path, members, LABEL_KEYS if labelled else {})
         if "all" in images and len(images) > 1:

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nfcli.data.dataset import Part
+from nfcli.data.dataset import Images, Part
 from nfcli.data.images import decode
 from nfcli.data.reading import absolute, decoding, kind_of, shape_text, shown, visible_entries, visible_folders
 from nfcli.data.store import Intake
@@ -150,7 +149,7 @@ def _part(tfds: Any, builder: Any, folder: Path, split: str, image: str, label: 
     """The images of a split, and their labels if there is a name for them."""
     source, labels = f"{shown(folder)} ({split})", list[int]()
 
-    def blocks() -> Iterator[NDArray[np.uint8]]:
+    def blocks() -> Iterator[Images]:
         """Each image as (1, H, W, C), transformed; its label is added to `labels`."""
         first: tuple[int, ...] | None = None
         for example in _examples(tfds, builder, split, image):
