@@ -80,8 +80,7 @@ class Setting:
 
 def setting(default: Any = dataclasses.MISSING, help: str = "", check: Check | None = None, **more: Any) -> Any:
     """A field of a dataclass with its `Setting`; where there are `choices`, it must be one of them."""
-    if check is None:
-        check = one_of(more["choices"]) if "choices" in more else Setting.check
+    check = check or (one_of(more["choices"]) if "choices" in more else Setting.check)
     return field(default=default, metadata={"setting": Setting(help, check, **more)})
 
 

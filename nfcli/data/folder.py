@@ -49,11 +49,11 @@ def load_image_folder(folder: Path, intake: Intake) -> dict[str, Part]:
                 raise DataError(f"{shown(folder)} has two folders of validation images", hint="keep one of them")
             listings[split] = _list(folder / name)
     listings = listings or {"all": _list(folder)}
-    numbers = _number({label for _, labels in listings.values() for label in labels})
+    known = {label for _, labels in listings.values() for label in labels}
     images = read_images([file for files, _ in listings.values() for file in files], intake)
     parts, start = {}, 0
     for name, (files, labels) in listings.items():
-        parts[name] = Part(select(images, slice(start, start + len(files))), _numbered(labels, numbers))
+        parts[name] = Part(select(images, slice(start, start + len(files))), _numbered(labels, known))
         start += len(files)
     return parts
 
@@ -83,7 +83,7 @@ def load_flat_folder(folder: Path, intake: Intake, classes: int | None) -> tuple
         what = f"has {len(known)} sub-folders with names, and the model knows {classes} labels"
         hint = "name them by the labels' numbers, or give one for each label that the model was trained on"
         raise DataError(f"{shown(folder)} {what}", hint=hint)
-    wanted = None if classes == 0 else _numbered(labels, _number(known))
+    wanted = None if classes == 0 else _numbered(labels, known)
     return Part(read_images(files, intake), wanted), [str(file.relative_to(folder)) for file in files]
 
 
@@ -103,10 +103,6 @@ def _list(folder: Path) -> Listing:
     return direct or listed, [file.parent.name for file in listed]
 
 
-def _number(labels: set[str]) -> dict[str, int]:
-    return _whole_numbers(labels) or {label: number for number, label in enumerate(sorted(labels))}
-
-
 def _whole_numbers(labels: set[str]) -> dict[str, int] | None:
     if not all(label.isascii() and label.isdecimal() and len(label) <= DIGITS for label in labels):
         return None
@@ -114,5 +110,7 @@ def _whole_numbers(labels: set[str]) -> dict[str, int] | None:
     return numbers if len(set(numbers.values())) == len(labels) else None
 
 
-def _numbered(labels: list[str], numbers: dict[str, int]) -> Labels | None:
+def _numbered(labels: list[str], known: set[str]) -> Labels | None:
+    """The number of each label among all that are known; None where there are no labels."""
+    numbers = _whole_numbers(known) or {label: number for number, label in enumerate(sorted(known))}
     return np.array([numbers[label] for label in labels], np.int64) if labels else None

@@ -8,7 +8,7 @@ was converted is counted and said.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,7 +17,6 @@ import numpy as np
 from nfcli.data.dataset import Images
 from nfcli.data.reading import MAX_PIXELS, check_size, decoding, kind_of, shape_text, shown
 from nfcli.data.store import AnyImages, Intake
-from nfcli.data.transform import Transform
 from nfcli.errors import DataError
 
 if TYPE_CHECKING:
@@ -70,10 +69,10 @@ def read_images(paths: Sequence[Path], intake: Intake) -> AnyImages:
         DataError: A file cannot be read, is damaged, has 16 bits a sample, differs from the first in size or channels,
             or the images are over the limits.
     """
-    return intake.keep(paths[0].parent, len(paths), _blocks(paths, intake.transform, intake.message), paths)
+    return intake.keep(paths[0].parent, len(paths), _blocks(paths, intake), paths)
 
 
-def _blocks(paths: Sequence[Path], transform: Transform, message: Callable[[str], None]) -> Iterator[Images]:
+def _blocks(paths: Sequence[Path], intake: Intake) -> Iterator[Images]:
     """Each file as (1, H, W, C), transformed one by one because only then they have one size."""
     first: tuple[int, ...] | None = None
     converted, done = 0, Counter[str]()
@@ -87,16 +86,16 @@ def _blocks(paths: Sequence[Path], transform: Transform, message: Callable[[str]
             first = pixels.shape
             check_size(path.parent, (len(paths), *first))
         alike = pixels.shape[-1] == first[-1]
-        if pixels.shape != first and not (alike and transform.fixes_size):
+        if pixels.shape != first and not (alike and intake.transform.fixes_size):
             what = f"{shown(path)} is {shape_text(pixels.shape)}, but {shown(paths[0].name)} is {shape_text(first)}"
             advice = "--resize and --crop make one size of many" if alike else "convert them to all gray or all colour"
             raise DataError(what, hint=f"all images must have the same height, width and channels; {advice}")
         converted += bool(changes)
         done.update(changes)
-        yield transform(pixels[None], shown(path))
+        yield intake.transform(pixels[None], shown(path))
     if converted:
         listing = ", ".join(f"{count:,} {what}" for what, count in done.most_common())
-        message(f"note: {converted:,} of {len(paths):,} images converted: {listing}")
+        intake.message(f"note: {converted:,} of {len(paths):,} images converted: {listing}")
 
 
 def _upright(image: Image) -> Image:

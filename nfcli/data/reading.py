@@ -139,10 +139,10 @@ def read_blocks(
     Raises:
         DataError: As of `check_size`, or there are fewer or more bytes.
     """
-    itemsize = np.dtype(dtype).itemsize
+    (count, *row), itemsize = shape, np.dtype(dtype).itemsize
     check_size(path, shape, itemsize, in_memory=whole)
-    (count, *row), promised, done = shape, math.prod(shape) * itemsize, 0
-    rows = count if whole else max(1, CHUNK // (promised // count))
+    size = math.prod(row) * itemsize
+    rows = count if whole else max(1, CHUNK // size)
     for start in range(0, count, rows):
         block = np.empty((min(rows, count - start), *row), dtype)
         data, position = block.reshape(-1).view(np.uint8).data, 0
@@ -150,13 +150,12 @@ def read_blocks(
             # A piece at a time: a decompressor makes bytes of it first.
             read = stream.readinto(data[position : position + CHUNK])
             if not read:
-                cut = f"is cut short: its header promises {promised:,} bytes of data, and {done + position:,} follow"
-                raise DataError(f"{shown(path)} {cut}", hint="get the file again")
+                there = f"its header promises {count * size:,} bytes of data, and {start * size + position:,} follow"
+                raise DataError(f"{shown(path)} is cut short: {there}", hint="get the file again")
             position += read
-        done += position
         yield block
     if stream.read(1):
-        more = f"holds more than the {promised:,} bytes of data that its header promises"
+        more = f"holds more than the {count * size:,} bytes of data that its header promises"
         raise DataError(f"{shown(path)} {more}", hint="get the file again")
 
 

@@ -128,9 +128,9 @@ def _without_tensorflow(tfds: Any, official: Any) -> Any:
         def _info(self) -> Any:
             known = super()._info()
             same = ("description", "features", "supervised_keys", "homepage", "citation")
-            described = {name: getattr(known, name) for name in same}
+            kept = {key: getattr(known, key) for key in same}
             # Shuffling is disabled because the order of the files decides who trains and who validates.
-            return tfds.core.DatasetInfo(builder=self, **described, disable_shuffling=True)
+            return tfds.core.DatasetInfo(builder=self, **kept, disable_shuffling=True)
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
             emnist = official.name == "emnist"

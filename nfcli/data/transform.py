@@ -88,11 +88,10 @@ def _size(option: str, text: str | None) -> Size | None:
 
 
 def _middle(images: NDArray[np.uint8], size: Size, source: str) -> NDArray[np.uint8]:
-    spare = [have - want for have, want in zip(images.shape[1:3], size, strict=True)]
-    if min(spare) < 0:
+    top, left = ((have - want) // 2 for have, want in zip(images.shape[1:3], size, strict=True))
+    if min(top, left) < 0:
         have, want = (shape_text(sides) for sides in (images.shape[1:3], size))
         raise DataError(f"{source} is {have}, too small for --crop {want}", hint="crop less, or use --resize")
-    top, left = (pixels // 2 for pixels in spare)
     return images[:, top : top + size[0], left : left + size[1]]
 
 
