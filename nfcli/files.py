@@ -8,7 +8,7 @@ import math
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         WriteError: The disk is full, or the folder cannot be written.
         ValueError: A number is not finite.
     """
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **content}, indent=2, allow_nan=False) + "\n"
-    write_text(path, text)
+    write_text(path, json.dumps({"schema_version": SCHEMA_VERSION, **content}, indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -122,7 +121,7 @@ def parse_json(text: str) -> dict[str, Any]:
         ValueError: It is something else.
     """
     try:
-        content = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        content = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(content, dict):
@@ -187,19 +186,14 @@ def remove_tree(path: Path) -> None:
     import shutil
 
     try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        return
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
     except OSError as error:
         raise NFError(f"cannot delete {path}: {error.strerror or error}") from error
 
 
 def _finite(text: str) -> float:
     number = float(text)
-    if math.isinf(number):
+    if not math.isfinite(number):
         raise ValueError(f"{text} is not a number that nf writes")
     return number
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that nf writes")

@@ -80,8 +80,7 @@ class Setting:
 
 def setting(default: Any = dataclasses.MISSING, help: str = "", check: Check | None = None, **more: Any) -> Any:
     """A field of a dataclass with its `Setting`; where there are `choices`, it must be one of them."""
-    if check is None:
-        check = one_of(more["choices"]) if "choices" in more else Setting.check
+    check = check or (one_of(more["choices"]) if "choices" in more else Setting.check)
     return field(default=default, metadata={"setting": Setting(help, check, **more)})
 
 
@@ -135,8 +134,7 @@ def check_temperature(temperature: float) -> None:
     Raises:
         UsageError: It is not from 0 to 1,000.
     """
-    if not 0 <= temperature <= 1000:
-        raise UsageError(f"--temperature {temperature} is not possible", hint="it must be from 0 to 1,000")
+    require("temperature", temperature, number("from 0 to 1,000", lambda value: 0 <= value <= 1000))
 
 
 def refuse_together(config: Any, name: str, *others: str) -> None:

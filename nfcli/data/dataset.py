@@ -16,29 +16,25 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nfcli.data.reading import shape_text, shown
-from nfcli.data.store import AnyImages, select
+from nfcli.data.reading import CHUNK, shape_text, shown
+from nfcli.data.store import AnyImages, Rows, select
 from nfcli.data.transform import LEVELS
 from nfcli.errors import DataError, UsageError
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
-HASHED_AT_ONCE = 2**24
-"""Bytes, about."""
-
 MOST_CLASSES = 1000
 """More would be planes of an image that leave no room for the image."""
 
 SPLIT_NAMES = ("train", "val", "test")
-
 SPLIT_SEED = 42
 
 
@@ -65,11 +61,9 @@ class ImageSplit:
         if self.labels is not None and (self.labels.shape != (len(self),) or self.labels.dtype != np.int64):
             raise ValueError(f"labels must be ({len(self)},) int64, not {self.labels.shape} {self.labels.dtype}")
         # A change in place would leave the cached fingerprint wrong; views leave the caller's own arrays writable.
-        for field in ("images", "labels"):
-            if isinstance(getattr(self, field), np.ndarray):
-                view = getattr(self, field).view()
-                view.setflags(write=False)
-                object.__setattr__(self, field, view)
+        for field, array in (("images", self.images), ("labels", self.labels)):
+            if isinstance(array, np.ndarray):
+                object.__setattr__(self, field, np.broadcast_to(array, array.shape))  # a view that is read-only
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,7 +72,7 @@ class ImageSplit:
     def fingerprint(self) -> str:
         """SHA-256 (hex) over type, shape and bytes of the images, in their order."""
         digest = hashlib.sha256(f"{self.images.dtype.name} {self.images.shape}\n".encode())
-        step = max(1, HASHED_AT_ONCE // math.prod(self.images.shape[1:]))
+        step = max(1, CHUNK // math.prod(self.images.shape[1:]))
         for start in range(0, len(self), step):
             digest.update(np.ascontiguousarray(self.images[start : start + step]).data)
         return digest.hexdigest()
@@ -92,12 +86,9 @@ class ImageSplit:
         if n is None or n == len(self):
             return self
         if not 1 <= n < len(self):
-            raise UsageError(
-                f"cannot take {n:,} images from the {self.name} split, which has {len(self):,}",
-                hint=f"ask for 1 to {len(self)} images",
-            )
-        labels = None if self.labels is None else self.labels[:n]
-        return replace(self, images=select(self.images, slice(n)), labels=labels)
+            asked = f"cannot take {n:,} images from the {self.name} split, which has {len(self):,}"
+            raise UsageError(asked, hint=f"ask for 1 to {len(self)} images")
+        return ImageSplit(self.name, *Part(self.images, self.labels).take(slice(n)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,22 +123,17 @@ class ImageDataset:
         """
         labels = [self.split(name).labels for name in SPLIT_NAMES]
         if any(known is None for known in labels):
-            raise UsageError(
-                f"{self.source} has no labels, and --conditional needs them",
-                hint="sub-folders of PNG or JPEG files, IDX files and the arrays labels of an npz give labels",
-            )
+            hint = "sub-folders of PNG or JPEG files, IDX files and the arrays labels of an npz give labels"
+            raise UsageError(f"{self.source} has no labels, and --conditional needs them", hint=hint)
         train, *others = (np.unique(known) for known in labels if known is not None)
         count = int(train[-1]) + 1
         if train[0] < 0 or count > MOST_CLASSES:
-            raise UsageError(
-                f"the labels of {self.source} go from {train[0]} to {train[-1]}",
-                hint=f"--conditional takes labels from 0 to {MOST_CLASSES - 1}; sub-folders by name are numbered so",
-            )
+            hint = f"--conditional takes labels from 0 to {MOST_CLASSES - 1}; sub-folders by name are numbered so"
+            raise UsageError(f"the labels of {self.source} go from {train[0]} to {train[-1]}", hint=hint)
         strange = next((int(label) for known in others for label in known if label not in train), None)
         if strange is not None:
-            raise UsageError(
-                f"label {strange} of {self.source} is in no training image", hint="give every split the same classes"
-            )
+            hint = "give every split the same classes"
+            raise UsageError(f"label {strange} of {self.source} is in no training image", hint=hint)
         return count
 
     @cached_property
@@ -164,8 +150,7 @@ class ImageDataset:
         """
         if name not in SPLIT_NAMES:
             raise UsageError(f"unknown split '{name}'", hint="splits: " + ", ".join(SPLIT_NAMES))
-        split: ImageSplit = getattr(self, name)
-        return split
+        return getattr(self, name)
 
 
 class Part(NamedTuple):
@@ -174,9 +159,9 @@ class Part(NamedTuple):
     images: AnyImages
     labels: Labels | None
 
-    def take(self, indices: NDArray[np.int64]) -> Part:
-        """The images and labels at `indices`."""
-        return Part(select(self.images, indices), None if self.labels is None else self.labels[indices])
+    def take(self, rows: Rows) -> Part:
+        """The images and labels at `rows`."""
+        return Part(select(self.images, rows), None if self.labels is None else self.labels[rows])
 
 
 def assemble(name: str, source: str, parts: Mapping[str, Part], *, levels: int = LEVELS) -> ImageDataset:
@@ -191,13 +176,10 @@ def assemble(name: str, source: str, parts: Mapping[str, Part], *, levels: int =
         DataError: Parts are missing, too small to split, differ in image size, or have labels of another length.
     """
     check_parts(source, parts)
-    if "all" in parts:
-        splits = _divide(source, parts["all"], SPLIT_NAMES, 7)
-    elif "val" in parts:
-        splits = dict(parts)
-    else:
-        splits = _divide(source, parts["train"], ("train", "val"), 6) | {"test": parts["test"]}
-    train, val, test = (ImageSplit(split, *splits[split]) for split in SPLIT_NAMES)
+    if "val" not in parts:
+        whole, names, fraction = ("all", SPLIT_NAMES, 7) if "all" in parts else ("train", SPLIT_NAMES[:2], 6)
+        parts = {**parts, **_divide(source, parts[whole], names, fraction)}
+    train, val, test = (ImageSplit(split, *parts[split]) for split in SPLIT_NAMES)
     return ImageDataset(name, source, levels, train, val, test)
 
 
@@ -205,34 +187,27 @@ def check_parts(source: str, parts: Mapping[str, Part]) -> None:
     """See that parts make a dataset, as `assemble` says."""
     missing = [] if "all" in parts else [name for name in ("train", "test") if name not in parts]
     if missing:
-        raise DataError(
-            f"{shown(source)} has {' and '.join(parts)} but no {' and no '.join(missing)} images",
-            hint=f"add {' and '.join(missing)}, or give all images without a split to have them split",
-        )
+        hint = f"add {' and '.join(missing)}, or give all images without a split to have them split"
+        what = f"has {' and '.join(parts)} but no {' and no '.join(missing)} images"
+        raise DataError(f"{shown(source)} {what}", hint=hint)
     first = next(iter(parts))
     for name, part in parts.items():
         shape, expected = (shape_text(images.shape[1:]) for images in (part.images, parts[first].images))
         if shape != expected:
-            raise DataError(
-                f"in {shown(source)} the {name} images are {shape}, but the {first} images {expected}",
-                hint="all images must have the same height, width and channels",
-            )
+            what = f"in {shown(source)} the {name} images are {shape}, but the {first} images {expected}"
+            raise DataError(what, hint="all images must have the same height, width and channels")
         if part.labels is not None and len(part.labels) != len(part.images):
             which = "" if name == "all" else f"{name} "
-            raise DataError(
-                f"{shown(source)} has {len(part.images):,} {which}images but {len(part.labels):,} labels",
-                hint="labels are optional; with them, each image needs one",
-            )
+            what = f"{shown(source)} has {len(part.images):,} {which}images but {len(part.labels):,} labels"
+            raise DataError(what, hint="labels are optional; with them, each image needs one")
 
 
 def _divide(source: str, part: Part, names: tuple[str, ...], fraction: int) -> dict[str, Part]:
     """Give every name but the first 1/`fraction` of the images, and the first the others."""
     count = len(part.images)
     if count < len(names):
-        raise DataError(
-            f"{shown(source)} has {count} image{'s' * (count > 1)}, too few to split into {', '.join(names)}",
-            hint=f"it takes at least {len(names)}",
-        )
+        what = f"{shown(source)} has {count} image{'s' * (count > 1)}, too few to split into {', '.join(names)}"
+        raise DataError(what, hint=f"it takes at least {len(names)}")
     held_out = max(1, count // fraction)
     order = np.random.default_rng(SPLIT_SEED).permutation(count)
     stops = [count - held_out * later for later in reversed(range(1, len(names)))]

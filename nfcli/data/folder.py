@@ -17,7 +17,7 @@ import numpy as np
 
 from nfcli.data.dataset import Labels, Part
 from nfcli.data.images import is_image_file, read_images
-from nfcli.data.reading import kind_of, shown, visible_entries
+from nfcli.data.reading import kind_of, shown, visible_entries, visible_folders
 from nfcli.data.store import Intake, select
 from nfcli.errors import DataError
 
@@ -29,8 +29,8 @@ DIGITS = 18
 """Longest label that is read as a number: it fits into 64 bits."""
 
 
-Listing = tuple[list[Path], list[str] | None]
-"""Files of images, and the label of each where sub-folders are labels."""
+Listing = tuple[list[Path], list[str]]
+"""Files of images, and the label of each where sub-folders are labels, or none."""
 
 
 def load_image_folder(folder: Path, intake: Intake) -> dict[str, Part]:
@@ -42,13 +42,18 @@ def load_image_folder(folder: Path, intake: Intake) -> dict[str, Part]:
     Raises:
         DataError: There are no images, their places are ambiguous, a file is damaged, or they are over the limits.
     """
-    listings = _list_splits(folder)
-    numbers = _number({label for _, labels in listings.values() for label in labels or []})
+    listings: dict[str, Listing] = {}
+    for name, split in SPLIT_FOLDERS.items():
+        if kind_of(folder / name) == "folder":
+            if split in listings:
+                raise DataError(f"{shown(folder)} has two folders of validation images", hint="keep one of them")
+            listings[split] = _list(folder / name)
+    listings = listings or {"all": _list(folder)}
+    known = {label for _, labels in listings.values() for label in labels}
     images = read_images([file for files, _ in listings.values() for file in files], intake)
     parts, start = {}, 0
     for name, (files, labels) in listings.items():
-        known = None if labels is None else _numbered(labels, numbers)
-        parts[name] = Part(select(images, slice(start, start + len(files))), known)
+        parts[name] = Part(select(images, slice(start, start + len(files))), _numbered(labels, known))
         start += len(files)
     return parts
 
@@ -71,15 +76,14 @@ def load_flat_folder(folder: Path, intake: Intake, classes: int | None) -> tuple
     splits = [name for name in SPLIT_FOLDERS if kind_of(folder / name) == "folder"]
     if not direct and splits:
         raise DataError(f"{shown(folder)} has several splits", hint=f"give one of its folders {', '.join(splits)}")
-    files, labels = (direct, None) if direct else _list(folder)
-    known = set(labels or [])
+    files, labels = (direct, []) if direct else _list(folder)
+    known = set(labels)
     # Numbered by order of name, words mean the same labels as in training only where there are as many.
     if classes and labels and _whole_numbers(known) is None and len(known) != classes:
-        raise DataError(
-            f"{shown(folder)} has {len(known)} sub-folders with names, and the model knows {classes} labels",
-            hint="name them by the labels' numbers, or give one for each label that the model was trained on",
-        )
-    wanted = _numbered(labels, _number(known)) if labels and classes != 0 else None
+        what = f"has {len(known)} sub-folders with names, and the model knows {classes} labels"
+        hint = "name them by the labels' numbers, or give one for each label that the model was trained on"
+        raise DataError(f"{shown(folder)} {what}", hint=hint)
+    wanted = None if classes == 0 else _numbered(labels, known)
     return Part(read_images(files, intake), wanted), [str(file.relative_to(folder)) for file in files]
 
 
@@ -87,34 +91,16 @@ def _image_files(folder: Path) -> list[Path]:
     return [entry for entry in visible_entries(folder) if is_image_file(entry)]
 
 
-def _list_splits(folder: Path) -> dict[str, Listing]:
-    listings: dict[str, Listing] = {}
-    for name, split in SPLIT_FOLDERS.items():
-        if kind_of(folder / name) != "folder":
-            continue
-        if split in listings:
-            raise DataError(f"{shown(folder)} has two folders of validation images", hint="keep one of them")
-        listings[split] = _list(folder / name)
-    return listings or {"all": _list(folder)}
-
-
 def _list(folder: Path) -> Listing:
     direct = _image_files(folder)
-    folders = [entry for entry in visible_entries(folder) if kind_of(entry) == "folder"]
-    labelled = {sub.name: files for sub in folders if (files := _image_files(sub))}
+    labelled = {sub.name: files for sub in visible_folders(folder) if (files := _image_files(sub))}
     if direct and labelled:
         where = f"{shown(folder)} has images of its own and in the sub-folder {shown(next(iter(labelled)))}"
         raise DataError(where, hint=FORMS)
-    if direct:
-        return direct, None
-    if not labelled:
+    if not direct and not labelled:
         raise DataError(f"{shown(folder)} holds no PNG or JPEG images", hint=FORMS)
     listed = [file for files in labelled.values() for file in files]
-    return listed, [file.parent.name for file in listed]
-
-
-def _number(labels: set[str]) -> dict[str, int]:
-    return _whole_numbers(labels) or {label: number for number, label in enumerate(sorted(labels))}
+    return direct or listed, [file.parent.name for file in listed]
 
 
 def _whole_numbers(labels: set[str]) -> dict[str, int] | None:
@@ -124,5 +110,7 @@ def _whole_numbers(labels: set[str]) -> dict[str, int] | None:
     return numbers if len(set(numbers.values())) == len(labels) else None
 
 
-def _numbered(labels: list[str], numbers: dict[str, int]) -> Labels:
-    return np.array([numbers[label] for label in labels], np.int64)
+def _numbered(labels: list[str], known: set[str]) -> Labels | None:
+    """The number of each label among all that are known; None where there are no labels."""
+    numbers = _whole_numbers(known) or {label: number for number, label in enumerate(sorted(known))}
+    return np.array([numbers[label] for label in labels], np.int64) if labels else None

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import math
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nfcli.data.dataset import Part
-from nfcli.data.reading import check_size, decoding, kind_of, read_exactly, read_rows, shown, visible_entries
-from nfcli.data.store import AnyImages, Intake
+from nfcli.data.reading import decoding, kind_of, read_blocks, shown, visible_entries
+from nfcli.data.store import Intake
 from nfcli.errors import DataError
 
 PREFIXES = {"train": "train", "test": "t10k"}
+IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
+"""A file's standard name is its prefix and one of these; it may end in `.gz` and have a dot before `idx`."""
+
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -48,8 +51,8 @@ def load_mnist(intake: Intake) -> dict[str, Part]:
     """
     parts = {}
     for split, prefix in PREFIXES.items():
-        images, labels = _published(f"{prefix}-images-idx3-ubyte", 3), _published(f"{prefix}-labels-idx1-ubyte", 1)
-        parts[split] = Part(intake.take("mnist", len(images), [images[..., None]]), labels.astype(np.int64))
+        images, labels = _published(f"{prefix}-{IMAGES}", 3), _published(f"{prefix}-{LABELS}", 1)
+        parts[split] = Part(intake.take("mnist", len(images), [images]), labels.astype(np.int64))
     return parts
 
 
@@ -85,40 +88,23 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         DataError: The file cannot be read, is damaged, is something else, or is over the limits.
     """
     with _opened(path, dimensions) as (stream, shape):
-        check_size(path, shape, in_memory=True)
-        return read_exactly(stream, math.prod(shape), path).reshape(shape)
-
-
-def take_idx_images(path: Path, intake: Intake) -> AnyImages:
-    """Take in an IDX file of images.
-
-    Returns:
-        (N, H, W, 1) uint8, transformed.
-
-    Raises:
-        DataError: As for `read_idx`.
-    """
-    with _opened(path, 3) as (stream, (count, height, width)):
-        check_size(path, (count, height, width))
-        rows = read_rows(stream, count, height * width, path)
-        return intake.take(path, count, (block.reshape(-1, height, width, 1) for block in rows), [path])
+        (array,) = read_blocks(stream, shape, path, whole=True)  # takes it to its end, where it looks for more bytes
+    return array
 
 
 @contextmanager
-def _opened(path: Path, dimensions: int) -> Iterator[tuple[BinaryIO, tuple[int, ...]]]:
+def _opened(path: Path, dimensions: int) -> Iterator[tuple[BufferedIOBase, tuple[int, ...]]]:
     """The bytes behind the header, and the shape that it promises."""
     with decoding(path, "an IDX file"), path.open("rb") as raw:
         zipped = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         raw.seek(0)
-        stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw) if zipped else raw)
+        stream = gzip.GzipFile(fileobj=raw) if zipped else raw
         magic = idx_header((0,) * dimensions)[:4]
         header = stream.read(4 + 4 * dimensions)
         if header[:4] != magic:
-            raise DataError(
-                f"{shown(path)} starts with {header[:4].hex(' ') or 'nothing'}, "
-                f"not with the IDX magic number {magic.hex(' ')}",
-                hint=f"expected an IDX file of unsigned bytes with {dimensions} dimension{'s' * (dimensions > 1)}",
-            )
+            found = f"starts with {header[:4].hex(' ') or 'nothing'}, not with the IDX magic number {magic.hex(' ')}"
+            hint = f"expected an IDX file of unsigned bytes with {dimensions} dimension{'s' * (dimensions > 1)}"
+            raise DataError(f"{shown(path)} {found}", hint=hint)
         if len(header) < 4 + 4 * dimensions:
             raise DataError(f"{shown(path)} ends inside its IDX header", hint="get the file again")
         yield stream, struct.unpack(f">{dimensions}I", header[4:])
@@ -130,14 +116,12 @@ def is_idx_folder(folder: Path) -> bool:
     Raises:
         DataError: The folder cannot be read.
     """
-    present = {entry.name for entry in visible_entries(folder)}
-    return any(name in present for prefix in PREFIXES.values() for name in _names(prefix, "images", 3))
+    names = re.compile(rf"({'|'.join(PREFIXES.values())})-images[-.]idx3-ubyte(\.gz)?")
+    return any(names.fullmatch(entry.name) for entry in visible_entries(folder))
 
 
 def load_idx_folder(folder: Path, intake: Intake) -> dict[str, Part]:
-    """Read the standard files `{train,t10k}-images-idx3-ubyte` and, where present, `{train,t10k}-labels-idx1-ubyte`.
-
-    Each may end in `.gz` and have a dot before `idx`.
+    """Read the standard files of images and, where present, of their labels.
 
     Returns:
         The parts "train" and "test"; their images have one channel.
@@ -147,21 +131,15 @@ def load_idx_folder(folder: Path, intake: Intake) -> dict[str, Part]:
     """
     parts = {}
     for split, prefix in PREFIXES.items():
-        images = _find(folder, prefix, "images", 3)
-        if images is None:
-            raise DataError(f"{shown(folder)} has no {prefix}-images-idx3-ubyte", hint=f"add it, for the {split} split")
-        labels = _find(folder, prefix, "labels", 1)
-        parts[split] = Part(
-            images=take_idx_images(images, intake),
-            labels=None if labels is None else read_idx(labels, 1).astype(np.int64),
-        )
+        path, labels = _find(folder, f"{prefix}-{IMAGES}"), _find(folder, f"{prefix}-{LABELS}")
+        if path is None:
+            raise DataError(f"{shown(folder)} has no {prefix}-{IMAGES}", hint=f"add it, for the {split} split")
+        with _opened(path, 3) as (stream, shape):
+            images = intake.take(path, shape[0], read_blocks(stream, shape, path), [path])
+        parts[split] = Part(images, None if labels is None else read_idx(labels, 1).astype(np.int64))
     return parts
 
 
-def _names(prefix: str, content: str, dimensions: int) -> list[str]:
-    return [f"{prefix}-{content}{dot}idx{dimensions}-ubyte{end}" for end in ("", ".gz") for dot in "-."]
-
-
-def _find(folder: Path, prefix: str, content: str, dimensions: int) -> Path | None:
-    paths = (folder / name for name in _names(prefix, content, dimensions))
+def _find(folder: Path, name: str) -> Path | None:
+    paths = (folder / f"{one}{end}" for end in ("", ".gz") for one in (name, name.replace("-idx", ".idx")))
     return next((path for path in paths if kind_of(path) == "file"), None)

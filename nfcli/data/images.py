@@ -8,7 +8,7 @@ was converted is counted and said.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,11 +17,10 @@ import numpy as np
 from nfcli.data.dataset import Images
 from nfcli.data.reading import MAX_PIXELS, check_size, decoding, kind_of, shape_text, shown
 from nfcli.data.store import AnyImages, Intake
-from nfcli.data.transform import Transform
 from nfcli.errors import DataError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image, Transpose
+    from PIL.Image import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 KIND = "a PNG or JPEG image"
@@ -29,18 +28,10 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24
 """Where a PNG file says how many bits a sample has."""
 
-MODES = {
-    "1": (1, "1-bit to 8-bit"),
-    "L": (1, ""),
-    "LA": (1, "gray with transparency to gray"),
-    "P": (3, "palette to RGB"),
-    "PA": (3, "palette to RGB"),
-    "RGB": (3, ""),
-    "RGBA": (3, "RGBA to RGB"),
-    "CMYK": (3, "CMYK to RGB"),
-    "YCbCr": (3, "YCbCr to RGB"),
-}
-"""Channels to read from each of Pillow's modes, and what is said of those that are not taken as they are."""
+GRAY = {"1": "1-bit to 8-bit", "L": "", "LA": "gray with transparency to gray"}
+PALETTE = dict.fromkeys(("P", "PA"), "palette to RGB")
+COLOUR = {"RGB": "", **PALETTE, **{mode: f"{mode} to RGB" for mode in ("RGBA", "CMYK", "YCbCr")}}
+"""Pillow's modes that become one channel and three, and what is said of those that are not taken as they are."""
 
 ORIENTATION = 0x0112
 """The tag of EXIF."""
@@ -59,10 +50,8 @@ def is_image_file(path: Path) -> bool:
         return False
     kind = kind_of(path)
     if kind in ("missing", "other"):
-        raise DataError(
-            f"{shown(path)} is {'a broken link' if kind == 'missing' else 'not a regular file'}",
-            hint="remove it, or restore the image",
-        )
+        what = "a broken link" if kind == "missing" else "not a regular file"
+        raise DataError(f"{shown(path)} is {what}", hint="remove it, or restore the image")
     return kind == "file"
 
 
@@ -80,54 +69,54 @@ def read_images(paths: Sequence[Path], intake: Intake) -> AnyImages:
         DataError: A file cannot be read, is damaged, has 16 bits a sample, differs from the first in size or channels,
             or the images are over the limits.
     """
-    return intake.keep(paths[0].parent, len(paths), _blocks(paths, intake.transform, intake.message), paths)
+    return intake.keep(paths[0].parent, len(paths), _blocks(paths, intake), paths)
 
 
-def _blocks(paths: Sequence[Path], transform: Transform, message: Callable[[str], None]) -> Iterator[Images]:
+def _blocks(paths: Sequence[Path], intake: Intake) -> Iterator[Images]:
     """Each file as (1, H, W, C), transformed one by one because only then they have one size."""
     first: tuple[int, ...] | None = None
     converted, done = 0, Counter[str]()
     for path in paths:
         with decoding(path, KIND), path.open("rb") as stream:
             image = _open(stream, path)
-            turn = _turn(image)
-            changes = _changes(image, turned=turn is not None)
-            pixels = _pixels(image if turn is None else image.transpose(turn))
+            upright = _upright(image)
+            changes = _changes(image, turned=upright is not image)
+            pixels = _pixels(upright)
         if first is None:
             first = pixels.shape
             check_size(path.parent, (len(paths), *first))
-        if pixels.shape[-1] != first[-1] or (pixels.shape != first and not transform.fixes_size):
-            raise _odd_one(path, pixels.shape, paths[0], first)
+        alike = pixels.shape[-1] == first[-1]
+        if pixels.shape != first and not (alike and intake.transform.fixes_size):
+            what = f"{shown(path)} is {shape_text(pixels.shape)}, but {shown(paths[0].name)} is {shape_text(first)}"
+            advice = "--resize and --crop make one size of many" if alike else "convert them to all gray or all colour"
+            raise DataError(what, hint=f"all images must have the same height, width and channels; {advice}")
         converted += bool(changes)
         done.update(changes)
-        yield transform(pixels[None], shown(path))
+        yield intake.transform(pixels[None], shown(path))
     if converted:
         listing = ", ".join(f"{count:,} {what}" for what, count in done.most_common())
-        message(f"note: {converted:,} of {len(paths):,} images converted: {listing}")
+        intake.message(f"note: {converted:,} of {len(paths):,} images converted: {listing}")
 
 
-def _turn(image: Image) -> Transpose | None:
-    """How the image is to be turned, None for not at all."""
+def _upright(image: Image) -> Image:
+    """The image turned as its EXIF says; itself if that is not at all."""
     from PIL.Image import Transpose
 
     image.load()  # a PNG may say so behind its pixels
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:  # damaged EXIF: like any viewer of images, take them as they are
-        return None
-    return Transpose[TURNS[int(orientation) - 2]] if orientation in range(2, 9) else None
+        return image
+    return image.transpose(Transpose[TURNS[int(orientation) - 2]]) if orientation in range(2, 9) else image
 
 
 def _changes(image: Image, *, turned: bool) -> list[str]:
     """What is done to an image on its way in, in words."""
     keyed = "transparency" in image.info and image.mode not in ("LA", "PA", "RGBA")
-    done = {
-        MODES[image.mode][1]: True,
-        "with a transparent colour made opaque": keyed,
-        "turned as EXIF says": turned,
-        "of several pictures to the first": getattr(image, "n_frames", 1) > 1,
-    }
-    return [words for words, is_done in done.items() if words and is_done]
+    several = getattr(image, "n_frames", 1) > 1
+    done = [(GRAY | COLOUR)[image.mode], "with a transparent colour made opaque" * keyed]
+    done += ["turned as EXIF says" * turned, "of several pictures to the first" * several]
+    return [words for words in done if words]
 
 
 def decode(stream: BinaryIO, source: str) -> Images:
@@ -141,8 +130,8 @@ def decode(stream: BinaryIO, source: str) -> Images:
 
 
 def _pixels(image: Image) -> Images:
-    channels = MODES[image.mode][0]
-    return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(image.height, image.width, channels)
+    gray = image.mode in GRAY
+    return np.asarray(image.convert("L" if gray else "RGB")).reshape(image.height, image.width, 1 if gray else 3)
 
 
 def _open(stream: BinaryIO, path: Path | str) -> Image:
@@ -160,16 +149,7 @@ def _open(stream: BinaryIO, path: Path | str) -> Image:
     except Image.DecompressionBombError as error:
         hint = f"the limit is {MAX_PIXELS:,} pixels an image"
         raise DataError(f"{shown(path)} claims an image of absurd size", hint=hint) from error
-    if image.mode not in MODES:
+    if image.mode not in GRAY | COLOUR:
         raise DataError(f"{shown(path)} has pixels of an unknown kind ({image.mode})", hint="convert it to 8-bit RGB")
-    check_size(path, (1, image.height, image.width, MODES[image.mode][0]))
+    check_size(path, (1, image.height, image.width, 1 if image.mode in GRAY else 3))
     return image
-
-
-def _odd_one(path: Path, shape: tuple[int, ...], first: Path, expected: tuple[int, ...]) -> DataError:
-    same_channels = shape[-1] == expected[-1]
-    advice = "--resize and --crop make one size of many" if same_channels else "convert them to all gray or all colour"
-    return DataError(
-        f"{shown(path)} is {shape_text(shape)}, but {shown(first.name)} is {shape_text(expected)}",
-        hint=f"all images must have the same height, width and channels; {advice}",
-    )

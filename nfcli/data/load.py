@@ -18,7 +18,7 @@ from nfcli.data.folder import load_flat_folder, load_image_folder
 from nfcli.data.idx import is_idx_folder, load_idx_folder, load_mnist
 from nfcli.data.images import SUFFIXES, is_image_file, read_images
 from nfcli.data.npz import load_npz
-from nfcli.data.reading import absolute, explain, kind_of, short_name, shown
+from nfcli.data.reading import absolute, decoding, kind_of, short_name, shown
 from nfcli.data.store import AnyImages, Intake
 from nfcli.data.tfds import PREFIX, is_prepared, load_prepared, load_tfds
 from nfcli.data.transform import Transform
@@ -50,9 +50,8 @@ def load_dataset(
         DataError: A file is missing, damaged, not understood or over the limits, or a download failed.
     """
     intake = Intake(transform, message)
-    path: Path | str
     if spec == "mnist":
-        name, path, parts = spec, spec, load_mnist(intake)
+        name, path, parts = spec, Path(spec), load_mnist(intake)
     elif spec.startswith(PREFIX):
         name = spec.removeprefix(PREFIX)
         if not name or name.startswith(("/", ".")):
@@ -61,10 +60,8 @@ def load_dataset(
         name = short_name(Path(name.replace("/", "-")))
     else:
         name, path, parts = _load_path(spec, intake)
-    try:
+    with decoding(path, "a dataset"):  # splitting copies the images, for which memory may not last
         return assemble(name, str(path), parts, levels=intake.transform.levels)
-    except MemoryError as error:  # splitting copies the images
-        raise explain(path, "a dataset", error) from error
 
 
 def _load_path(spec: str, intake: Intake) -> tuple[str, Path, dict[str, Part]]:
@@ -80,9 +77,8 @@ def _load_path(spec: str, intake: Intake) -> tuple[str, Path, dict[str, Part]]:
     looks_like_path = spec.startswith(("~", ".")) or "/" in spec or os.sep in spec or path.suffix.lower() == ".npz"
     if kind != "missing" or (spec and looks_like_path):
         raise _unreadable(path, FORMS)
-    close = get_close_matches(spec.lower(), ["mnist"])
-    hint = f"did you mean '{close[0]}'? {FORMS}" if close else FORMS
-    raise UsageError(f"unknown dataset '{shown(spec)}'", hint=hint)
+    guess = "did you mean 'mnist'? " * bool(get_close_matches(spec.lower(), ["mnist"]))
+    raise UsageError(f"unknown dataset '{shown(spec)}'", hint=guess + FORMS)
 
 
 class LoadedImages(NamedTuple):
@@ -137,10 +133,8 @@ def load_images(
     if part.labels is not None and classes:
         strange = part.labels[(part.labels < 0) | (part.labels >= classes)]
         if len(strange):
-            raise DataError(
-                f"label {strange[0]} of {shown(target)} is none of the {classes} that the model knows",
-                hint=f"labels go from 0 to {classes - 1}",
-            )
+            what = f"label {strange[0]} of {shown(target)} is none of the {classes} that the model knows"
+            raise DataError(what, hint=f"labels go from 0 to {classes - 1}")
     return LoadedImages(part.images, names, part.labels)
 
 

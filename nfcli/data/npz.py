@@ -12,19 +12,17 @@ or 3; labels are (N,) integers.
 from __future__ import annotations
 
 import io
-import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from nfcli.data.dataset import SPLIT_NAMES, Labels, Part
-from nfcli.data.reading import MAX_BYTES, check_size, decoding, read_exactly, read_rows, shown
+from nfcli.data.reading import MAX_BYTES, decoding, read_blocks, shown
 from nfcli.data.store import AnyImages, Intake
 from nfcli.errors import DataError
 
@@ -44,6 +42,9 @@ Deflate makes 1000 bytes of zeros one; images take rather a fifth of their bytes
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """What numpy writes; Python's readers of the other methods decompress without a bound."""
 
+OF_FLOATS = "save integers from 0 to 255: numpy.round(images * 255).astype('uint8') if they are in [0, 1]"
+OF_OTHERS = "save an array of type uint8 with values from 0 to 255"
+
 
 class _Member(NamedTuple):
     archive: zipfile.ZipFile
@@ -51,10 +52,8 @@ class _Member(NamedTuple):
     path: str
 
 
-class _Header(NamedTuple):
-    shape: tuple[int, ...]
-    columns_first: bool
-    dtype: np.dtype[Any]
+_Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
+"""Shape, whether columns come first, and type."""
 
 
 def load_npz(path: Path, intake: Intake, *, splits: bool = True, labelled: bool = True) -> dict[str, Part]:
@@ -73,7 +72,8 @@ def load_npz(path: Path, intake: Intake, *, splits: bool = True, labelled: bool 
         DataError: The file cannot be read, is damaged, holds other arrays than those above, or is over the limits.
     """
     with decoding(path, KIND), zipfile.ZipFile(path) as archive:
-        members = _members(archive, path)
+        arrays = {one.filename.removesuffix(".npy"): one for one in archive.infolist() if one.filename.endswith(".npy")}
+        members = {key: _Member(archive, info, f"{path}[{key}]") for key, info in arrays.items()}
         images = _pick(path, members, IMAGE_KEYS if splits else {"all": ("images",)})
         labels = _pick(path, members, LABEL_KEYS if labelled else {})
         if "all" in images and len(images) > 1:
@@ -85,12 +85,6 @@ def load_npz(path: Path, intake: Intake, *, splits: bool = True, labelled: bool 
             part: Part(_take_images(member, path, intake), _read_labels(labels[part]) if part in labels else None)
             for part, member in images.items()
         }
-
-
-def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, _Member]:
-    infos = (info for info in archive.infolist() if info.filename.endswith(".npy"))
-    keys = ((info.filename.removesuffix(".npy"), info) for info in infos)
-    return {key: _Member(archive, info, f"{path}[{key}]") for key, info in keys}
 
 
 def _pick(path: Path, members: dict[str, _Member], keys: Mapping[str, Sequence[str]]) -> dict[str, _Member]:
@@ -116,82 +110,62 @@ def _only(path: Path, members: dict[str, _Member], hint: str) -> _Member:
 def _check_total(path: Path, members: list[_Member]) -> None:
     total = sum(member.info.file_size for member in members)
     if total > MAX_BYTES:
-        raise DataError(
-            f"{shown(path)} unpacks to {total:,} bytes",
-            hint=f"the limit is {MAX_BYTES:,} bytes; use fewer or smaller images",
-        )
+        hint = f"the limit is {MAX_BYTES:,} bytes; use fewer or smaller images"
+        raise DataError(f"{shown(path)} unpacks to {total:,} bytes", hint=hint)
     size = path.stat().st_size
     if total > max(ANY_RATIO, MAX_RATIO * size):
-        raise DataError(
-            f"{shown(path)} of {size:,} bytes unpacks to {total:,}: hardly images",
-            hint="if they are meant, save them with numpy.savez, which does not compress",
-        )
+        hint = "if they are meant, save them with numpy.savez, which does not compress"
+        raise DataError(f"{shown(path)} of {size:,} bytes unpacks to {total:,}: hardly images", hint=hint)
 
 
-def _take_images(member: _Member, path: Path, intake: Intake) -> AnyImages:
-    with _opened(member, "(N, H, W) or (N, H, W, C)", dimensions=(3, 4)) as (stream, header):
-        shape = header.shape
-        if len(shape) == 4 and shape[-1] not in (1, 3):
-            raise DataError(
-                f"{shown(member.path)} has {shape[-1]} channels: its shape is {shape}",
-                hint="channels come last, and there may be 1 or 3 of them",
-            )
-        size = (*shape[1:], 1)[:3]
-        if header.dtype == np.uint8 and not header.columns_first:
-            check_size(member.path, shape)
-            rows = read_rows(stream, shape[0], math.prod(size), member.path)
-            return intake.take(member.path, shape[0], (block.reshape(-1, *size) for block in rows), [path])
-        array = _read_whole(stream, member.path, header)
+def _take_images(member: _Member, file: Path, intake: Intake) -> AnyImages:
+    path = member.path
+    with _opened(member, "(N, H, W) or (N, H, W, C)", dimensions=(3, 4)) as (stream, (shape, columns_first, dtype)):
+        if shape[3:] not in ((), (1,), (3,)):
+            hint = "channels come last, and there may be 1 or 3 of them"
+            raise DataError(f"{shown(path)} has {shape[-1]} channels: its shape is {shape}", hint=hint)
+        if dtype == np.uint8 and not columns_first:
+            return intake.take(path, shape[0], read_blocks(stream, shape, path), [file])
+        (array,) = read_blocks(stream, shape, path, dtype, whole=True)
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 255:
-        raise DataError(f"{shown(member.path)} has values from {low} to {high}", hint="pixels must be 0 to 255")
-    images = np.ascontiguousarray(array, np.uint8).reshape(-1, *size)
-    return intake.take(member.path, shape[0], [images], [path])
+        raise DataError(f"{shown(path)} has values from {low} to {high}", hint="pixels must be 0 to 255")
+    images = (array.reshape(shape[::-1]).T if columns_first else array).astype(np.uint8)
+    return intake.take(path, shape[0], [images], [file])
 
 
 def _read_labels(member: _Member) -> Labels:
     advice = "labels are integers from 0 on, one an image"
-    with _opened(member, "(N,)", dimensions=(1,), advice=advice) as (stream, header):
-        return _read_whole(stream, member.path, header).astype(np.int64)
+    with _opened(member, "(N,)", dimensions=(1,), advice=advice) as (stream, (shape, _, dtype)):
+        (labels,) = read_blocks(stream, shape, member.path, dtype, whole=True)
+    return labels.astype(np.int64)
 
 
 @contextmanager
 def _opened(
     member: _Member, wanted: str, dimensions: tuple[int, ...], advice: str | None = None
-) -> Iterator[tuple[BinaryIO, _Header]]:
+) -> Iterator[tuple[io.BufferedIOBase, _Header]]:
     """The bytes of an array of integers, behind its header."""
     archive, info, path = member
     if info.compress_type not in METHODS:
         raise DataError(f"{shown(path)} is compressed in a way that numpy does not use", hint="save it with numpy")
-    with decoding(path, "a numpy array"), archive.open(info) as stream:
-        header = _read_header(cast("BinaryIO", stream), path)
-        if header.dtype.kind not in "iu":
-            what = "Python objects" if header.dtype.hasobject else f"values of type {header.dtype}"
-            raise DataError(f"{shown(path)} holds {what}, not integers", hint=advice or _advice(header.dtype))
-        if len(header.shape) not in dimensions:
-            raise DataError(f"{shown(path)} has the shape {header.shape}", hint=f"expected {wanted}")
-        yield cast("BinaryIO", stream), header
+    with decoding(path, "a numpy array"), cast("io.BufferedIOBase", archive.open(info)) as stream:
+        header = shape, _, dtype = _read_header(stream, path)
+        if dtype.kind not in "iu":
+            what = "Python objects" if dtype.hasobject else f"values of type {dtype}"
+            advice = advice or (OF_FLOATS if dtype.kind == "f" else OF_OTHERS)
+            raise DataError(f"{shown(path)} holds {what}, not integers", hint=advice)
+        if len(shape) not in dimensions:
+            raise DataError(f"{shown(path)} has the shape {shape}", hint=f"expected {wanted}")
+        yield stream, header
 
 
-def _read_whole(stream: BinaryIO, path: str, header: _Header) -> NDArray[np.integer[Any]]:
-    shape, columns_first, dtype = header
-    check_size(path, shape, dtype.itemsize, in_memory=True)
-    array = read_exactly(stream, math.prod(shape) * dtype.itemsize, path).view(dtype)
-    return array.reshape(shape[::-1]).T if columns_first else array.reshape(shape)
-
-
-def _read_header(stream: BinaryIO, path: str) -> _Header:
+def _read_header(stream: io.BufferedIOBase, path: str) -> _Header:
     start = io.BytesIO(stream.read(MAX_HEADER))
     version = npy.read_magic(start)
     if version not in HEADER_READERS:
-        number = ".".join(str(part) for part in version)
+        number = ".".join(map(str, version))
         raise DataError(f"{shown(path)} is no plain array (npy version {number})", hint="save an array of integers")
-    header = _Header(*HEADER_READERS[version](start))
+    header: _Header = HEADER_READERS[version](start)
     stream.seek(start.tell())
     return header
-
-
-def _advice(dtype: np.dtype[Any]) -> str:
-    if dtype.kind == "f":
-        return "save integers from 0 to 255: numpy.round(images * 255).astype('uint8') if they are in [0, 1]"
-    return "save an array of type uint8 with values from 0 to 255"

@@ -12,9 +12,10 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ MAX_ARRAY_BYTES = 4 * 2**30
 """Bytes of an array that has to be in memory as a whole: labels, and images that are not stored as plain bytes."""
 
 CHUNK = 2**24
+"""Bytes, about, that are read or hashed at a time."""
 
 AnyPath = Path | str
 
@@ -46,10 +48,9 @@ def absolute(path: AnyPath) -> Path:
     Raises:
         DataError: The path is relative, and the working directory is gone.
     """
-    try:  # pathlib would follow links, and raise on the home of an unknown user
+    with decoding("the working directory", "a folder"):
+        # pathlib would follow links, and raise on the home of an unknown user
         return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
-    except OSError as error:
-        raise explain("the working directory", "a folder", error) from error
 
 
 def short_name(path: Path) -> str:
@@ -84,11 +85,14 @@ def visible_entries(folder: Path) -> list[Path]:
     Raises:
         DataError: The folder cannot be read.
     """
-    try:
+    with decoding(folder, "folder"):
         entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
-    except OSError as error:
-        raise explain(folder, "folder", error) from error
     return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """Those of a folder's `visible_entries` that are folders."""
+    return [entry for entry in visible_entries(folder) if kind_of(entry) == "folder"]
 
 
 def check_size(path: AnyPath, shape: Sequence[int], itemsize: int = 1, *, in_memory: bool = False) -> None:
@@ -104,59 +108,55 @@ def check_size(path: AnyPath, shape: Sequence[int], itemsize: int = 1, *, in_mem
         DataError: A dimension is below 1, an image is over `MAX_PIXELS`, or the whole over its limit.
     """
     limit = min(MAX_ARRAY_BYTES, MAX_BYTES) if in_memory else MAX_BYTES
-    text = shape_text(shape)
+    text, size = shape_text(shape), math.prod(shape) * itemsize
     if min(shape) < 1:
         raise DataError(f"{shown(path)} is empty: its shape is {text}", hint="give at least one image")
     if math.prod(shape[1:3]) > MAX_PIXELS:
-        raise DataError(
-            f"{shown(path)} claims an image of {shape[1]}x{shape[2]} pixels",
-            hint=f"the limit is {MAX_PIXELS:,} pixels an image",
-        )
-    if math.prod(shape) * itemsize > limit:
-        raise DataError(
-            f"{shown(path)} claims {text} values, which is {math.prod(shape) * itemsize:,} bytes",
-            hint=f"the limit is {limit:,} bytes{' in memory' * in_memory}; use fewer or smaller images",
-        )
+        claim = f"{shown(path)} claims an image of {shape[1]}x{shape[2]} pixels"
+        raise DataError(claim, hint=f"the limit is {MAX_PIXELS:,} pixels an image")
+    if size > limit:
+        hint = f"the limit is {limit:,} bytes{' in memory' * in_memory}; use fewer or smaller images"
+        raise DataError(f"{shown(path)} claims {text} values, which is {size:,} bytes", hint=hint)
 
 
-def read_exactly(stream: BinaryIO, size: int, path: AnyPath) -> NDArray[np.uint8]:
-    """Read `size` bytes, (size,) uint8; otherwise like `read_rows`."""
-    (row,) = read_rows(stream, 1, size, path)  # takes the generator to its end, where it looks for more bytes
-    return row[0]
-
-
-def read_rows(stream: BinaryIO, count: int, size: int, path: AnyPath) -> Iterator[NDArray[np.uint8]]:
-    """Read `count` rows of `size` bytes block by block, and see that the stream ends there.
+def read_blocks(
+    stream: BufferedIOBase, shape: Sequence[int], path: AnyPath, dtype: Any = np.uint8, *, whole: bool = False
+) -> Iterator[NDArray[Any]]:
+    """Check the size of an array, read it block by block along its first axis, and see that the stream ends there.
 
     At most one byte more is read: reading up to the end also makes gzip and zip compare their checksums.
 
+    Args:
+        stream: Stands behind the header.
+        shape: What the header promises, (N, ...).
+        path: Where it comes from.
+        dtype: What an element is.
+        whole: Make one block of all, which then has to be in memory.
+
     Yields:
-        (n, size) uint8, writable.
+        (n, ...) of that type, writable.
 
     Raises:
-        DataError: There are fewer or more bytes.
+        DataError: As of `check_size`, or there are fewer or more bytes.
     """
-    promised, done, rows = count * size, 0, max(1, CHUNK // size)
+    (count, *row), itemsize = shape, np.dtype(dtype).itemsize
+    check_size(path, shape, itemsize, in_memory=whole)
+    size = math.prod(row) * itemsize
+    rows = count if whole else max(1, CHUNK // size)
     for start in range(0, count, rows):
-        block = np.empty((min(rows, count - start), size), np.uint8)
-        data, position = block.reshape(-1), 0
+        block = np.empty((min(rows, count - start), *row), dtype)
+        data, position = block.reshape(-1).view(np.uint8).data, 0
         while position < len(data):
-            chunk = stream.read(min(CHUNK, len(data) - position))
-            if not chunk:
-                raise DataError(
-                    f"{shown(path)} is cut short: its header promises {promised:,} bytes of data, and "
-                    f"{done + position:,} follow",
-                    hint="get the file again",
-                )
-            data[position : position + len(chunk)] = np.frombuffer(chunk, np.uint8)
-            position += len(chunk)
-        done += position
+            # A piece at a time: a decompressor makes bytes of it first.
+            read = stream.readinto(data[position : position + CHUNK])
+            if not read:
+                there = f"its header promises {count * size:,} bytes of data, and {start * size + position:,} follow"
+                raise DataError(f"{shown(path)} is cut short: {there}", hint="get the file again")
+            position += read
         yield block
     if stream.read(1):
-        raise DataError(
-            f"{shown(path)} holds more than the {promised:,} bytes of data that its header promises",
-            hint="get the file again",
-        )
+        more = f"holds more than the {count * size:,} bytes of data that its header promises"
+        raise DataError(f"{shown(path)} {more}", hint="get the file again")
 
 
 @contextmanager

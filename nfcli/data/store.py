@@ -93,9 +93,10 @@ class Intake:
     def take(self, path: Path | str, count: int, blocks: Blocks, files: Iterable[Path] = ()) -> AnyImages:
         """Transform the images of one part of the source, and keep them.
 
-        Arguments, result and errors are those of `keep`, and errors of the transform.
+        Arguments, result and errors are those of `keep`, and errors of the transform; blocks may lack channels.
         """
-        return self.keep(path, count, (self.transform(block, shown(path)) for block in blocks), files)
+        images = (block.reshape(*block.shape[:3], -1) for block in blocks)
+        return self.keep(path, count, (self.transform(block, shown(path)) for block in images), files)
 
     def keep(self, path: Path | str, count: int, blocks: Blocks, files: Iterable[Path] = ()) -> AnyImages:
         """Keep images that are transformed already.
@@ -112,18 +113,18 @@ class Intake:
         Raises:
             DataError: From the reader, or there is no room for so many.
         """
-        remaining = iter(blocks)
-        first = next(remaining)
+        blocks = iter(blocks)
+        first = next(blocks)
         shape = (count, *first.shape[1:])
         check_size(path, shape)
-        everything = itertools.chain([first], remaining)
+        blocks = itertools.chain([first], blocks)
         if math.prod(shape) <= IN_MEMORY:
-            return _fill(np.empty(shape, np.uint8), everything)
+            return _fill(np.empty(shape, np.uint8), blocks)
         digest = hashlib.sha256(f"{DECODED}\n{path}\n{self.transform!r}\n{shape}\n".encode("utf-8", "surrogateescape"))
         for file in files:
             status = file.stat()
             digest.update(f"{file}\n{status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        return MappedImages(_mapped(path, shape, everything, digest.hexdigest()[:32]))
+        return MappedImages(_mapped(path, shape, blocks, digest.hexdigest()[:32]))
 
 
 def _fill(images: NDArray[np.uint8], blocks: Blocks) -> NDArray[np.uint8]:
@@ -145,10 +146,8 @@ def _mapped(path: Path | str, shape: tuple[int, ...], blocks: Blocks, name: str)
             _write(path, shape, blocks, target)
         mapped = np.load(target, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot keep the images of {shown(path)} in {folder}: {error}",
-            hint="NF_CACHE_DIR chooses another place; what is there may be deleted",
-        ) from error
+        hint = "NF_CACHE_DIR chooses another place; what is there may be deleted"
+        raise DataError(f"cannot keep the images of {shown(path)} in {folder}: {error}", hint=hint) from error
     if mapped.shape != shape or mapped.dtype != np.uint8:
         raise DataError(f"{target} is damaged", hint="delete it: it will be written again")
     return mapped
@@ -158,10 +157,8 @@ def _write(path: Path | str, shape: tuple[int, ...], blocks: Blocks, target: Pat
     needed = math.prod(shape)
     free = shutil.disk_usage(target.parent).free
     if needed + SPARE > free:
-        raise DataError(
-            f"the images of {shown(path)} take {needed / 2**30:,.1f} GiB, and {target.parent} has {free / 2**30:,.1f}",
-            hint="NF_CACHE_DIR chooses another place; or use fewer or smaller images",
-        )
+        what = f"images of {shown(path)} take {needed / 2**30:,.1f} GiB, and {target.parent} has {free / 2**30:,.1f}"
+        raise DataError(f"the {what}", hint="NF_CACHE_DIR chooses another place; or use fewer or smaller images")
     partial = target.with_name(f"{target.stem}.{os.getpid()}.part")
     with unfinished(partial):
         images = open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)

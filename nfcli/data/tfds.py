@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nfcli.data.dataset import Part
+from nfcli.data.dataset import Images, Part
 from nfcli.data.images import decode
-from nfcli.data.reading import absolute, decoding, kind_of, shape_text, shown, visible_entries
+from nfcli.data.reading import absolute, decoding, kind_of, shape_text, shown, visible_entries, visible_folders
 from nfcli.data.store import Intake
 from nfcli.data.tfds_prepare import ARRAY_RECORD, prepare
-from nfcli.data.transform import Transform
 from nfcli.errors import DataError, UsageError
 
 PREFIX = "tfds:"
@@ -83,19 +81,17 @@ def _find(root: Path, name: str) -> Path | None:
         return None
     versions = _prepared_in(start)
     if not versions:
-        configs = [entry for entry in visible_entries(start) if kind_of(entry) == "folder"]
-        prepared = {entry.name: _prepared_in(entry) for entry in configs}
-        choices = [config for config, found in prepared.items() if found]
-        if len(choices) > 1:
-            listing = ", ".join(f"{PREFIX}{base}/{choice}" for choice in choices)
+        configs = {folder.name: found for folder in visible_folders(start) if (found := _prepared_in(folder))}
+        if len(configs) > 1:
+            listing = ", ".join(f"{PREFIX}{base}/{config}" for config in configs)
             raise UsageError(f"{PREFIX}{name} was prepared in several configurations", hint=f"choose from {listing}")
-        versions = prepared[choices[0]] if choices else []
+        versions = next(iter(configs.values()), [])
     wanted = [entry for entry in versions if version in ("", entry.name)]
     return max(wanted, key=lambda entry: _version_order(entry.name), default=None)
 
 
 def _prepared_in(folder: Path) -> list[Path]:
-    return [entry for entry in visible_entries(folder) if kind_of(entry) == "folder" and is_prepared(entry)]
+    return [entry for entry in visible_folders(folder) if is_prepared(entry)]
 
 
 def _version_order(version: str) -> tuple[int, ...]:
@@ -106,16 +102,7 @@ def _read(tfds: Any, folder: Path, intake: Intake) -> dict[str, Part]:
     builder = tfds.builder_from_directory(folder)
     image, label = _features(tfds, builder, folder)
     names = _split_names(list(builder.info.splits), folder)
-    parts = {}
-    for part, split in names.items():
-        count, files = builder.info.splits[split].num_examples, builder.info.splits[split].filepaths
-        source, labels = f"{shown(folder)} ({split})", list[int]()
-        blocks = _blocks(_examples(tfds, builder, split, image), image, label, labels, intake.transform, source)
-        images = intake.keep(source, count, blocks, [Path(path) for path in files])
-        if label is not None and len(labels) != count:  # the images were kept from last time
-            labels = [int(example[label]) for example in _examples(tfds, builder, split, image)]
-        parts[part] = Part(images, None if label is None else np.array(labels, np.int64))
-    return parts
+    return {part: _part(tfds, builder, folder, split, image, label, intake) for part, split in names.items()}
 
 
 def _features(tfds: Any, builder: Any, folder: Path) -> tuple[str, str | None]:
@@ -148,10 +135,9 @@ def _examples(tfds: Any, builder: Any, split: str, image: str) -> Iterator[dict[
     """The examples of a split, one after another; their images are arrays, or still encoded."""
     if ARRAY_RECORD not in {kind.value for kind in builder.info.available_file_formats()}:
         if find_spec("tensorflow") is None:
-            raise DataError(
-                f"{shown(builder.data_path)} is in the format {builder.info.file_format.value}, which takes TensorFlow",
-                hint=f"pip install 'nfcli[tfds]', or prepare it with file_format='{ARRAY_RECORD}'",
-            )
+            what = f"is in the format {builder.info.file_format.value}, which takes TensorFlow"
+            hint = f"pip install 'nfcli[tfds]', or prepare it with file_format='{ARRAY_RECORD}'"
+            raise DataError(f"{shown(builder.data_path)} {what}", hint=hint)
         yield from tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
         return
     examples = builder.as_data_source(split, decoders={image: tfds.decode.SkipDecoding()})
@@ -159,28 +145,33 @@ def _examples(tfds: Any, builder: Any, split: str, image: str) -> Iterator[dict[
         yield from examples.__getitems__(range(start, min(start + AT_ONCE, len(examples))))
 
 
-def _blocks(
-    examples: Iterator[dict[str, Any]],
-    image: str,
-    label: str | None,
-    labels: list[int],
-    transform: Transform,
-    source: str,
-) -> Iterator[NDArray[np.uint8]]:
-    """Each image as (1, H, W, C), transformed; its label is added to `labels`."""
-    first: tuple[int, ...] | None = None
-    for example in examples:
-        pixels = example[image]
-        pixels = decode(io.BytesIO(pixels), source) if isinstance(pixels, bytes) else np.asarray(pixels)
-        first = first or pixels.shape
-        if pixels.shape[-1] not in (1, 3):
-            raise DataError(f"the images of {source} have {pixels.shape[-1]} channels", hint="there may be 1 or 3")
-        if pixels.shape != first and not transform.fixes_size:
-            sizes = " and ".join(shape_text(shape) for shape in (first, pixels.shape))
-            raise DataError(f"{source} has images of {sizes}", hint="--resize and --crop make one size of many")
-        if label is not None:
-            labels.append(int(example[label]))
-        yield transform(pixels[None], source)
+def _part(tfds: Any, builder: Any, folder: Path, split: str, image: str, label: str | None, intake: Intake) -> Part:
+    """The images of a split, and their labels if there is a name for them."""
+    source, labels = f"{shown(folder)} ({split})", list[int]()
+
+    def blocks() -> Iterator[Images]:
+        """Each image as (1, H, W, C), transformed; its label is added to `labels`."""
+        first: tuple[int, ...] | None = None
+        for example in _examples(tfds, builder, split, image):
+            pixels = example[image]
+            pixels = decode(io.BytesIO(pixels), source) if isinstance(pixels, bytes) else np.asarray(pixels)
+            first = first or pixels.shape
+            if pixels.shape[-1] not in (1, 3):
+                raise DataError(f"the images of {source} have {pixels.shape[-1]} channels", hint="there may be 1 or 3")
+            if pixels.shape != first and not intake.transform.fixes_size:
+                sizes = " and ".join(shape_text(shape) for shape in (first, pixels.shape))
+                raise DataError(f"{source} has images of {sizes}", hint="--resize and --crop make one size of many")
+            if label is not None:
+                labels.append(int(example[label]))
+            yield intake.transform(pixels[None], source)
+
+    stored = builder.info.splits[split]
+    images = intake.keep(source, stored.num_examples, blocks(), map(Path, stored.filepaths))
+    if label is None:
+        return Part(images, None)
+    if len(labels) != len(images):  # the images were kept from last time
+        labels = [int(example[label]) for example in _examples(tfds, builder, split, image)]
+    return Part(images, np.array(labels, np.int64))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from nfcli.data.idx import PREFIXES, read_idx
+from nfcli.data.idx import IMAGES, LABELS, PREFIXES, read_idx
 from nfcli.data.reading import shown
 from nfcli.errors import DataError, UsageError
 
@@ -70,28 +70,22 @@ def _family(tfds: Any, name: str, root: Path) -> Any:
     if config and config not in known:
         # The closest ones, however far they are: a name that is made up still gets some to choose from.
         close = ", ".join(f"tfds:{base}/{one}" for one in get_close_matches(config, known, n=3, cutoff=0))
-        raise UsageError(
-            f"TFDS has no configuration '{shown(config)}' of {base}",
-            hint=f"for example {close}" if close else f"tfds:{base} has no configurations",
-        )
+        hint = f"for example {close}" if close else f"tfds:{base} has no configurations"
+        raise UsageError(f"TFDS has no configuration '{shown(config)}' of {base}", hint=hint)
     builder = _without_tensorflow(tfds, official)(data_dir=root, **({"config": config} if config else {}))
     if version not in ("", str(builder.version)):  # it would not be the one that is prepared
-        raise UsageError(
-            f"TFDS has no version '{shown(version)}' of {plain}", hint=f"there is tfds:{plain}:{builder.version}"
-        )
+        hint = f"there is tfds:{plain}:{builder.version}"
+        raise UsageError(f"TFDS has no version '{shown(version)}' of {plain}", hint=hint)
     return builder
 
 
 def _official(tfds: Any, name: str, root: Path) -> Any:
     if name.partition(":")[0].partition("/")[0] not in tfds.list_builders(with_community_datasets=False):
-        raise UsageError(
-            f"TFDS has no data set '{shown(name)}'", hint="see https://www.tensorflow.org/datasets/catalog/overview"
-        )
+        hint = "see https://www.tensorflow.org/datasets/catalog/overview"
+        raise UsageError(f"TFDS has no data set '{shown(name)}'", hint=hint)
     if find_spec("tensorflow") is None:
-        raise DataError(
-            f"TFDS prepares {name} only with TensorFlow",
-            hint="pip install 'nfcli[tfds]'; or give a folder that was prepared elsewhere",
-        )
+        hint = "pip install 'nfcli[tfds]'; or give a folder that was prepared elsewhere"
+        raise DataError(f"TFDS prepares {name} only with TensorFlow", hint=hint)
     return tfds.builder(name, data_dir=root)
 
 
@@ -111,10 +105,9 @@ def _require_answer(name: str, addresses: list[str]) -> None:
         try:
             # Any answer will do; whether the file is there, TFDS finds out soon enough.
             requests.head(addresses[0], timeout=ANSWER_SECONDS, allow_redirects=False)
+            trouble.clear()
         except Exception as error:  # of requests, of what it calls, or of the resolver
             trouble[0] = type(error).__name__
-        else:
-            trouble.clear()
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
@@ -134,23 +127,20 @@ def _without_tensorflow(tfds: Any, official: Any) -> Any:
 
         def _info(self) -> Any:
             known = super()._info()
-            return tfds.core.DatasetInfo(
-                builder=self,
-                description=known.description,
-                features=known.features,
-                supervised_keys=known.supervised_keys,
-                homepage=known.homepage,
-                citation=known.citation,
-                disable_shuffling=True,  # the order of the files decides who trains and who validates
-            )
+            same = ("description", "features", "supervised_keys", "homepage", "citation")
+            kept = {key: getattr(known, key) for key in same}
+            # Shuffling is disabled because the order of the files decides who trains and who validates.
+            return tfds.core.DatasetInfo(builder=self, **kept, disable_shuffling=True)
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-            files = {part: _names(self, prefix) for part, prefix in PREFIXES.items()}
-            if official.name == "emnist":
+            emnist = official.name == "emnist"
+            prefixes = {part: f"emnist-{self.builder_config.name}-{part}" for part in PREFIXES} if emnist else PREFIXES
+            names = {part: [f"{prefix}-{kind}.gz" for kind in (IMAGES, LABELS)] for part, prefix in prefixes.items()}
+            if emnist:
                 archive = zipfile.ZipFile(dl_manager.download(self.URL))
-                found = {part: [zipfile.Path(archive, f"gzip/{name}") for name in pair] for part, pair in files.items()}
+                found = {part: [zipfile.Path(archive, f"gzip/{name}") for name in pair] for part, pair in names.items()}
             else:
-                addresses = {part: [urljoin(self.URL, name) for name in pair] for part, pair in files.items()}
+                addresses = {part: [urljoin(self.URL, name) for name in pair] for part, pair in names.items()}
                 found = dl_manager.download(addresses)
             return {part: self._generate_examples(*pair) for part, pair in found.items()}
 
@@ -159,13 +149,6 @@ def _without_tensorflow(tfds: Any, official: Any) -> Any:
                 yield index, {"image": _png(image), "label": int(label)}
 
     return Builder
-
-
-def _names(builder: Any, prefix: str) -> list[str]:
-    """File names of images and labels: `PREFIXES` but for EMNIST."""
-    if builder.name == "emnist":
-        prefix = f"emnist-{builder.builder_config.name}-{'test' if prefix == 't10k' else prefix}"
-    return [f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz"]
 
 
 def _png(image: Any) -> bytes:

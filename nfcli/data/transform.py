@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nfcli.data.reading import shape_text
 from nfcli.errors import DataError, UsageError
 from nfcli.limits import check_whole
 
@@ -67,7 +68,7 @@ class Transform:
         """In words: `crop 20x20, resize 8x8, 4 levels`; empty when nothing is done."""
         sizes = {"crop": self.crop, "resize": self.resize}
         parts = [f"{name} {size[0]}x{size[1]}" for name, size in sizes.items() if size is not None]
-        return ", ".join([*parts, *([f"{self.levels} levels"] if self.levels != LEVELS else [])])
+        return ", ".join(parts + [f"{self.levels} levels"] * (self.levels != LEVELS))
 
     @property
     def fixes_size(self) -> bool:
@@ -81,18 +82,16 @@ def _size(option: str, text: str | None) -> Size | None:
     found = re.fullmatch(r"(\d{1,5})(?:[xX](\d{1,5}))?", text.strip())
     size = None if found is None else (int(found[1]), int(found[2] or found[1]))
     if size is None or not all(1 <= side <= LARGEST_SIDE for side in size):
-        raise UsageError(
-            f"{option} {text} is not a size", hint=f"give one number, or HEIGHTxWIDTH, of 1 to {LARGEST_SIDE} pixels"
-        )
+        hint = f"give one number, or HEIGHTxWIDTH, of 1 to {LARGEST_SIDE} pixels"
+        raise UsageError(f"{option} {text} is not a size", hint=hint)
     return size
 
 
 def _middle(images: NDArray[np.uint8], size: Size, source: str) -> NDArray[np.uint8]:
-    spare = [have - want for have, want in zip(images.shape[1:3], size, strict=True)]
-    if min(spare) < 0:
-        have, want = ("x".join(map(str, sides)) for sides in (images.shape[1:3], size))
+    top, left = ((have - want) // 2 for have, want in zip(images.shape[1:3], size, strict=True))
+    if min(top, left) < 0:
+        have, want = (shape_text(sides) for sides in (images.shape[1:3], size))
         raise DataError(f"{source} is {have}, too small for --crop {want}", hint="crop less, or use --resize")
-    top, left = (pixels // 2 for pixels in spare)
     return images[:, top : top + size[0], left : left + size[1]]
 
 
