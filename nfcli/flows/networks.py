@@ -15,6 +15,7 @@ from flax import nnx
 from jax import Array
 
 from nfcli.flows import operations
+from nfcli.flows.cpu import matrix_units
 from nfcli.flows.initializers import Initializer, ones, zeros
 
 
@@ -37,7 +38,7 @@ class ComputePolicy:
     @property
     def operations(self) -> ModuleType:
         """The module that computes convolutions and what stands between them."""
-        return operations.chosen(on_matrix_units=self.matrix_units)
+        return matrix_units if self.matrix_units else operations
 
 
 PLAIN = ComputePolicy()

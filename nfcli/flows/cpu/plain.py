@@ -24,11 +24,12 @@ def convolve(x: Array, kernel: Array) -> Array:
     size, _, inputs, outputs = kernel.shape
     if size == 1:
         return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+    way = _as_xla_does
     if outputs <= FEW and inputs >= 4 * outputs:
-        return jax.lax.platform_dependent(x, kernel, cpu=_shifted_sums, default=_as_xla_does)
-    if x.shape[2] % 2 == 0 and (outputs <= FEW or inputs <= VERY_FEW):
-        return jax.lax.platform_dependent(x, kernel, cpu=_two_pixels_at_once, default=_as_xla_does)
-    return _as_xla_does(x, kernel)
+        way = _shifted_sums
+    elif x.shape[2] % 2 == 0 and (outputs <= FEW or inputs <= VERY_FEW):
+        way = _two_pixels_at_once
+    return jax.lax.platform_dependent(x, kernel, cpu=way, default=_as_xla_does)
 
 
 def _as_xla_does(x: Array, kernel: Array) -> Array:
@@ -64,28 +65,21 @@ def _backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array,
     if len(kernel) == 1:
         # A product an image; one of all images is slower.
         return towards_x, jnp.sum(jnp.einsum("bhwi,bhwo->bio", x, gradient), axis=0)[None, None]
-    if kernel.shape[2] <= kernel.shape[3]:
-        return towards_x, _towards_kernel(x, kernel, gradient)
-    return towards_x, jax.lax.platform_dependent(x, kernel, gradient, cpu=_in_chunks, default=_towards_kernel)
+    way = _in_chunks if kernel.shape[2] > kernel.shape[3] else _towards_kernel
+    return towards_x, jax.lax.platform_dependent(x, kernel, gradient, cpu=way, default=_towards_kernel)
 
 
 def _towards_kernel(x: Array, kernel: Array, gradient: Array) -> Array:
-    result: Array = jax.vjp(partial(_as_xla_does, x), kernel)[1](gradient)[0]
-    return result
+    return jax.vjp(partial(_as_xla_does, x), kernel)[1](gradient)[0]
 
 
 def _in_chunks(x: Array, kernel: Array, gradient: Array) -> Array:
     """A correlation of the gradient, which has fewer channels, with the images: its output is the kernel backwards."""
-    edge = kernel.shape[0] // 2
-    total = jnp.zeros_like(kernel)
+    edge, total = (len(kernel) // 2, len(kernel) // 2), jnp.zeros_like(kernel)
     for start in range(0, len(x), CHUNK):
-        total += jax.lax.conv_general_dilated(
-            gradient[start : start + CHUNK],
-            x[start : start + CHUNK],
-            (1, 1),
-            ((edge, edge), (edge, edge)),
-            dimension_numbers=("CHWN", "IHWO", "HWCN"),
-        )
+        images, weights = (each[start : start + CHUNK] for each in (gradient, x))
+        layout = ("CHWN", "IHWO", "HWCN")
+        total += jax.lax.conv_general_dilated(images, weights, (1, 1), (edge, edge), dimension_numbers=layout)
     return jnp.flip(total, (0, 1))
 
 
@@ -105,8 +99,7 @@ def _sum_of_rows(shape: tuple[int, ...], _: None, gradient: Array) -> tuple[Arra
 
 def _product_with_ones(rows: Array) -> Array:
     """Sum over rows as a matrix product; XLA's own one is compiled to a single chain of additions."""
-    total: Array = (jnp.ones((1, len(rows)), rows.dtype) @ rows)[0]
-    return total
+    return (jnp.ones((1, len(rows)), rows.dtype) @ rows)[0]
 
 
 spread.defvjp(lambda values, shape: (spread(values, shape), None), _sum_of_rows)
@@ -114,8 +107,7 @@ spread.defvjp(lambda values, shape: (spread(values, shape), None), _sum_of_rows)
 
 def _barrier(x: Array) -> Array:
     """Keeps XLA from computing `x` again in all that uses it, if its pass "cse_barrier_expander" is switched off."""
-    held: Array = jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
-    return held
+    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
 @jax.custom_vjp
