@@ -39,7 +39,8 @@ _ending = threading.Lock()
 _kept: list[Any] = []
 """What C++ points to."""
 
-_abandoned = False
+_abandoned = threading.Event()
+"""Others were left behind."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,6 @@ class Cluster:
         check_settings(self)
         require("process_id", me, whole(0, processes - 1))
 
-    @property
-    def alone(self) -> bool:
-        """Whether there are no others."""
-        return not self.distributed and self.coordinator is None
-
 
 @contextmanager
 def joined(cluster: Cluster, message: Callable[[str], None], mute: Callable[[], None]) -> Iterator[None]:
@@ -90,7 +86,7 @@ def joined(cluster: Cluster, message: Callable[[str], None], mute: Callable[[], 
         UsageError: jax detects no cluster.
         NFError: The others do not come.
     """
-    if cluster.alone:
+    if not cluster.distributed and cluster.coordinator is None:
         yield
         return
     _keep_stdout()
@@ -115,9 +111,10 @@ def _keep_stdout() -> None:
 
 
 def _join(cluster: Cluster) -> None:
-    global _abandoned
     import jax
 
+    patience = _seconds("NF_JOIN_SECONDS", JOIN_SECONDS)
+    at_hand = cluster.coordinator is not None and cluster.coordinator.rpartition(":")[0] in ("127.0.0.1", "localhost")
     # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -127,9 +124,10 @@ def _join(cluster: Cluster) -> None:
                 cluster.num_processes,
                 cluster.process_id,
                 cluster_detection_method=None if cluster.coordinator is None else "deactivate",
-                initialization_timeout=_seconds("NF_JOIN_SECONDS", JOIN_SECONDS),
+                initialization_timeout=patience,
                 heartbeat_timeout_seconds=_seconds("NF_LOST_SECONDS", LOST_SECONDS),
-                coordinator_bind_address=_bind_address(cluster.coordinator),
+                # On loopback alone if that is where the others look for process 0, else wherever jax does.
+                coordinator_bind_address=cluster.coordinator if at_hand else None,
             )
     except ValueError as error:
         raise UsageError(
@@ -137,10 +135,9 @@ def _join(cluster: Cluster) -> None:
             hint="outside of Slurm, Open MPI, Kubernetes and TPU use --coordinator, --num-processes and --process-id",
         ) from error
     except RuntimeError as error:
-        _abandoned = True
-        waited = _seconds("NF_JOIN_SECONDS", JOIN_SECONDS)
+        _abandoned.set()
         raise NFError(
-            f"the {cluster.num_processes or 'other'} processes of this run did not find each other in {waited} s",
+            f"the {cluster.num_processes or 'other'} processes of this run did not find each other in {patience} s",
             hint="start all of them within that time (NF_JOIN_SECONDS); each must reach the coordinator's address",
         ) from error
 
@@ -183,7 +180,6 @@ def _on_terminate(function: Callable[[], None]) -> None:
 
 def _part(error: BaseException | None = None) -> None:
     """Part from the others at the end; they are left behind if they do not end as this process does."""
-    global _abandoned
     import jax
 
     _ending.acquire()
@@ -194,12 +190,12 @@ def _part(error: BaseException | None = None) -> None:
             client().wait_at_barrier("nf-leave", 1000 * LEAVE_SECONDS)
         jax.distributed.shutdown()
     except Exception:
-        _abandoned = True
+        _abandoned.set()
 
 
 def end(code: int) -> NoReturn:
     """End a command; at once where others were left behind, for whom the interpreter's ordinary end would wait."""
-    if _abandoned:
+    if _abandoned.is_set():
         sys.stdout.flush()
         leave(code)
     sys.exit(code)
@@ -210,9 +206,3 @@ def _seconds(variable: str, default: int) -> int:
     if not text.isdecimal() or len(text) > 6 or int(text) < 1:
         raise UsageError(f"{variable}={text} is not possible", hint="it must be a whole number of seconds, 1 to 999999")
     return int(text)
-
-
-def _bind_address(coordinator: str | None) -> str | None:
-    """Where process 0 listens: on loopback alone if that is where the others look for it, else wherever jax does."""
-    local = coordinator is not None and coordinator.rpartition(":")[0] in ("127.0.0.1", "localhost")
-    return coordinator if local else None
