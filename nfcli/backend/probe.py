@@ -23,9 +23,6 @@ TILES, VECTORS = "amx_bf16", "avx512_bf16"
 PATIENCE = 120
 """Seconds: what takes longer is of no use."""
 
-ENDED_BY_OTHERS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL}
-"""Signals that a user, a system or its lack of memory sends."""
-
 
 def matrix_units_found() -> bool:
     """Whether training can use them; `NF_MATRIX_UNITS=0` says no."""
@@ -69,7 +66,9 @@ def _try_them() -> bool | None:
         code = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False).returncode
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return None if -code in ENDED_BY_OTHERS else code == 0
+    # These a user, a system or its lack of memory sends.
+    ended_by_others = -code in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+    return None if ended_by_others else code == 0
 
 
 def main() -> int:

@@ -64,20 +64,16 @@ class KeptProgram:
         """Begin to load it, if it is there, while other things are done."""
         self._loading = self._threads.submit(self._load)
 
-    def get(self, compile_it: Callable[[], Compiled], results: Any) -> Callable[..., Any]:
-        """The program, which takes and returns trees of arrays.
+    def get(self, compile_it: Callable[[], Compiled]) -> Compiled:
+        """The program.
 
         Args:
             compile_it: Is called if it is not there.
-            results: Any tree of the structure that it returns.
         """
-        found = self._load() if self._loading is None else self._loading.result()
-        if found is not None:
-            program = _with_trees(found, results)
-        elif self._name in _latest:
+        program = self._load() if self._loading is None else self._loading.result()
+        if program is None and self._name in _latest:
             program, self.memory = _latest[self._name]
-        else:
-            program = self._compile(compile_it)
+        program = program or self._compile(compile_it)
         # The program would take the memory that is being reserved once more.
         self._threads.shutdown()
         return program
@@ -90,14 +86,9 @@ class KeptProgram:
             content = private.read(folder, self._name)
             # Damaged machine code must not be run.
             if hashlib.sha256(content[32:]).digest() == content[:32]:
-                memory, arguments, results, program = pickle.loads(content[32:])
+                memory, code, takes, gives = pickle.loads(content[32:])
                 self._reserve(memory)
-                return serialize_executable.deserialize_and_load(
-                    program,
-                    jax.tree.structure(((0,) * arguments, {})),
-                    jax.tree.structure((0,) * results),
-                    execution_devices=self._devices,
-                )
+                return serialize_executable.deserialize_and_load(code, takes, gives, execution_devices=self._devices)
         return None
 
     def _reserve(self, memory: int) -> None:
@@ -118,8 +109,7 @@ class KeptProgram:
             return compiled
         # It may be that there is no place, or that jax cannot write this program: then it is compiled each time.
         with contextlib.suppress(OSError, ValueError, NotImplementedError), private.opened(self._folder) as folder:
-            program, arguments, results = serialize_executable.serialize(compiled)
-            content = pickle.dumps((memory, arguments.num_leaves, results.num_leaves, program))
+            content = pickle.dumps((memory, *serialize_executable.serialize(compiled)))
             private.write(folder, self._name, hashlib.sha256(content).digest() + content)
             private.forget_oldest(folder, SUFFIX, KEPT)
         return compiled
@@ -153,12 +143,6 @@ def _folder() -> Path | None:
     enabled = jax.config.values["jax_enable_compilation_cache"] and jax.config.values["jax_compilation_cache_dir"]
     # Not the one that jax uses, which a user may have put where others write: a program is code.
     return runtime.compilation_cache() if enabled else None
-
-
-def _with_trees(program: Compiled, results: Any) -> Callable[..., Any]:
-    """Trees are not kept, so that a loaded program takes and returns their leaves."""
-    tree = jax.tree.structure(results)
-    return lambda *arguments: jax.tree.unflatten(tree, program(*jax.tree.leaves(arguments)))
 
 
 @contextlib.contextmanager

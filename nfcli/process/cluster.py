@@ -117,18 +117,23 @@ def _join(cluster: Cluster) -> None:
     at_hand = cluster.coordinator is not None and cluster.coordinator.rpartition(":")[0] in ("127.0.0.1", "localhost")
     # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
+    # The client that is made tells of a loss, instead of ending the process with a stack of C++. jaxlib 0.10 calls back
+    # with a status for which Python has no type: C++ then terminates, and that is heard too.
+    _on_terminate(_tell_of_loss)
+    library: Any = import_module("jax._src.lib")._jax
+    make = library.get_distributed_runtime_client
+    library.get_distributed_runtime_client = functools.partial(make, missed_heartbeat_callback=_tell_of_loss)
     try:
-        with _listening():
-            jax.distributed.initialize(
-                cluster.coordinator,
-                cluster.num_processes,
-                cluster.process_id,
-                cluster_detection_method=None if cluster.coordinator is None else "deactivate",
-                initialization_timeout=patience,
-                heartbeat_timeout_seconds=_seconds("NF_LOST_SECONDS", LOST_SECONDS),
-                # On loopback alone if that is where the others look for process 0, else wherever jax does.
-                coordinator_bind_address=cluster.coordinator if at_hand else None,
-            )
+        jax.distributed.initialize(
+            cluster.coordinator,
+            cluster.num_processes,
+            cluster.process_id,
+            cluster_detection_method=None if cluster.coordinator is None else "deactivate",
+            initialization_timeout=patience,
+            heartbeat_timeout_seconds=_seconds("NF_LOST_SECONDS", LOST_SECONDS),
+            # On loopback alone if that is where the others look for process 0, else wherever jax does.
+            coordinator_bind_address=cluster.coordinator if at_hand else None,
+        )
     except ValueError as error:
         raise UsageError(
             f"--distributed finds no other processes here: {str(error).rstrip('.')}",
@@ -140,31 +145,17 @@ def _join(cluster: Cluster) -> None:
             f"the {cluster.num_processes or 'other'} processes of this run did not find each other in {patience} s",
             hint="start all of them within that time (NF_JOIN_SECONDS); each must reach the coordinator's address",
         ) from error
-
-
-@contextmanager
-def _listening() -> Iterator[None]:
-    """Have the client that is made inside tell of a loss, instead of ending the process with a stack of C++.
-
-    The main thread may wait in compiled code for a process that is gone, and nothing can wake it.
-    jaxlib 0.10 calls back with a status for which Python has no type: C++ then terminates, and that is heard too.
-    """
-    library: Any = import_module("jax._src.lib")._jax
-    make = library.get_distributed_runtime_client
-
-    def tell(*_: object) -> None:
-        time.sleep(GRACE_SECONDS)
-        if not _ending.acquire(timeout=2 * LEAVE_SECONDS):
-            leave(1)
-        error = lost("it shows no sign of life")
-        leave(error.exit_code, error_lines(error))
-
-    _on_terminate(tell)
-    library.get_distributed_runtime_client = functools.partial(make, missed_heartbeat_callback=tell)
-    try:
-        yield
     finally:
         library.get_distributed_runtime_client = make
+
+
+def _tell_of_loss(*_: object) -> None:
+    """End this process: its main thread may wait in compiled code for one that is gone, and nothing can wake it."""
+    time.sleep(GRACE_SECONDS)
+    if not _ending.acquire(timeout=2 * LEAVE_SECONDS):
+        leave(1)
+    error = lost("it shows no sign of life")
+    leave(error.exit_code, error_lines(error))
 
 
 def _on_terminate(function: Callable[[], None]) -> None:

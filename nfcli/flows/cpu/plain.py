@@ -75,11 +75,11 @@ def _towards_kernel(x: Array, kernel: Array, gradient: Array) -> Array:
 
 def _in_chunks(x: Array, kernel: Array, gradient: Array) -> Array:
     """A correlation of the gradient, which has fewer channels, with the images: its output is the kernel backwards."""
-    edge, total = (len(kernel) // 2, len(kernel) // 2), jnp.zeros_like(kernel)
+    edge, layout = (len(kernel) // 2, len(kernel) // 2), ("CHWN", "IHWO", "HWCN")
+    total = jnp.zeros_like(kernel)
     for start in range(0, len(x), CHUNK):
-        images, weights = (each[start : start + CHUNK] for each in (gradient, x))
-        layout = ("CHWN", "IHWO", "HWCN")
-        total += jax.lax.conv_general_dilated(images, weights, (1, 1), (edge, edge), dimension_numbers=layout)
+        few, many = gradient[start : start + CHUNK], x[start : start + CHUNK]
+        total += jax.lax.conv_general_dilated(few, many, (1, 1), (edge, edge), dimension_numbers=layout)
     return jnp.flip(total, (0, 1))
 
 
