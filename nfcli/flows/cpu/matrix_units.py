@@ -28,6 +28,8 @@ CONVOLUTION, MATMUL = "__onednn$convolution", "__onednn$matmul"
 FEW_CHANNELS = 8
 """So many channels, written out as neighbourhoods, are cheaper than folded."""
 
+Pair = tuple[int, int]
+
 
 def _call(target: str, name: str, settings: Any, result: Any, *operands: Array, then: str = "") -> Array:
     """What `target` makes of two operands; `then`, what oneDNN does to each value: BIAS, with a third one, or ELU."""
@@ -37,9 +39,12 @@ def _call(target: str, name: str, settings: Any, result: Any, *operands: Array, 
 
 
 def _convolution(
-    x: Array, kernel: Array, dtype: Any, *bias: Array, padding: Any = None, dilation: Any = (1, 1), then: str = ""
+    x: Array, kernel: Array, dtype: Any, *bias: Array, padding: Pair | None = None, dilation: Pair = (1, 1), **more: Any
 ) -> Array:
-    """(B, H, W, I) with (K, L, I, O), stride 1, to (B, H', W', O); as large as the image if no padding is given."""
+    """(B, H, W, I) with (K, L, I, O), stride 1, to (B, H', W', O), as large as the image if no padding is given.
+
+    `more` as of a call.
+    """
     padding = padding or (kernel.shape[0] // 2, kernel.shape[1] // 2)
     sizes = [x.shape[i + 1] + 2 * padding[i] - dilation[i] * (kernel.shape[i] - 1) for i in range(2)]
     data = {"data": {"batch_dim": 0, "feature_dim": 3, "spatial_dims": [1, 2]}}
@@ -47,14 +52,14 @@ def _convolution(
     window = {"pad_left": padding, "pad_right": padding, "strides": [1, 1], "window_dilations": dilation}
     settings = {"dims": 4, "feature_groups": 1, "input": data, "kernel": filters, "output": data, "window": window}
     result = jax.ShapeDtypeStruct((len(x), *sizes, kernel.shape[3]), dtype)
-    return _call(CONVOLUTION, "onednn_conv_config", settings, result, x, kernel, *bias, then=then)
+    return _call(CONVOLUTION, "onednn_conv_config", settings, result, x, kernel, *bias, **more)
 
 
-def _matmul(a: Array, b: Array, dtype: Any, *bias: Array, turned: bool = False, then: str = "") -> Array:
-    """Product of two matrices, the first of which may come transposed; the bias is (1, N)."""
+def _matmul(a: Array, b: Array, dtype: Any, *bias: Array, turned: bool = False, **more: Any) -> Array:
+    """Product of two matrices, the first of which may come transposed; the bias is (1, N), `more` as of a call."""
     settings = {"transpose_a": turned, "transpose_b": False}
     result = jax.ShapeDtypeStruct((a.shape[1 if turned else 0], b.shape[1]), dtype)
-    return _call(MATMUL, "onednn_matmul_config", settings, result, a, b, *bias, then=then)
+    return _call(MATMUL, "onednn_matmul_config", settings, result, a, b, *bias, **more)
 
 
 def _rows(x: Array) -> Array:
@@ -62,12 +67,12 @@ def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def _product(x: Array, kernel: Any, *bias: Array, then: str = "") -> Array:
+def _product(x: Array, kernel: Any, *bias: Array, **more: Any) -> Array:
     """A convolution: of images, (B, H, W, I), with (K, K, I, O), or of pixels as rows, (P, I), with (1, 1, I, O)."""
     kernel = jnp.asarray(kernel, x.dtype)
     if x.ndim == 2:
-        return _matmul(x, kernel[0, 0], x.dtype, *(each[None] for each in bias), then=then)
-    return _convolution(x, kernel, x.dtype, *bias, then=then)
+        return _matmul(x, kernel[0, 0], x.dtype, *(each[None] for each in bias), **more)
+    return _convolution(x, kernel, x.dtype, *bias, **more)
 
 
 def convolve(x: Array, kernel: Array, bias: Array) -> Array:
