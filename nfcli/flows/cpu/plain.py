@@ -24,12 +24,11 @@ def convolve(x: Array, kernel: Array) -> Array:
     size, _, inputs, outputs = kernel.shape
     if size == 1:
         return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
-    way = _as_xla_does
     if outputs <= FEW and inputs >= 4 * outputs:
-        way = _shifted_sums
-    elif x.shape[2] % 2 == 0 and (outputs <= FEW or inputs <= VERY_FEW):
-        way = _two_pixels_at_once
-    return jax.lax.platform_dependent(x, kernel, cpu=way, default=_as_xla_does)
+        return jax.lax.platform_dependent(x, kernel, cpu=_shifted_sums, default=_as_xla_does)
+    if x.shape[2] % 2 == 0 and (outputs <= FEW or inputs <= VERY_FEW):
+        return jax.lax.platform_dependent(x, kernel, cpu=_two_pixels_at_once, default=_as_xla_does)
+    return _as_xla_does(x, kernel)
 
 
 def _as_xla_does(x: Array, kernel: Array) -> Array:
@@ -65,8 +64,9 @@ def _backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array,
     if len(kernel) == 1:
         # A product an image; one of all images is slower.
         return towards_x, jnp.sum(jnp.einsum("bhwi,bhwo->bio", x, gradient), axis=0)[None, None]
-    way = _in_chunks if kernel.shape[2] > kernel.shape[3] else _towards_kernel
-    return towards_x, jax.lax.platform_dependent(x, kernel, gradient, cpu=way, default=_towards_kernel)
+    if kernel.shape[2] <= kernel.shape[3]:
+        return towards_x, _towards_kernel(x, kernel, gradient)
+    return towards_x, jax.lax.platform_dependent(x, kernel, gradient, cpu=_in_chunks, default=_towards_kernel)
 
 
 def _towards_kernel(x: Array, kernel: Array, gradient: Array) -> Array:
@@ -105,18 +105,9 @@ def _product_with_ones(rows: Array) -> Array:
 spread.defvjp(lambda values, shape: (spread(values, shape), None), _sum_of_rows)
 
 
-def _barrier(x: Array) -> Array:
-    """Keeps XLA from computing `x` again in all that uses it, if its pass "cse_barrier_expander" is switched off."""
-    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
-
-
-@jax.custom_vjp
 def once(x: Array) -> Array:
-    """`x`; it and its gradient are computed once. In reverse mode only."""
-    return _barrier(x)
-
-
-once.defvjp(lambda x: (_barrier(x), None), lambda _, gradient: (_barrier(gradient),))
+    """`x`; it and its gradient are computed once, not in all that uses them, if XLA's "cse_barrier_expander" is off."""
+    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
 @jax.custom_vjp
@@ -125,4 +116,4 @@ def gradient_once(x: Array) -> Array:
     return x
 
 
-gradient_once.defvjp(lambda x: (x, None), lambda _, gradient: (_barrier(gradient),))
+gradient_once.defvjp(lambda x: (x, None), lambda _, gradient: (once(gradient),))
