@@ -11,8 +11,10 @@ import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from nfcli.backend.runtime import device_count_for
 from nfcli.errors import UsageError
+
+IMAGES_PER_DEVICE = 16
+"""On CPU a device with fewer images of a batch costs more than it brings."""
 
 
 def data_mesh(batch_size: int, devices: int | None = None) -> Mesh:
@@ -25,7 +27,7 @@ def data_mesh(batch_size: int, devices: int | None = None) -> Mesh:
     Raises:
         UsageError: There are fewer devices, or they do not divide the batch or among the processes.
     """
-    own = _devices_by_process()
+    own = [jax.local_devices(process) for process in range(jax.process_count())]
     processes, each = len(own), min(map(len, own))
     if batch_size % processes:
         raise UsageError(
@@ -33,17 +35,12 @@ def data_mesh(batch_size: int, devices: int | None = None) -> Mesh:
             hint=f"use a batch size that is a multiple of {processes}",
         )
     if devices is None:
-        devices = processes * device_count_for(batch_size // processes, each, platform=own[0][0].platform)
+        share = batch_size // processes
+        most = min(each, max(1, share // IMAGES_PER_DEVICE)) if own[0][0].platform == "cpu" else each
+        devices = processes * max(count for count in range(1, most + 1) if share % count == 0)
     _check_count(batch_size, devices, processes, each)
     chosen = [device for devices_of_one in own for device in devices_of_one[: devices // processes]]
     return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
-
-
-def _devices_by_process() -> list[list[jax.Device]]:
-    own: dict[int, list[jax.Device]] = {}
-    for device in jax.devices():
-        own.setdefault(device.process_index, []).append(device)
-    return [own[process] for process in sorted(own)]
 
 
 def _check_count(batch_size: int, devices: int, processes: int, each: int) -> None:
@@ -72,8 +69,7 @@ def shard(mesh: Mesh, count: int, rows: Callable[[np.ndarray], np.ndarray]) -> A
     """
     here = [device.process_index == jax.process_index() for device in mesh.devices.flat]
     mine = np.arange(count).reshape(mesh.size, -1)[here].ravel()
-    whole: Array = jax.make_array_from_process_local_data(batched(mesh), rows(mine))
-    return whole
+    return jax.make_array_from_process_local_data(batched(mesh), rows(mine))
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
@@ -127,9 +123,5 @@ def compiler_options(mesh: Mesh) -> dict[str, str] | None:
 def device_description(count: int) -> dict[str, Any]:
     """What numbers were computed on, for a run's files."""
     device = jax.local_devices()[0]
-    return {
-        "platform": device.platform,
-        "kind": device.device_kind,
-        "count": count,
-        "processes": jax.process_count(),
-    }
+    kind = {"platform": device.platform, "kind": device.device_kind}
+    return {**kind, "count": count, "processes": jax.process_count()}

@@ -1,23 +1,18 @@
 """Whether this machine has matrix units that `nfcli.flows.cpu.matrix_units` can use.
 
 What is tried is internal to XLA and may end a process, so it is tried in one of its own, `python -m
-nfcli.backend.probe`, once for each jaxlib and processor; the answer is kept in the cache folder.
+nfcli.backend.probe`, once for each jaxlib, processor and setting of either; the answer is kept in the cache folder.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
-import platform
 import signal
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
-from nfcli import __version__
 from nfcli.backend import runtime
 from nfcli.errors import WriteError
 from nfcli.files import write_text
@@ -28,24 +23,18 @@ TILES, VECTORS = "amx_bf16", "avx512_bf16"
 PATIENCE = 120
 """Seconds: what takes longer is of no use."""
 
-ANSWERS = {"yes": True, "no": False}
-
-ENDED_BY_OTHERS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL}
-"""Signals that a user, a system or its lack of memory sends."""
-
 
 def matrix_units_found() -> bool:
     """Whether training can use them; `NF_MATRIX_UNITS=0` says no."""
     if not runtime.switched_on("NF_MATRIX_UNITS") or not {TILES, VECTORS} & _instructions():
         return False
     kept = _kept()
-    if kept is None:
-        return bool(_try_them())
     # Whatever is wrong with the cache folder, they can be tried again.
     with contextlib.suppress(OSError, UnicodeError, KeyError):
-        return ANSWERS[kept.read_text()]
+        if kept is not None:
+            return {"yes": True, "no": False}[kept.read_text()]
     found = _try_them()
-    if found is not None:
+    if kept is not None and found is not None:
         with contextlib.suppress(WriteError):
             write_text(kept, "yes" if found else "no")
     return bool(found)
@@ -57,29 +46,16 @@ def has_tiles() -> bool:
 
 
 def _instructions() -> set[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return set()
-    return {name for line in lines if line.startswith("flags") for name in line.partition(":")[2].split()}
+    return set(runtime.processor_features().split())
 
 
 def _kept() -> Path | None:
     """Where the answer for this jaxlib, processor and oneDNN's own settings is; None without a private folder."""
-    folder = runtime.compilation_cache()
-    if folder is None:
-        return None
-    settings = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(("ONEDNN_", "DNNL_")))
-    cache_key = [
-        __version__,
-        version("jaxlib"),
-        platform.machine(),
-        sorted(_instructions()),
-        settings,
-        os.environ.get("XLA_FLAGS"),
-    ]
-    name = hashlib.sha256(json.dumps(cache_key).encode()).hexdigest()[:32]
-    return folder / f"{name}.matrix-units"
+    from nfcli.backend.programs import fingerprint  # not above: `main` prepares before jax is imported
+
+    settings = {name: value for name, value in os.environ.items() if name.startswith(("ONEDNN_", "DNNL_"))}
+    folder, name = runtime.compilation_cache(), fingerprint({"instructions": sorted(_instructions()), **settings})
+    return None if folder is None else folder / f"{name}.matrix-units"
 
 
 def _try_them() -> bool | None:
@@ -90,18 +66,17 @@ def _try_them() -> bool | None:
         code = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False).returncode
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return None if -code in ENDED_BY_OTHERS else code == 0
+    # These a user, a system or its lack of memory sends.
+    ended_by_others = -code in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+    return None if ended_by_others else code == 0
 
 
 def main() -> int:
     """The attempt itself: 0 if all is well."""
     runtime.prepare(1)
-    import jax
-
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # jaxlib cannot write these programs
     from nfcli.flows.cpu import trial
 
-    # jaxlib cannot write these programs.
-    jax.config.update("jax_enable_compilation_cache", False)
     return 0 if trial.passes() else 1
 
 

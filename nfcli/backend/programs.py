@@ -11,10 +11,10 @@ import functools
 import hashlib
 import json
 import os
+import pickle
 import platform
-import struct
-import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,6 @@ KEPT = 24
 
 SUFFIX = ".program"
 
-HEADER = struct.Struct("<QII")
-"""Bytes of temporary memory, number of arguments and of results, each an array; what jax serializes follows."""
-
-
 _latest: dict[str, tuple[Compiled, int]] = {}
 """The latest program that cannot be written, by its name, and its memory: the next seed needs the same one."""
 
@@ -49,16 +45,15 @@ class KeptProgram:
     `memory` is, once it is there, how many bytes it writes to while it runs.
 
     Args:
-        cache_key: All that decides what the program does, apart from what `environment_key` knows; JSON values.
+        cache_key: All that decides what the program does, apart from what `fingerprint` knows; JSON values.
         mesh: The devices that it runs on.
         keep: Whether it can be kept.
     """
 
     def __init__(self, cache_key: Mapping[str, Any], mesh: Mesh, *, keep: bool = True) -> None:
         self._devices = list(mesh.devices.flat)
-        self._found: Compiled | None = None
-        self._thread: threading.Thread | None = None
-        self._reserving: threading.Thread | None = None
+        self._threads = ThreadPoolExecutor(2)
+        self._loading: Future[Compiled | None] | None = None
         self.memory: int | None = None
         alone = self._devices[0].platform == "cpu" and jax.process_count() == 1
         self._folder = _folder() if alone and keep else None
@@ -67,52 +62,39 @@ class KeptProgram:
 
     def fetch(self) -> None:
         """Begin to load it, if it is there, while other things are done."""
-        self._thread = threading.Thread(target=self._load, name="loading a program")
-        self._thread.start()
+        self._loading = self._threads.submit(self._load)
 
-    def get(self, compile_it: Callable[[], Compiled], results: Any) -> Callable[..., Any]:
-        """The program, which takes and returns trees of arrays.
+    def get(self, compile_it: Callable[[], Compiled]) -> Compiled:
+        """The program.
 
         Args:
             compile_it: Is called if it is not there.
-            results: Any tree of the structure that it returns.
         """
-        if self._thread is None:
-            self._load()
-        else:
-            self._thread.join()
-        if self._found is not None:
-            program = _with_trees(self._found, results)
-        elif not self._keep and self._name in _latest:
+        program = self._load() if self._loading is None else self._loading.result()
+        if program is None and self._name in _latest:
             program, self.memory = _latest[self._name]
-        else:
-            program = self._compile(compile_it)
-        if self._reserving is not None:
-            # The program would take the same amount once more.
-            self._reserving.join()
+        program = program or self._compile(compile_it)
+        # The program would take the memory that is being reserved once more.
+        self._threads.shutdown()
         return program
 
-    def _load(self) -> None:
+    def _load(self) -> Compiled | None:
         if self._folder is None:
-            return
+            return None
         # Whatever is wrong with a kept program, it can be compiled again.
         with contextlib.suppress(Exception), private.opened(self._folder) as folder:
-            content = _checked(private.read(folder, self._name))
-            memory, arguments, results = HEADER.unpack_from(content)
-            self._reserve(memory)
-            self._found = serialize_executable.deserialize_and_load(
-                content[HEADER.size :],
-                jax.tree.structure(((0,) * arguments, {})),
-                jax.tree.structure((0,) * results),
-                execution_devices=self._devices,
-            )
+            content = private.read(folder, self._name)
+            # Damaged machine code must not be run.
+            if hashlib.sha256(content[32:]).digest() == content[:32]:
+                memory, code, takes, gives = pickle.loads(content[32:])
+                self._reserve(memory)
+                return serialize_executable.deserialize_and_load(code, takes, gives, execution_devices=self._devices)
+        return None
 
     def _reserve(self, memory: int) -> None:
         """Begin to take the memory that the program writes to while it runs, on each device."""
         self.memory = memory
-        arguments = memory, len(self._devices)
-        self._reserving = threading.Thread(target=runtime.reserve, args=arguments, name="taking memory")
-        self._reserving.start()
+        self._threads.submit(runtime.reserve, memory, len(self._devices))
 
     def _compile(self, compile_it: Callable[[], Compiled]) -> Compiled:
         if self._folder is None and self._keep:
@@ -120,43 +102,33 @@ class KeptProgram:
         _latest.clear()
         with without_cache():
             compiled = compile_it()
-        analysis = compiled.memory_analysis()
-        memory = 0 if analysis is None else analysis.temp_size_in_bytes
+        memory = getattr(compiled.memory_analysis(), "temp_size_in_bytes", 0)
         self._reserve(memory)
-        if not self._keep:
-            _latest[self._name] = compiled, memory
         if self._folder is None:
+            _latest[self._name] = compiled, memory
             return compiled
         # It may be that there is no place, or that jax cannot write this program: then it is compiled each time.
         with contextlib.suppress(OSError, ValueError, NotImplementedError), private.opened(self._folder) as folder:
-            program, arguments, results = serialize_executable.serialize(compiled)
-            content = HEADER.pack(memory, arguments.num_leaves, results.num_leaves) + program
+            content = pickle.dumps((memory, *serialize_executable.serialize(compiled)))
             private.write(folder, self._name, hashlib.sha256(content).digest() + content)
             private.forget_oldest(folder, SUFFIX, KEPT)
         return compiled
 
 
 def fingerprint(cache_key: Mapping[str, Any]) -> str:
-    """Short name of all that decides what is compiled."""
-    text = json.dumps({**cache_key, "surroundings": environment_key()}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def environment_key() -> dict[str, Any]:
-    """What decides every program: sources, versions, settings of jax and XLA, and the processor."""
-    irrelevant = {
-        "jax_compilation_cache_dir",
-        "jax_persistent_cache_min_compile_time_secs",
-        "jax_num_cpu_devices",
-        "jax_numpy_rank_promotion",
-    }
-    return {
+    """Short name of all that decides what is compiled: this, sources, versions, settings of jax and XLA, processor."""
+    irrelevant = {"jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"}
+    irrelevant |= {"jax_num_cpu_devices", "jax_numpy_rank_promotion"}
+    surroundings = {
         "sources": _sources(),
         "versions": versions(),
         "flags": os.environ.get("XLA_FLAGS"),
         "settings": {name: str(value) for name, value in jax.config.values.items() if name not in irrelevant},
-        "processor": [platform.machine(), _processor_features()],
+        # A home may be shared by machines whose processors differ.
+        "processor": [platform.machine(), runtime.processor_features() or platform.processor()],
     }
+    text = json.dumps({**cache_key, "surroundings": surroundings}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @functools.cache
@@ -167,32 +139,10 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
-@functools.cache
-def _processor_features() -> str:
-    """A home may be shared by machines whose processors differ."""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        return "".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
-    return platform.processor()
-
-
 def _folder() -> Path | None:
     enabled = jax.config.values["jax_enable_compilation_cache"] and jax.config.values["jax_compilation_cache_dir"]
     # Not the one that jax uses, which a user may have put where others write: a program is code.
     return runtime.compilation_cache() if enabled else None
-
-
-def _checked(content: bytes) -> bytes:
-    """What was written, if it is whole: damaged machine code must not be run."""
-    if hashlib.sha256(content[32:]).digest() != content[:32]:
-        raise ValueError("this program is damaged")
-    return content[32:]
-
-
-def _with_trees(program: Compiled, results: Any) -> Callable[..., Any]:
-    """Trees are not kept, so that a loaded program takes and returns their leaves."""
-    tree = jax.tree.structure(results)
-    return lambda *arguments: jax.tree.unflatten(tree, program(*jax.tree.leaves(arguments)))
 
 
 @contextlib.contextmanager

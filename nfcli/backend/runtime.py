@@ -7,6 +7,7 @@ only adds to what the user set, and imports nothing heavy.
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 import os
 import sys
@@ -26,9 +27,6 @@ FLAGS = {
 """Of XLA, where the user set none of the same name."""
 
 MOST_CPU_DEVICES = 16
-
-IMAGES_PER_DEVICE = 16
-"""On CPU a device with fewer images of a batch costs more than it brings."""
 
 MADV_POPULATE_WRITE = 23
 """Of Linux 5.14 and later; Python's `mmap` does not name it."""
@@ -61,9 +59,11 @@ def prepare(devices: int | None = None) -> None:
     ours = [f"--{name}={value}" for name, value in FLAGS.items() if name not in flags]
     os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *ours])
     if "xla_force_host_platform_device_count" not in flags:
-        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(_shown_devices(devices)))
-    cache = compilation_cache()
-    if cache is not None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        # A CPU can be shown as more devices than it has cores, which helps nobody but tests; thousands would hang it.
+        shown = cores if devices is None else max(1, min(devices, max(cores, MOST_CPU_DEVICES)))
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(shown))
+    if (cache := compilation_cache()) is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     _memory["kept"] = keep_memory()
@@ -81,11 +81,8 @@ def keep_memory() -> bool:
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     if not switched_on("NF_KEEP_MEMORY") or chosen or not sys.platform.startswith("linux"):
         return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library
-        return False
-    return [mallopt(number, value) for number, value in MALLOPT.values()] == [1] * len(MALLOPT)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library has none
+    return mallopt is not None and [mallopt(*option) for option in MALLOPT.values()] == [1] * len(MALLOPT)
 
 
 def switched_on(variable: str) -> bool:
@@ -114,37 +111,32 @@ def reserve(size: int, count: int) -> bool:
         return False
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
-    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    libc.free.argtypes, libc.madvise.argtypes = [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     blocks, done = [], True
     # Only what will be used is written to: the rest costs addresses and no memory.
     for used, beside in ((0, FOR_SMALL_ARRAYS), *[(size, BESIDE_LARGE_ONES)] * count):
         # A fence stays, so that blocks do not become one. It is large because a small one would lie somewhere else.
         block, fence = libc.malloc(used + beside), libc.malloc(PIECE)
-        blocks += [block] if block else []
+        blocks.append(block)
         if not block or not fence:
             done = False
             break
-        first = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE
-        end = (block + used) // mmap.PAGESIZE * mmap.PAGESIZE
-        for start in range(first, end, PIECE):
+        end = block + used
+        for start in range(-(-block // mmap.PAGESIZE) * mmap.PAGESIZE, end, PIECE):
             done = done and libc.madvise(start, min(PIECE, end - start), MADV_POPULATE_WRITE) == 0
     for block in blocks:
         libc.free(block)
     return done
 
 
-def _shown_devices(devices: int | None) -> int:
-    cores = available_cores()
-    # A CPU can be shown as more devices than it has cores, which helps nobody but tests; thousands would hang it.
-    return cores if devices is None else max(1, min(devices, max(cores, MOST_CPU_DEVICES)))
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+@functools.cache
+def processor_features() -> str:
+    """Model and instructions, as Linux tells them, in lines of words; nothing elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
 
 
 def cache_root() -> Path:
@@ -164,9 +156,3 @@ def compilation_cache() -> Path | None:
             return folder
     except OSError:
         return None
-
-
-def device_count_for(batch_size: int, available: int, *, platform: str) -> int:
-    """How many devices share a batch: the most that divide it, and on CPU leave each enough to do."""
-    most = available if platform != "cpu" else min(available, max(1, batch_size // IMAGES_PER_DEVICE))
-    return max(count for count in range(1, max(1, most) + 1) if batch_size % count == 0)

@@ -16,6 +16,7 @@ from flax import nnx
 from jax import Array
 
 from nfcli.flows import operations
+from nfcli.flows.cpu import matrix_units
 from nfcli.flows.initializers import Initializer, zeros
 
 
@@ -38,7 +39,7 @@ class ComputePolicy:
     @property
     def operations(self) -> ModuleType:
         """The module that computes convolutions and what stands between them."""
-        return operations.matrix_units if self.matrix_units else operations
+        return matrix_units if self.matrix_units else operations
 
 
 PLAIN = ComputePolicy()

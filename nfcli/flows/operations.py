@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nfcli.flows.cpu import matrix_units as matrix_units  # from here, so that networks need not know of `cpu`
 from nfcli.flows.cpu import plain
 from nfcli.flows.cpu.plain import gradient_once, once, spread
 
@@ -42,16 +41,19 @@ def concat_elu(x: Array) -> Array:
     return once(jnp.stack(halves, axis=-2).reshape(*x.shape[:-1], -1).astype(x.dtype))
 
 
-def _concat_elu_backwards(result: Array, gradient: Array) -> tuple[Array]:
+def concat_elu_gradient(result: Array, gradient: Array) -> Array:
+    """The gradient of the input, given the result and its gradient: (..., 2C) and (..., 2C) to (..., C)."""
     plus, minus = jnp.split(result, 2, axis=-1)
-    towards_plus, towards_minus = jnp.split(once(gradient), 2, axis=-1)
+    towards_plus, towards_minus = jnp.split(gradient, 2, axis=-1)
     # Of the two halves one is x or -x, and the other an exponential less 1.
     rising = towards_plus - towards_minus * (minus + 1)
     falling = towards_plus * (plus + 1) - towards_minus
-    return (jnp.where(plus >= 0, rising, falling),)
+    return jnp.where(plus >= 0, rising, falling)
 
 
-concat_elu.defvjp(lambda x: (concat_elu(x),) * 2, _concat_elu_backwards)
+concat_elu.defvjp(
+    lambda x: (concat_elu(x),) * 2, lambda result, gradient: (concat_elu_gradient(result, once(gradient)),)
+)
 
 
 def add_gated(x: Array, hidden: Array, kernel: Array, bias: Array) -> Array:
@@ -65,8 +67,13 @@ def layer_norm(x: Array, scale: Array, bias: Array) -> Array:
 
     Moments are taken in at least float32.
     """
+    wide, mean, precision = moments(x)
+    return ((wide - mean) * precision * spread(scale, x.shape) + spread(bias, x.shape)).astype(x.dtype)
+
+
+def moments(x: Array) -> tuple[Array, Array, Array]:
+    """`x` in at least float32, its mean over channels and 1 / standard deviation: (..., C), (..., 1) and (..., 1)."""
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = jnp.mean(wide, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True) - jnp.square(mean)
-    normal = (wide - mean) * jax.lax.rsqrt(jnp.maximum(variance, 0) + 1e-6)
-    return (normal * spread(scale, x.shape) + spread(bias, x.shape)).astype(x.dtype)
+    return wide, mean, jax.lax.rsqrt(jnp.maximum(variance, 0) + 1e-6)

@@ -39,7 +39,8 @@ _ending = threading.Lock()
 _kept: list[Any] = []
 """What C++ points to."""
 
-_abandoned = False
+_abandoned = threading.Event()
+"""Others were left behind."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,6 @@ class Cluster:
         check_settings(self)
         require("process_id", me, whole(0, processes - 1))
 
-    @property
-    def alone(self) -> bool:
-        """Whether there are no others."""
-        return not self.distributed and self.coordinator is None
-
 
 @contextmanager
 def joined(cluster: Cluster, message: Callable[[str], None], mute: Callable[[], None]) -> Iterator[None]:
@@ -90,7 +86,7 @@ def joined(cluster: Cluster, message: Callable[[str], None], mute: Callable[[], 
         UsageError: jax detects no cluster.
         NFError: The others do not come.
     """
-    if cluster.alone:
+    if not cluster.distributed and cluster.coordinator is None:
         yield
         return
     _keep_stdout()
@@ -115,59 +111,51 @@ def _keep_stdout() -> None:
 
 
 def _join(cluster: Cluster) -> None:
-    global _abandoned
     import jax
 
+    patience = _seconds("NF_JOIN_SECONDS", JOIN_SECONDS)
+    at_hand = cluster.coordinator is not None and cluster.coordinator.rpartition(":")[0] in ("127.0.0.1", "localhost")
     # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
+    # The client that is made tells of a loss, instead of ending the process with a stack of C++. jaxlib 0.10 calls back
+    # with a status for which Python has no type: C++ then terminates, and that is heard too.
+    _on_terminate(_tell_of_loss)
+    library: Any = import_module("jax._src.lib")._jax
+    make = library.get_distributed_runtime_client
+    library.get_distributed_runtime_client = functools.partial(make, missed_heartbeat_callback=_tell_of_loss)
     try:
-        with _listening():
-            jax.distributed.initialize(
-                cluster.coordinator,
-                cluster.num_processes,
-                cluster.process_id,
-                cluster_detection_method=None if cluster.coordinator is None else "deactivate",
-                initialization_timeout=_seconds("NF_JOIN_SECONDS", JOIN_SECONDS),
-                heartbeat_timeout_seconds=_seconds("NF_LOST_SECONDS", LOST_SECONDS),
-                coordinator_bind_address=_bind_address(cluster.coordinator),
-            )
+        jax.distributed.initialize(
+            cluster.coordinator,
+            cluster.num_processes,
+            cluster.process_id,
+            cluster_detection_method=None if cluster.coordinator is None else "deactivate",
+            initialization_timeout=patience,
+            heartbeat_timeout_seconds=_seconds("NF_LOST_SECONDS", LOST_SECONDS),
+            # On loopback alone if that is where the others look for process 0, else wherever jax does.
+            coordinator_bind_address=cluster.coordinator if at_hand else None,
+        )
     except ValueError as error:
         raise UsageError(
             f"--distributed finds no other processes here: {str(error).rstrip('.')}",
             hint="outside of Slurm, Open MPI, Kubernetes and TPU use --coordinator, --num-processes and --process-id",
         ) from error
     except RuntimeError as error:
-        _abandoned = True
-        waited = _seconds("NF_JOIN_SECONDS", JOIN_SECONDS)
+        _abandoned.set()
         raise NFError(
-            f"the {cluster.num_processes or 'other'} processes of this run did not find each other in {waited} s",
+            f"the {cluster.num_processes or 'other'} processes of this run did not find each other in {patience} s",
             hint="start all of them within that time (NF_JOIN_SECONDS); each must reach the coordinator's address",
         ) from error
-
-
-@contextmanager
-def _listening() -> Iterator[None]:
-    """Have the client that is made inside tell of a loss, instead of ending the process with a stack of C++.
-
-    The main thread may wait in compiled code for a process that is gone, and nothing can wake it.
-    jaxlib 0.10 calls back with a status for which Python has no type: C++ then terminates, and that is heard too.
-    """
-    library: Any = import_module("jax._src.lib")._jax
-    make = library.get_distributed_runtime_client
-
-    def tell(*_: object) -> None:
-        time.sleep(GRACE_SECONDS)
-        if not _ending.acquire(timeout=2 * LEAVE_SECONDS):
-            leave(1)
-        error = lost("it shows no sign of life")
-        leave(error.exit_code, error_lines(error))
-
-    _on_terminate(tell)
-    library.get_distributed_runtime_client = functools.partial(make, missed_heartbeat_callback=tell)
-    try:
-        yield
     finally:
         library.get_distributed_runtime_client = make
+
+
+def _tell_of_loss(*_: object) -> None:
+    """End this process: its main thread may wait in compiled code for one that is gone, and nothing can wake it."""
+    time.sleep(GRACE_SECONDS)
+    if not _ending.acquire(timeout=2 * LEAVE_SECONDS):
+        leave(1)
+    error = lost("it shows no sign of life")
+    leave(error.exit_code, error_lines(error))
 
 
 def _on_terminate(function: Callable[[], None]) -> None:
@@ -183,7 +171,6 @@ def _on_terminate(function: Callable[[], None]) -> None:
 
 def _part(error: BaseException | None = None) -> None:
     """Part from the others at the end; they are left behind if they do not end as this process does."""
-    global _abandoned
     import jax
 
     _ending.acquire()
@@ -194,12 +181,12 @@ def _part(error: BaseException | None = None) -> None:
             client().wait_at_barrier("nf-leave", 1000 * LEAVE_SECONDS)
         jax.distributed.shutdown()
     except Exception:
-        _abandoned = True
+        _abandoned.set()
 
 
 def end(code: int) -> NoReturn:
     """End a command; at once where others were left behind, for whom the interpreter's ordinary end would wait."""
-    if _abandoned:
+    if _abandoned.is_set():
         sys.stdout.flush()
         leave(code)
     sys.exit(code)
@@ -210,9 +197,3 @@ def _seconds(variable: str, default: int) -> int:
     if not text.isdecimal() or len(text) > 6 or int(text) < 1:
         raise UsageError(f"{variable}={text} is not possible", hint="it must be a whole number of seconds, 1 to 999999")
     return int(text)
-
-
-def _bind_address(coordinator: str | None) -> str | None:
-    """Where process 0 listens: on loopback alone if that is where the others look for it, else wherever jax does."""
-    local = coordinator is not None and coordinator.rpartition(":")[0] in ("127.0.0.1", "localhost")
-    return coordinator if local else None

@@ -51,17 +51,17 @@ def is_first() -> bool:
     return index() == 0
 
 
-def exchange(text: str) -> list[str]:
-    """What every process says, in their order; waits for all of them."""
+def exchange(value: Any) -> list[Any]:
+    """What every process says, in their order, such as JSON can hold it; waits for all of them."""
     if count() == 1:
-        return [text]
+        return [value]
     service, number = client(), next(_exchanges)
-    service.key_value_set(f"nf/{number}/{index()}", text)
+    service.key_value_set(f"nf/{number}/{index()}", json.dumps(value))
     service.wait_at_barrier("nf", 1000 * PATIENCE_SECONDS)
     said = [service.blocking_key_value_get(f"nf/{number}/{process}", READ_MS) for process in range(count())]
     # All have come to this exchange, so all have read the one before.
     service.key_value_delete(f"nf/{number - 1}/{index()}")
-    return said
+    return [json.loads(text) for text in said]
 
 
 def from_first(function: Callable[[], T]) -> T:
@@ -76,8 +76,7 @@ def from_first(function: Callable[[], T]) -> T:
     with together():
         if is_first():
             value = function()
-    result: T = json.loads(exchange(json.dumps(value))[0])
-    return result
+    return exchange(value)[0]
 
 
 @contextmanager
@@ -91,14 +90,13 @@ def together() -> Iterator[None]:
         yield
     except Exception as error:
         mine = error
-    for process, told in enumerate(exchange(json.dumps(_described(mine)))):
-        described = json.loads(told)
-        if described is not None and mine is not None and process == index():
+    for process, told in enumerate(exchange(None if mine is None else _described(mine))):
+        if mine is not None and process == index():
             raise mine
-        if described is not None:
+        if told is not None:
+            kind, message, hint = told
             of_whom = "" if process == 0 else f"process {process}: "
-            kind = getattr(errors, described["kind"], NFError)
-            raise kind(of_whom + described["message"], hint=described["hint"]) from mine
+            raise getattr(errors, kind, NFError)(of_whom + message, hint=hint) from mine
 
 
 def require_same(content: dict[str, Any]) -> None:
@@ -107,7 +105,7 @@ def require_same(content: dict[str, Any]) -> None:
     Raises:
         UsageError: One of them does not.
     """
-    first, *others = (json.loads(said) for said in exchange(json.dumps(content)))
+    first, *others = exchange(content)
     for process, other in enumerate(others, 1):
         for name, value in first.items():
             if other.get(name) != value:
@@ -117,12 +115,11 @@ def require_same(content: dict[str, Any]) -> None:
                 )
 
 
-def _described(error: Exception | None) -> dict[str, Any] | None:
-    if error is None:
-        return None
+def _described(error: Exception) -> tuple[str, str, str | None]:
+    """Kind, message and hint of the error that others raise."""
     if isinstance(error, NFError):
-        return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-    return {"kind": "NFError", "message": f"{type(error).__name__}: {one_line(error)}", "hint": None}
+        return type(error).__name__, error.message, error.hint
+    return "NFError", f"{type(error).__name__}: {one_line(error)}", None
 
 
 def is_loss(error: BaseException) -> bool:

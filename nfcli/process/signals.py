@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
@@ -26,7 +25,7 @@ ONE_WISH = 0.3
 """Seconds in which a second signal is taken for the first: a wrapper may pass on what the terminal sent already."""
 
 _unfinished: set[Path] = set()
-_request: StopRequest | None = None
+_requests: list[StopRequest] = []
 _end = threading.Lock()
 """Whoever takes it ends the process."""
 
@@ -39,7 +38,7 @@ def listen() -> None:
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _do_nothing)
+            signal.signal(number, lambda *_: None)  # some handler must be there for a signal to reach the pipe
     atexit.register(_finish)
 
 
@@ -55,13 +54,11 @@ class StopRequest:
         self._noted = noted
 
     def __enter__(self) -> StopRequest:
-        global _request
-        _request = self
+        _requests.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        global _request
-        _request = None
+        _requests.remove(self)
 
     def takes(self, number: int) -> bool:
         """Note a signal; False for one that must end the process."""
@@ -106,7 +103,7 @@ def leave(code: int, said: str = "") -> NoReturn:
 def _answer(reader: int) -> None:
     while received := os.read(reader, 1):
         number = received[0]
-        if number in SIGNALS and not (_request is not None and _request.takes(number)):
+        if number in SIGNALS and not any(request.takes(number) for request in _requests):
             leave(128 + number, f"error: {SIGNALS[signal.Signals(number)]}\n")
 
 
@@ -114,10 +111,6 @@ def _finish() -> None:
     """The ordinary end: all is done, and Python takes its handlers away long before it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end.acquire()
-
-
-def _do_nothing(signum: int, _: FrameType | None) -> None:
-    """A handler must be there for a signal to reach the pipe."""
 
 
 def _remove(path: Path) -> None:

@@ -124,9 +124,7 @@ class TrainStep:
         labels = None
         if self.model.classes:
             labels = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=batched(self.mesh))
-        self._compiled = self._kept.get(
-            lambda: self._compiled.lower(state, self.key, images, labels).compile(), results=(state, (0, 0))
-        )
+        self._compiled = self._kept.get(lambda: self._compiled.lower(state, self.key, images, labels).compile())
 
     def __call__(self, state: State, images: Any, labels: Any = None) -> tuple[State, News]:
         """One step on (B, H, W, C) integers and, for a class-conditional model, (B,) labels; the state is used up.

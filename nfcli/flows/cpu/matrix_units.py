@@ -21,49 +21,58 @@ import numpy as np
 from jax import Array
 from jax.lax import optimization_barrier
 
+from nfcli.flows.operations import concat_elu_gradient, moments
+
 CONVOLUTION, MATMUL = "__onednn$convolution", "__onednn$matmul"
 
 FEW_CHANNELS = 8
 """So many channels, written out as neighbourhoods, are cheaper than folded."""
 
-EPSILON = 1e-6
-"""Added to the variance by a layer normalization."""
-
 Pair = tuple[int, int]
 
 
-def _call(
-    target: str, name: str, settings: Any, result: Any, *operands: Array, bias: Array | None = None, then: str = ""
-) -> Array:
-    """What `target` makes of two operands, plus a bias; `then` names what oneDNN does to each value of that."""
-    fusions = [*(["BIAS"] if bias is not None else []), *([then] if then else [])]
-    config = json.dumps({name: {**settings, **({"fusions": {"ops": fusions}} if fusions else {})}})
+def _call(target: str, name: str, settings: Any, result: Any, *operands: Array, then: str = "") -> Array:
+    """What `target` makes of two operands; `then`, what oneDNN does to each value: BIAS, with a third one, or ELU."""
+    config = json.dumps({name: {**settings, **({"fusions": {"ops": [then]}} if then else {})}})
     call: Any = jax.ffi.ffi_call(target, result, custom_call_api_version=2, legacy_backend_config=config)
-    found: Array = call(*operands, *([] if bias is None else [bias]))
-    return found
+    return call(*operands)
 
 
-def _convolution(x: Array, kernel: Array, dtype: Any, *, padding: Pair, dilation: Pair = (1, 1), **more: Any) -> Array:
-    """(B, H, W, I) with (K, L, I, O), stride 1, to (B, H', W', O); `more` as of a call."""
+def _convolution(
+    x: Array, kernel: Array, dtype: Any, *bias: Array, padding: Pair | None = None, dilation: Pair = (1, 1), **more: Any
+) -> Array:
+    """(B, H, W, I) with (K, L, I, O), stride 1, to (B, H', W', O), as large as the image if no padding is given.
+
+    `more` as of a call.
+    """
+    padding = padding or (kernel.shape[0] // 2, kernel.shape[1] // 2)
     sizes = [x.shape[i + 1] + 2 * padding[i] - dilation[i] * (kernel.shape[i] - 1) for i in range(2)]
     data = {"data": {"batch_dim": 0, "feature_dim": 3, "spatial_dims": [1, 2]}}
     filters = {"filter": {"input_feature_dim": 2, "output_feature_dim": 3, "spatial_dims": [0, 1]}}
     window = {"pad_left": padding, "pad_right": padding, "strides": [1, 1], "window_dilations": dilation}
     settings = {"dims": 4, "feature_groups": 1, "input": data, "kernel": filters, "output": data, "window": window}
     result = jax.ShapeDtypeStruct((len(x), *sizes, kernel.shape[3]), dtype)
-    return _call(CONVOLUTION, "onednn_conv_config", settings, result, x, kernel, **more)
+    return _call(CONVOLUTION, "onednn_conv_config", settings, result, x, kernel, *bias, **more)
 
 
-def _matmul(a: Array, b: Array, dtype: Any, *, turned: Pair = (0, 0), **more: Any) -> Array:
-    """Product of two matrices, of which the `turned` ones come transposed; `more` as of a call, the bias (1, N)."""
-    settings = {"transpose_a": bool(turned[0]), "transpose_b": bool(turned[1])}
-    result = jax.ShapeDtypeStruct((a.shape[turned[0]], b.shape[1 - turned[1]]), dtype)
-    return _call(MATMUL, "onednn_matmul_config", settings, result, a, b, **more)
+def _matmul(a: Array, b: Array, dtype: Any, *bias: Array, turned: bool = False, **more: Any) -> Array:
+    """Product of two matrices, the first of which may come transposed; the bias is (1, N), `more` as of a call."""
+    settings = {"transpose_a": turned, "transpose_b": False}
+    result = jax.ShapeDtypeStruct((a.shape[1 if turned else 0], b.shape[1]), dtype)
+    return _call(MATMUL, "onednn_matmul_config", settings, result, a, b, *bias, **more)
 
 
 def _rows(x: Array) -> Array:
-    """(B, H, W, C) to (B H W, C)."""
+    """(..., C) to (P, C)."""
     return x.reshape(-1, x.shape[-1])
+
+
+def _product(x: Array, kernel: Any, *bias: Array, **more: Any) -> Array:
+    """A convolution: of images, (B, H, W, I), with (K, K, I, O), or of pixels as rows, (P, I), with (1, 1, I, O)."""
+    kernel = jnp.asarray(kernel, x.dtype)
+    if x.ndim == 2:
+        return _matmul(x, kernel[0, 0], x.dtype, *(each[None] for each in bias), **more)
+    return _convolution(x, kernel, x.dtype, *bias, **more)
 
 
 def convolve(x: Array, kernel: Array, bias: Array) -> Array:
@@ -79,69 +88,39 @@ def convolve(x: Array, kernel: Array, bias: Array) -> Array:
     """
     if len(kernel) > 1:
         return _convolve(x, kernel, bias)
-    return _product(_rows(x), kernel, bias).reshape(*x.shape[:-1], -1)
+    return _convolve(_rows(x), kernel, bias).reshape(*x.shape[:-1], -1)
 
 
 @jax.custom_vjp
 def _convolve(x: Array, kernel: Array, bias: Array) -> Array:
-    return _convolution(x, kernel.astype(x.dtype), x.dtype, padding=_same(kernel), bias=bias)
+    return _product(x, kernel, bias, then="BIAS")
 
 
 def _convolve_backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array, Array, Array]:
     x, kernel = remembered
-    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3).astype(x.dtype)
-    towards_x = _convolution(gradient, turned, x.dtype, padding=_same(kernel))
+    towards_x = _product(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
     return towards_x, _towards_kernel(x, gradient, len(kernel)), _sum_of_rows(gradient)
 
 
 _convolve.defvjp(lambda x, kernel, bias: (_convolve(x, kernel, bias), (x, kernel)), _convolve_backwards)
 
 
-@jax.custom_vjp
-def _product(rows: Array, kernel: Array, bias: Array) -> Array:
-    """A convolution with a 1x1 kernel, of pixels as rows: (P, I), (1, 1, I, O) and (O,) to (P, O)."""
-    return _matmul(rows, kernel[0, 0].astype(rows.dtype), rows.dtype, bias=bias[None])
-
-
-def _product_backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array, Array, Array]:
-    rows, kernel = remembered
-    towards_rows = _matmul(gradient, kernel[0, 0].astype(rows.dtype), rows.dtype, turned=(0, 1))
-    towards_kernel = _matmul(rows, gradient, jnp.float32, turned=(1, 0))[None, None]
-    return towards_rows, towards_kernel, _sum_of_rows(gradient)
-
-
-_product.defvjp(lambda rows, kernel, bias: (_product(rows, kernel, bias), (rows, kernel)), _product_backwards)
-
-
-def _same(kernel: Array) -> Pair:
-    return kernel.shape[0] // 2, kernel.shape[1] // 2
-
-
 def _towards_kernel(x: Array, gradient: Array, size: int) -> Array:
-    """The gradient of a (K, K, I, O) kernel, given the input (B, H, W, I) and the gradient of the output."""
-    inputs, outputs = x.shape[-1], gradient.shape[-1]
-    way = _by_neighbourhoods if min(inputs, outputs) <= FEW_CHANNELS else _folded
-    if inputs <= outputs:
-        return way(x, gradient, size)
-    # Seen from the output, the input moves the other way.
-    return jnp.flip(way(gradient, x, size), (0, 1)).swapaxes(2, 3)
-
-
-def _by_neighbourhoods(few: Array, many: Array, size: int) -> Array:
-    channels = few.shape[-1]
-    count = size * size * channels
-    pick = jnp.asarray(np.eye(count).reshape(size, size, channels, count), few.dtype)
-    written_out = _convolution(few, pick, few.dtype, padding=(size // 2, size // 2))
-    found = _matmul(_rows(written_out), _rows(many), jnp.float32, turned=(1, 0))
-    return found.reshape(size, size, channels, -1)
-
-
-def _folded(few: Array, many: Array, size: int) -> Array:
-    batch, height, width, channels = few.shape
-    image = few.transpose(1, 2, 3, 0).reshape(1, height, width * channels, batch)
-    padding = (size // 2, size // 2 * channels)
-    found = _convolution(image, many.transpose(1, 2, 0, 3), jnp.float32, padding=padding, dilation=(1, channels))
-    return found.reshape(size, size, channels, -1)
+    """The gradient of a (K, K, I, O) kernel, given the input (B, H, W, I) and the gradient of the output, or rows."""
+    inputs = x.shape[-1]
+    if size > 1 and inputs > gradient.shape[-1]:
+        # Seen from the output, the input moves the other way.
+        return jnp.flip(_towards_kernel(gradient, x, size), (0, 1)).swapaxes(2, 3)
+    if size > 1 and inputs > FEW_CHANNELS:
+        folded = x.transpose(1, 2, 3, 0).reshape(1, x.shape[1], -1, len(x))
+        padding, dilation = (size // 2, size // 2 * inputs), (1, inputs)
+        many = gradient.transpose(1, 2, 0, 3)
+        found = _convolution(folded, many, jnp.float32, padding=padding, dilation=dilation)
+    else:
+        count = size * size * inputs
+        neighbourhoods = x if size == 1 else _product(x, np.eye(count).reshape(size, size, inputs, count))
+        found = _matmul(_rows(neighbourhoods), _rows(gradient), jnp.float32, turned=True)
+    return found.reshape(size, size, inputs, -1)
 
 
 def _sum_of_rows(x: Array) -> Array:
@@ -154,20 +133,13 @@ def _sum_of_rows(x: Array) -> Array:
 def concat_elu(x: Array) -> Array:
     """`[elu(x), elu(-x)]` on the channel axis: images, (B, H, W, C), or rows, (P, C), to the same with 2C; bfloat16."""
     # A product with ones, minus ones and zeros is exact, and what follows it costs no pass over memory.
-    identity = np.eye(x.shape[-1])
-    both = jnp.asarray(np.concatenate([identity, -identity], axis=1), x.dtype)
-    if x.ndim == 2:
-        return _matmul(x, both, x.dtype, then="ELU")
-    return _convolution(x, both[None, None], x.dtype, padding=(0, 0), then="ELU")
+    return _product(x, np.kron([1, -1], np.eye(x.shape[-1]))[None, None], then="ELU")
 
 
 def _concat_elu_backwards(result: Array, gradient: Array) -> tuple[Array]:
-    plus, minus = jnp.split(optimization_barrier(result).astype(jnp.float32), 2, axis=-1)
-    towards_plus, towards_minus = jnp.split(gradient.astype(jnp.float32), 2, axis=-1)
-    # Of the two halves one is x or -x, and the other an exponential less 1.
-    rising = towards_plus - towards_minus * (minus + 1)
-    falling = towards_plus * (plus + 1) - towards_minus
-    return (optimization_barrier(jnp.where(plus >= 0, rising, falling).astype(result.dtype)),)
+    wide = optimization_barrier(result).astype(jnp.float32)
+    towards_x = concat_elu_gradient(wide, gradient.astype(jnp.float32))
+    return (optimization_barrier(towards_x.astype(result.dtype)),)
 
 
 concat_elu.defvjp(lambda x: (concat_elu(x),) * 2, _concat_elu_backwards)
@@ -176,28 +148,24 @@ concat_elu.defvjp(lambda x: (concat_elu(x),) * 2, _concat_elu_backwards)
 def add_gated(x: Array, hidden: Array, kernel: Array, bias: Array) -> Array:
     """`x + value * sigmoid(gate)`, the two from ConcatELU and a 1x1 convolution of `hidden`; all (B, H, W, C)."""
     # As rows from here on: to XLA another shape of bfloat16 is a copy, and these are its smallest.
-    return _add(x, _product(concat_elu(_rows(hidden)), kernel, bias))
+    return _add(x, _convolve(concat_elu(_rows(hidden)), kernel, bias))
 
 
 @jax.custom_vjp
 def _add(x: Array, value_and_gate: Array) -> Array:
     value, gate = jnp.split(value_and_gate.astype(jnp.float32), 2, axis=-1)
-    added = (value * _sigmoid(gate)).reshape(x.shape)
+    added = (value * jax.nn.sigmoid(gate)).reshape(x.shape)
     return optimization_barrier((x.astype(jnp.float32) + added).astype(x.dtype))
 
 
 def _add_backwards(value_and_gate: Array, gradient: Array) -> tuple[Array, Array]:
     value, gate = jnp.split(optimization_barrier(value_and_gate).astype(jnp.float32), 2, axis=-1)
-    open_, wide = _sigmoid(gate), gradient.astype(jnp.float32).reshape(value.shape)
+    open_, wide = jax.nn.sigmoid(gate), gradient.astype(jnp.float32).reshape(value.shape)
     both = jnp.concatenate([wide * open_, wide * value * open_ * (1 - open_)], axis=-1)
     return gradient, optimization_barrier(both.astype(gradient.dtype))
 
 
 _add.defvjp(lambda x, both: (_add(x, both), both), _add_backwards)
-
-
-def _sigmoid(x: Array) -> Array:
-    return 1 / (1 + jnp.exp(-x))
 
 
 @jax.custom_vjp
@@ -207,10 +175,7 @@ def layer_norm(x: Array, scale: Array, bias: Array) -> Array:
 
 
 def _layer_norm_forwards(x: Array, scale: Array, bias: Array) -> tuple[Array, tuple[Array, ...]]:
-    wide = x.astype(jnp.float32)
-    mean = jnp.mean(wide, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True) - jnp.square(mean)
-    precision = jax.lax.rsqrt(jnp.maximum(variance, 0) + EPSILON)
+    wide, mean, precision = moments(x)
     result = (wide - mean) * precision * scale[None, None, None, :] + bias[None, None, None, :]
     return optimization_barrier(result.astype(x.dtype)), (x, scale, mean, precision)
 

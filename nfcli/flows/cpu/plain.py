@@ -70,22 +70,16 @@ def _backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array,
 
 
 def _towards_kernel(x: Array, kernel: Array, gradient: Array) -> Array:
-    result: Array = jax.vjp(partial(_as_xla_does, x), kernel)[1](gradient)[0]
-    return result
+    return jax.vjp(partial(_as_xla_does, x), kernel)[1](gradient)[0]
 
 
 def _in_chunks(x: Array, kernel: Array, gradient: Array) -> Array:
     """A correlation of the gradient, which has fewer channels, with the images: its output is the kernel backwards."""
-    edge = kernel.shape[0] // 2
+    edge, layout = (len(kernel) // 2, len(kernel) // 2), ("CHWN", "IHWO", "HWCN")
     total = jnp.zeros_like(kernel)
     for start in range(0, len(x), CHUNK):
-        total += jax.lax.conv_general_dilated(
-            gradient[start : start + CHUNK],
-            x[start : start + CHUNK],
-            (1, 1),
-            ((edge, edge), (edge, edge)),
-            dimension_numbers=("CHWN", "IHWO", "HWCN"),
-        )
+        few, many = gradient[start : start + CHUNK], x[start : start + CHUNK]
+        total += jax.lax.conv_general_dilated(few, many, (1, 1), (edge, edge), dimension_numbers=layout)
     return jnp.flip(total, (0, 1))
 
 
@@ -105,26 +99,15 @@ def _sum_of_rows(shape: tuple[int, ...], _: None, gradient: Array) -> tuple[Arra
 
 def _product_with_ones(rows: Array) -> Array:
     """Sum over rows as a matrix product; XLA's own one is compiled to a single chain of additions."""
-    total: Array = (jnp.ones((1, len(rows)), rows.dtype) @ rows)[0]
-    return total
+    return (jnp.ones((1, len(rows)), rows.dtype) @ rows)[0]
 
 
 spread.defvjp(lambda values, shape: (spread(values, shape), None), _sum_of_rows)
 
 
-def _barrier(x: Array) -> Array:
-    """Keeps XLA from computing `x` again in all that uses it, if its pass "cse_barrier_expander" is switched off."""
-    held: Array = jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
-    return held
-
-
-@jax.custom_vjp
 def once(x: Array) -> Array:
-    """`x`; it and its gradient are computed once. In reverse mode only."""
-    return _barrier(x)
-
-
-once.defvjp(lambda x: (_barrier(x), None), lambda _, gradient: (_barrier(gradient),))
+    """`x`; it and its gradient are computed once, not in all that uses them, if XLA's "cse_barrier_expander" is off."""
+    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
 @jax.custom_vjp
@@ -133,4 +116,4 @@ def gradient_once(x: Array) -> Array:
     return x
 
 
-gradient_once.defvjp(lambda x: (x, None), lambda _, gradient: (_barrier(gradient),))
+gradient_once.defvjp(lambda x: (x, None), lambda _, gradient: (once(gradient),))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from functools import partial
+from timeit import repeat
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 
 from nfcli.flows import operations
 from nfcli.flows.cpu import matrix_units
+
+WAYS = (matrix_units, jnp.bfloat16), (operations, jnp.float32)
 
 TOLERANCE = 0.03
 """Of a result, relative to the largest one: bfloat16 has 8 bits."""
@@ -25,45 +27,31 @@ def passes() -> bool:
     """Try every operation and its gradients against plain ones, and time a convolution."""
     generator = np.random.default_rng(0)
 
-    def draw(*shape: int, dtype: Any = jnp.float32) -> Any:
-        return jnp.asarray(generator.normal(size=shape), dtype)
+    def draw(*shape: int) -> Any:
+        return jnp.asarray(generator.normal(size=shape), jnp.float32)
 
     for channels, width in ((4, 7), (16, 8)):
-        x = draw(8, 6, width, channels, dtype=jnp.bfloat16)
-        kernels = [0.2 * draw(3, 3, 2 * channels, channels), 0.2 * draw(1, 1, 2 * channels, 2 * channels)]
-        rest = [1 + 0.1 * draw(channels), draw(channels)]
-        if not _agree(x, [*kernels, *rest], weights=draw(*x.shape)):
-            return False
-    x, kernel, bias = draw(32, 28, 28, 64), draw(3, 3, 64, 32), jnp.zeros(32)
-    units = _seconds(jax.jit(matrix_units.convolve), x.astype(jnp.bfloat16), kernel, bias)
-    return _seconds(jax.jit(operations.convolve), x, kernel, bias) >= WORTH * units
+        x = draw(8, 6, width, channels).astype(jnp.bfloat16)
+        kernels = 0.2 * draw(3, 3, 2 * channels, channels), 0.2 * draw(1, 1, 2 * channels, 2 * channels)
+        rest = [*kernels, 1 + 0.1 * draw(channels), draw(channels)], draw(*x.shape)
+        found, wanted = (jax.tree.leaves(_trial(compute, x.astype(dtype), *rest)) for compute, dtype in WAYS)
+        for got, want in zip(found, wanted, strict=True):
+            if not np.allclose(got, want, rtol=0, atol=TOLERANCE * np.abs(want).max()):
+                return False
+    x, rest = draw(32, 28, 28, 64), (draw(3, 3, 64, 32), jnp.zeros(32))
+    units, plain = (_seconds(jax.jit(compute.convolve), x.astype(dtype), *rest) for compute, dtype in WAYS)
+    return plain >= WORTH * units
 
 
-def _network(compute: ModuleType, x: Any, conv: Any, gate: Any, scale: Any, bias: Any) -> Any:
+@partial(jax.jit, static_argnums=0)
+@partial(jax.value_and_grad, argnums=(1, 2))
+def _trial(compute: ModuleType, x: Any, parameters: Any, weights: Any) -> Any:
+    conv, gate, scale, bias = parameters
     hidden = compute.convolve(compute.concat_elu(x), conv, bias)
-    return compute.layer_norm(compute.add_gated(x, hidden, gate, jnp.tile(bias, 2)), scale, bias)
+    result = compute.layer_norm(compute.add_gated(x, hidden, gate, jnp.tile(bias, 2)), scale, bias)
+    return jnp.sum(result.astype(jnp.float32) * weights)
 
 
-def _agree(x: Any, parameters: list[Any], weights: Any) -> bool:
-    def loss(compute: ModuleType, x: Any, parameters: list[Any]) -> Any:
-        return jnp.sum(_network(compute, x, *parameters).astype(jnp.float32) * weights)
-
-    found, wanted = (
-        jax.jit(jax.value_and_grad(loss, (1, 2)), static_argnums=0)(compute, x.astype(dtype), parameters)
-        for compute, dtype in ((matrix_units, jnp.bfloat16), (operations, jnp.float32))
-    )
-    pairs = [
-        (np.asarray(got, np.float32), np.asarray(want, np.float32))
-        for got, want in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True)
-    ]
-    return all(np.all(np.abs(got - want) <= TOLERANCE * np.abs(want).max()) for got, want in pairs)
-
-
-def _seconds(run: Callable[..., Any], *arguments: Any) -> float:
-    run(*arguments).block_until_ready()
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        run(*arguments).block_until_ready()
-        times.append(time.perf_counter() - begin)
-    return min(times)
+def _seconds(run: Any, *arguments: Any) -> float:
+    # The first time includes compiling, and is not the least.
+    return min(repeat(lambda: run(*arguments).block_until_ready(), number=1, repeat=6))
