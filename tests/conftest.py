@@ -45,6 +45,14 @@ def digits(tmp_path_factory):
 
 
 @pytest.fixture
+def optimized():
+    """Where computing takes longer than compiling."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
 def matrix_units_here(monkeypatch):
     """Train on the matrix units of this CPU; skip where it has none."""
     monkeypatch.setenv("NF_MATRIX_UNITS", "1")
@@ -56,7 +64,12 @@ QUICK = ("data/", "drawing/", "runs/", "test_layout.py", "cli/test_readme.py", "
 """Where tests take no training and little compiling."""
 
 
+SLOW = ("survival/", "process/", "test_packages.py", "training/", "cli/")
+"""What begins first, so that no process is left alone with the longest file at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not str(item.path.relative_to(Path(__file__).parent)).startswith(SLOW))
     for item in items:
         place = str(item.path.relative_to(Path(__file__).parent))
         if place.startswith(QUICK) and item.get_closest_marker("network") is None:

@@ -130,9 +130,10 @@ def compare(
 
 
 def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:
+    runs: Sequence[RunDir] = list_runs(runs_dir)
     # A file in the place of the runs is a mistake, and not a beginning.
-    beginning = runs_dir.is_dir() or not runs_dir.exists()
-    runs = list_runs(runs_dir) or (list_pretrained(runs_dir) if beginning else [])
+    if not runs and (runs_dir.is_dir() or not runs_dir.exists()):
+        runs = list_pretrained(runs_dir)
     if not runs:
         raise no_run(runs_dir)
     return runs

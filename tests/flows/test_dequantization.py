@@ -58,7 +58,7 @@ def test_every_value_with_every_noise_in_the_shape_of_mnist():
     assert int(jax.jit(functools.partial(moved, UniformDequantization()))(x, u)) == 0
 
 
-def test_a_million_draws_of_every_value():
+def test_a_million_draws_of_every_value(optimized):
     """What is really drawn: 16 values times 2^16 draws at a time."""
     check = jax.jit(functools.partial(drawn_and_moved, UniformDequantization()))
     x = np.tile(np.arange(256, dtype=np.uint8), 2**6).reshape(64, 16, 16, 1)

@@ -58,7 +58,7 @@ def test_log_det_given_a_label(name, shallow):
         check_dequantized_log_det(flow.dequantization, flow.transform, IMAGES[:2], u, labels=labels, tolerance=1e-9)
 
 
-def test_every_label_has_all_the_probability():
+def test_every_label_has_all_the_probability(optimized):
     layers = (*PLAIN, Squeeze(), HALVES)
     model = build(Preset("small", "", layers, None, None, None, 0), (2, 2, 1), levels=2, classes=2)
     parameters = jax.tree.map(lambda leaf: 0.5 * leaf, random_parameters(model, seed=4))
