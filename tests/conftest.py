@@ -14,6 +14,9 @@ from nfcli.backend import runtime
 _OURS = "NF_TEST_CACHE" not in os.environ
 _CACHE = tempfile.mkdtemp(prefix="nf-test-cache-") if _OURS else os.environ["NF_TEST_CACHE"]
 os.environ["NF_TEST_CACHE"] = os.environ["NF_CACHE_DIR"] = _CACHE
+# Here TFDS leaves a folder for each dataset that it prepares.
+os.environ["TMPDIR"] = str(Path(_CACHE) / "tmp")
+Path(os.environ["TMPDIR"]).mkdir(exist_ok=True)
 for _name in ("NF_RUNS_DIR", "NF_DEBUG", "NO_COLOR", "FORCE_COLOR", "JAX_COMPILATION_CACHE_DIR"):
     os.environ.pop(_name, None)
 # The same programs on every machine; tests of matrix units switch them on.
