@@ -10,13 +10,15 @@ from pathlib import Path
 
 from nfcli.backend import runtime
 
-# The processes that share the work of one session share its cache too: the first one makes and removes it.
-_OURS = "NF_TEST_CACHE" not in os.environ
-_CACHE = tempfile.mkdtemp(prefix="nf-test-cache-") if _OURS else os.environ["NF_TEST_CACHE"]
-os.environ["NF_TEST_CACHE"] = os.environ["NF_CACHE_DIR"] = _CACHE
-# Here TFDS leaves a folder for each dataset that it prepares.
-os.environ["TMPDIR"] = str(Path(_CACHE) / "tmp")
-Path(os.environ["TMPDIR"]).mkdir(exist_ok=True)
+# The processes that share the work of one session share its folder too: the first one makes and removes it.
+_OURS = "NF_TEST_FOLDER" not in os.environ
+_FOLDER = Path(tempfile.mkdtemp(prefix="nf-test-") if _OURS else os.environ["NF_TEST_FOLDER"])
+os.environ["NF_TEST_FOLDER"] = str(_FOLDER)
+# In the second of them TFDS leaves a folder for each dataset that it prepares.
+for _variable, _place in (("NF_CACHE_DIR", _FOLDER / "cache"), ("TMPDIR", _FOLDER / "temporary")):
+    _place.mkdir(0o700 if _variable == "NF_CACHE_DIR" else 0o755, exist_ok=True)
+    os.environ[_variable] = str(_place)
+_FOLDER.chmod(0o755)  # some tests go there as another user
 for _name in ("NF_RUNS_DIR", "NF_DEBUG", "NO_COLOR", "FORCE_COLOR", "JAX_COMPILATION_CACHE_DIR"):
     os.environ.pop(_name, None)
 # The same programs on every machine; tests of matrix units switch them on.
@@ -81,4 +83,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_unconfigure() -> None:
     if _OURS:
-        shutil.rmtree(_CACHE, ignore_errors=True)
+        shutil.rmtree(_FOLDER, ignore_errors=True)
