@@ -84,7 +84,8 @@ class KeptProgram:
         # Whatever is wrong with a kept program, it can be compiled again.
         with contextlib.suppress(Exception), private.opened(self._folder) as folder:
             content = private.read(folder, self._name)
-            # Damaged machine code must not be run.
+            # Machine code and a pickle, either of which runs what it says: from a folder that this user alone writes to
+            # (`private`), and not if it is damaged.
             if hashlib.sha256(content[32:]).digest() == content[:32]:
                 memory, code, takes, gives = pickle.loads(content[32:])
                 self._reserve(memory)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,8 +77,11 @@ def _become(request: dict[str, Any]) -> NoReturn:
         main()
     except SystemExit as end:
         code = end.code
+    except BaseException:  # as the interpreter would
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(int(code or 0))
 
 
