@@ -23,10 +23,11 @@ for _name in ("NF_RUNS_DIR", "NF_DEBUG", "NO_COLOR", "FORCE_COLOR", "JAX_COMPILA
     os.environ.pop(_name, None)
 # The same programs on every machine; tests of matrix units switch them on.
 os.environ["NF_MATRIX_UNITS"] = "0"
-# Programs for tiny models take longer to compile than to run: not optimized, and with XLA's older way to emit loops,
-# they take half the time. What is installed, in test_packages.py, has XLA as users have it.
+# Programs for tiny models take longer to compile than to run: not optimized, in one piece and with XLA's older way to
+# emit loops, they take half the time. What is installed, in test_packages.py, has XLA as users have it.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+_QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICKLY}"
 runtime.prepare(devices=4)
 # Of a job in the background, as on a build server, interrupts are ignored, and so they would be in its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,12 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cli import forks
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.forks import ROOT, Command, Fork
 
 NF = (sys.executable, "-P", str(ROOT / "tests/cli/small.py"))
 
@@ -48,20 +47,18 @@ def shipping(folder: Path) -> tuple[str, ...]:
 
 def nf(*arguments, cwd: Path, timeout=120, ships: Path | None = None, **changes) -> Done:
     """Run `nf`, whatever comes of it; `ships` is a folder of runs that ship with it, instead of its own."""
-    if ships is None and not changes:
-        return Done(*forks.run([*map(str, arguments)], cwd, timeout, environment()))
-    if ships is not None:
-        changes = {"PYTHONPATH": str(ROOT), **changes}
-    done = subprocess.run(
-        [*(NF if ships is None else shipping(ships)), *map(str, arguments)],
-        cwd=cwd,
-        env=environment(**changes),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+    words = [*map(str, arguments)]
+    if changes:  # Python and jax read some of them when they start
+        settings = {"cwd": cwd, "env": environment(**changes), "timeout": timeout, "stdin": subprocess.DEVNULL}
+        done = subprocess.run([*NF, *words], capture_output=True, text=True, **settings)
+        return Done(done.returncode, done.stdout, done.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        process = Fork(Command(words, cwd, environment(), out, err, ships=ships))
+        try:
+            return Done(process.wait(timeout), out.read_text(), err.read_text())
+        finally:
+            process.kill()
 
 
 def succeeds(*arguments, cwd: Path, **changes) -> Done:

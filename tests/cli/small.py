@@ -52,6 +52,10 @@ def small_smoke_runs() -> None:
 
 
 def _when_imported(name: str, change: Callable[[ModuleType], None]) -> None:
+    if name in sys.modules:
+        change(sys.modules[name])
+        return
+
     class Finder(MetaPathFinder):
         def find_spec(self, wanted: str, path: Any = None, target: Any = None) -> Any:
             spec = PathFinder.find_spec(wanted, path) if wanted == name else None

@@ -37,8 +37,8 @@ def test_a_process_that_dies_or_freezes_ends_the_other(digits, tmp_path, victim,
 
 
 def test_a_killed_run_continues_with_the_same_commands(together, digits, tmp_path):
-    arguments = settings(digits, tmp_path, **{"checkpoint-minutes": 1e-6})
-    pair = Pair(*arguments, NF_LOST_SECONDS="5")
+    arguments = settings(digits, tmp_path)
+    pair = Pair(*arguments, "--checkpoint-minutes", 1e-6, NF_LOST_SECONDS="5")
     checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
     pair.wait_until(lambda: len(checkpoints.steps()) >= 2)
     pair.second.send(signal.SIGKILL)

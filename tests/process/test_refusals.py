@@ -9,6 +9,7 @@ from nfcli.process import cluster
 from nfcli.runs import RunDir
 from tests.cli.program import assert_refused, nf
 from tests.process.pairs import Pair, free_port, settings
+from tests.survival.processes import Process
 
 HERE = ("--coordinator", "127.0.0.1:9", "--num-processes", 2, "--process-id")
 
@@ -40,13 +41,16 @@ def test_seconds_that_cannot_be_are_refused(text, monkeypatch):
 
 
 def test_a_process_that_nobody_joins_gives_up(tmp_path):
-    place = ("--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", 2, "--process-id")
-    for process in (0, 1):
-        done = nf("train", "simple", *place, process, cwd=tmp_path, NF_JOIN_SECONDS="2")
-        assert done.code == 1
-        assert [line.split(": ")[0] for line in done.err.splitlines()[-2:]] == ["error", "hint"]
-        assert "did not find each other in 2 s" in done.err
-        assert "Traceback" not in done.err
+    place = ("--num-processes", 2, "--runs-dir", tmp_path / "runs", "--coordinator")
+    alone = [
+        Process("train", "simple", *place, f"127.0.0.1:{free_port()}", "--process-id", number, NF_JOIN_SECONDS="2")
+        for number in (0, 1)
+    ]
+    for process in alone:
+        assert process.finish() == 1
+        assert [line.split(": ")[0] for line in process.lines[-2:]] == ["error", "hint"]
+        assert "did not find each other in 2 s" in process.lines[-2]
+        assert not [line for line in process.lines if "Traceback" in line]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,8 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfcli.runs import Checkpoints
-from tests.survival.processes import Process, assert_same_run, run
+from nfcli.backend import runtime
+
+runtime.prepare(devices=1)
+
+from nfcli.runs import Checkpoints  # noqa: E402
+from tests.survival.processes import Process, assert_same_run, run  # noqa: E402
 
 
 @dataclass(frozen=True)

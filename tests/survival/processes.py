@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,41 +16,37 @@ import orbax.checkpoint as ocp
 
 from nfcli.errors import CheckpointError
 from nfcli.runs import Checkpoints, RunDir
+from tests.forks import Command, Fork
 
-ROOT = Path(__file__).resolve().parents[2]
-NF = (sys.executable, "-m", "tests.survival.program")
 TIMINGS = {"images_per_second", "seconds"}
 
 
 class Process:
-    """A running `nf`.
+    """A running `nf` that also knows preset `tiny`.
 
     Args:
         arguments: Of the command line.
-        largest_file: No file may grow beyond so many blocks of 512 bytes, as on a full disk; None for no limit.
+        largest_file: No file may grow beyond so many bytes, as on a full disk; None for no limit.
         output: The file that its stdout goes to; None for nowhere.
-        around: More environment variables.
+        around: More environment variables, none that Python or jax read when they start.
     """
 
     def __init__(
         self, *arguments: Any, largest_file: int | None = None, output: Path | None = None, **around: str
     ) -> None:
-        # One device: the images of these tests are few, and starting is quicker.
-        settings = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(ROOT), **around}
-        self.lines: list[str] = []
-        limit = () if largest_file is None else ("sh", "-c", f'ulimit -f {largest_file}; exec "$@"', "sh")
-        with Path(os.devnull if output is None else output).open("w") as stdout:
-            self.process = subprocess.Popen(
-                [*limit, *NF, *map(str, arguments)], stdout=stdout, stderr=subprocess.PIPE, text=True, env=settings
-            )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        file, said = tempfile.mkstemp(prefix="stderr-")
+        os.close(file)
+        self._said, stdout = Path(said), output or Path(os.devnull)
+        words = [*map(str, arguments)]
+        settings = {**os.environ, **around}
+        self.process = Fork(
+            Command(words, Path.cwd(), settings, stdout, self._said, tiny=True, largest_file=largest_file)
+        )
 
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as stream:
-            for line in stream:
-                self.lines.append(line.rstrip("\n"))
+    @property
+    def lines(self) -> list[str]:
+        """What it has written to stderr; the last line may not be whole while it runs."""
+        return self._said.read_text().splitlines()
 
     def wait_until(self, condition: Callable[[], bool], seconds: float = 60) -> bool:
         """Wait for something; False when the process ended without it."""
@@ -74,12 +69,10 @@ class Process:
     def finish(self, seconds: float | None = 120) -> int:
         """Wait for the end; the exit code, negative for a signal."""
         try:
-            code = self.process.wait(seconds)
+            return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
-        self._reader.join()
-        return code
 
 
 def run(*arguments: Any, largest_file: int | None = None, seconds: float | None = 120) -> Process:

@@ -82,7 +82,7 @@ def test_a_full_disk_is_one_error_and_costs_nothing(digits, undisturbed, tmp_pat
     assert begun.process.returncode == 0
     before = Checkpoints(tmp_path / "run" / "checkpoints").steps()
     assert before
-    full = run(*arguments, largest_file=4)
+    full = run(*arguments, largest_file=2048)
     assert full.process.returncode == 1
     assert full.lines[-2].startswith("error: cannot write "), full.lines
     assert full.lines[-1] == "hint: check free space, quota and permissions of that folder"

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.survival.kills import newest
 from tests.survival.processes import Process, assert_same_run, run, train_arguments
 
 LONG = ("--checkpoint-minutes", "60")
@@ -63,7 +64,7 @@ def test_out_of_time_ends_well(digits, undisturbed, tmp_path):
 def test_one_writer_and_any_number_of_readers(digits, tmp_path):
     arguments = train_arguments(tmp_path, digits, *LONG, epochs=100_000)
     first = Process(*arguments)
-    assert first.says("epoch 2/")
+    assert first.wait_until(lambda: newest(tmp_path / "run" / "checkpoints") > 0)
     second = run(*arguments)
     assert second.process.returncode == 3
     assert [line for line in second.lines if line.startswith("error: run 'run' is being trained by another process")]
