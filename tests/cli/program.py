@@ -15,6 +15,9 @@ from tests.forks import ROOT, Command, Fork
 
 NF = (sys.executable, "-P", str(ROOT / "tests/cli/small.py"))
 
+READ_LATE = {"NF_DATA_DIR", "NF_RUNS_DIR", "NF_DATASET", "NF_DEVICES"}
+"""Of the environment, what nobody reads while modules are imported, as Python, jax and rich do with others."""
+
 ESCAPE = re.compile(r"\x1b")
 
 
@@ -48,13 +51,13 @@ def shipping(folder: Path) -> tuple[str, ...]:
 def nf(*arguments, cwd: Path, timeout=120, ships: Path | None = None, **changes) -> Done:
     """Run `nf`, whatever comes of it; `ships` is a folder of runs that ship with it, instead of its own."""
     words = [*map(str, arguments)]
-    if changes:  # Python and jax read some of them when they start
+    if not changes.keys() <= READ_LATE:
         settings = {"cwd": cwd, "env": environment(**changes), "timeout": timeout, "stdin": subprocess.DEVNULL}
         done = subprocess.run([*NF, *words], capture_output=True, text=True, **settings)
         return Done(done.returncode, done.stdout, done.stderr)
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
-        process = Fork(Command(words, cwd, environment(), out, err, ships=ships))
+        process = Fork(Command(words, cwd, environment(**changes), out, err, ships=ships))
         try:
             return Done(process.wait(timeout), out.read_text(), err.read_text())
         finally:
