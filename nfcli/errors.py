@@ -95,5 +95,5 @@ def one_line(error: BaseException) -> str:
 
 def error_lines(error: NFError) -> str:
     """One line that says what went wrong, one that says what to do."""
-    hint = f"hint: {' '.join(error.hint.split())}\n" if error.hint else ""
-    return f"error: {' '.join(error.message.split())}\n{hint}"
+    hint = f"\nhint: {' '.join(error.hint.split())}" if error.hint else ""
+    return f"error: {' '.join(error.message.split())}{hint}"

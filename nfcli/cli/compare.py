@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from nfcli.backend import runtime
 from nfcli.cli.complete import complete_format, complete_run
-from nfcli.cli.console import Console
+from nfcli.cli.console import Console, fitted
 from nfcli.cli.options import RUNS_DIR, RunsDir, argument
 from nfcli.errors import UsageError
 from nfcli.limits import check_settings, refuse_together, setting, whole
@@ -92,7 +93,7 @@ def compare(
         from nfcli.runs.paired import compare_paired
 
         result = compare_paired(names[0], names[1], runs_dir, importance_samples=samples)
-        console.result(result, result.sentence)
+        console.result(result, fitted(result.sentence, sys.stdout))
         console.detail("the interval is of the images' spread; another training seed is another question")
     elif options.html is not None:
         runtime.prepare()
@@ -115,7 +116,7 @@ def compare(
             console.result(None, text)
             console.message(*(f"note: {note}" for note in notes))
         console.message(*comparison.notes)
-        if len(comparison.questions) > 1:
+        if len(comparison.questions) > 1 and (names or not all(row.shipped for row in comparison.rows)):
             console.warning("the groups differ in images, K or given labels: they must not be ranked together")
         if missing:
             wanted = "" if samples is None else f" -k {samples}"

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from nfcli.errors import NFError, WriteError, error_lines
 from nfcli.limits import setting
@@ -77,6 +79,7 @@ class Console:
     def _print(self, text: str) -> None:
         # That nobody can be told, on a full disk for example, must not end the work.
         with suppress(OSError):
+            text = fitted(text, sys.stderr)
             if self.live is None:
                 print(text, file=sys.stderr, flush=True)
             else:
@@ -91,7 +94,16 @@ def abandon_stdout() -> None:
 def print_error(error: NFError) -> None:
     """Print an error to stderr."""
     with suppress(OSError):
-        print(error_lines(error), end="", file=sys.stderr, flush=True)
+        print(fitted(error_lines(error), sys.stderr), file=sys.stderr, flush=True)
+
+
+def fitted(text: str, file: TextIO | None) -> str:
+    """Text in lines that end between words where a terminal is too narrow for them, and as it is elsewhere."""
+    if file is None or not file.isatty():
+        return text
+    width = os.get_terminal_size(file.fileno()).columns or COLUMNS
+    wrap = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(wrap.fill(line) if len(line) > width else line for line in text.split("\n"))
 
 
 def duration(seconds: float) -> str:
@@ -198,8 +210,16 @@ class TrainingProgress(LiveLine, Reporter):
 class CountProgress(LiveLine):
     """`progress(name, done, total)` of evaluation as a live line on a terminal, nothing elsewhere."""
 
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._begun: dict[str, tuple[int, float]] = {}
+
     def __call__(self, name: str, done: int, total: int) -> None:
-        self.show(name, completed=done, total=total, news=f"{done:,}/{total:,} images")
+        now = time.monotonic()
+        # Compiling is over when something is done for the first time.
+        before, since = self._begun.setdefault(name, (done, now)) if done else (0, now)
+        left = f"  {duration((now - since) / (done - before) * (total - done))} left" if 0 < before < done else ""
+        self.show(name, completed=done, total=total, news=f"{done:,}/{total:,} images{left}")
 
 
 def _bpd(value: float | None) -> str:

@@ -108,10 +108,12 @@ def _measured(result: EvalResult) -> str:
 
 def _scored(result: ScoreResult) -> str:
     columns, rows = _bounds(result), [(image.name, image) for image in result.images]
-    if result.classification is None:
-        return _table("image", columns, rows)
-    table = _table("image", [("label", "label", "d"), columns[0], *PREDICTION], rows)
-    return f"{table}\n{ABOUT_LABELS}{result.classification.label_prior}"
+    if result.classification is not None:
+        columns = [("label", "label", "d"), columns[0], *PREDICTION]
+    text = _table("image", columns, rows)
+    if result.bpd is not None and result.bpd_stderr is not None:
+        text += f"\nmean of {len(rows):,}: {result.bpd:.4f} ± {result.bpd_stderr:.4f} (K={result.importance_samples})"
+    return text if result.classification is None else f"{text}\n{ABOUT_LABELS}{result.classification.label_prior}"
 
 
 def _bounds(result: Measured) -> Columns:

@@ -72,8 +72,8 @@ def say_what_next(results: list[TrainResult], wanted: int, console: Console) -> 
     """Tell how to go on."""
     several = "s" if wanted > 1 else ""
     if len(results) == wanted and all(result.finished for result in results):
-        measures = "measures one of them" if several else "measures it"
-        console.hint(f"nf eval {results[0].run} {measures} on the test images")
+        which = "one of them" if several else "it"
+        console.hint(f"nf eval {results[0].run} --split test --limit 500 measures {which}, roughly")
     else:
         console.hint(f"time is up and everything is saved; the same command continues the run{several}")
 

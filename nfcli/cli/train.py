@@ -23,7 +23,7 @@ from nfcli.presets import PRESETS
 from nfcli.process.cluster import Cluster, joined
 from nfcli.process.collectives import is_first, together
 from nfcli.runs import RunDir
-from nfcli.runs.pretrained import PREFIX, find_pretrained, folder_of
+from nfcli.runs.pretrained import PREFIX, find_pretrained, folder_of, list_pretrained
 from nfcli.training.reporter import Reporter, TrainResult
 
 
@@ -125,7 +125,8 @@ def _effective(given: dict[str, Any], file: Path | None) -> TrainConfig:
         hint = f"nf train {preset.removeprefix(PREFIX)} trains that preset anew"
         raise UsageError(f"'{preset}' ships with nf and cannot be trained", hint=hint)
     name = settings.get("name") or Path(preset).stem
-    if name.startswith(PREFIX) or name in map(folder_of, PRESETS):
+    kept = {*PRESETS, *(run.path.name for run in list_pretrained(RUNS_DIR))}
+    if name.startswith(PREFIX) or name in map(folder_of, kept):
         raise UsageError(f"--name {name} is kept for what ships with nf", hint="give this run another name")
     return TrainConfig.of_preset(**settings)
 

@@ -122,9 +122,13 @@ class ImageDataset:
             UsageError: Some split has no labels, or labels that the training images do not have.
         """
         labels = [self.split(name).labels for name in SPLIT_NAMES]
-        if any(known is None for known in labels):
-            hint = "sub-folders of PNG or JPEG files, IDX files and the arrays labels of an npz give labels"
-            raise UsageError(f"{self.source} has no labels, and --conditional needs them", hint=hint)
+        lacking = [name for name, known in zip(SPLIT_NAMES, labels, strict=True) if known is None]
+        if lacking:
+            which = "" if len(lacking) == len(labels) else f" for its {' and '.join(lacking)} images"
+            hint = (
+                "sub-folders of images, IDX files and arrays of an npz (labels, or train_labels and so on) give labels"
+            )
+            raise UsageError(f"{self.source} has no labels{which}, and --conditional needs them", hint=hint)
         train, *others = (np.unique(known) for known in labels if known is not None)
         count = int(train[-1]) + 1
         if train[0] < 0 or count > MOST_CLASSES:

@@ -29,6 +29,9 @@ DIGITS = 18
 """Longest label that is read as a number: it fits into 64 bits."""
 
 
+LISTED = 12
+"""So many labels are told by name."""
+
 Listing = tuple[list[Path], list[str]]
 """Files of images, and the label of each where sub-folders are labels, or none."""
 
@@ -50,6 +53,9 @@ def load_image_folder(folder: Path, intake: Intake) -> dict[str, Part]:
             listings[split] = _list(folder / name)
     listings = listings or {"all": _list(folder)}
     known = {label for _, labels in listings.values() for label in labels}
+    if known and _whole_numbers(known) is None:
+        first = [f"{number} {shown(label)}" for number, label in enumerate(sorted(known)[:LISTED])]
+        intake.message(f"note: labels are {', '.join(first)}{' and so on' * (len(known) > LISTED)}")
     images = read_images([file for files, _ in listings.values() for file in files], intake)
     parts, start = {}, 0
     for name, (files, labels) in listings.items():

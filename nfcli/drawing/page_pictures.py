@@ -127,7 +127,7 @@ def _drawn(
             message(f"drawing {path}")
             draw(config)
         elif not _is_current(run, name, options):
-            message(f"drawing {name} of '{run.name}' for the page: {path} has other weights or options")
+            message(f"drawing {name} of '{run.name}' for the page: the one in {run.figures} was drawn in another way")
             path = folder / name
             draw(replace(config, output=path))
         return path.read_bytes(), read_json(path.with_suffix(".json"), kind="file")

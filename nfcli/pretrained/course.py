@@ -161,11 +161,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run = convert(given.file, given.run, given.runs_dir, overwrite=given.overwrite)
     except NFError as error:
-        print(error_lines(error), end="", file=sys.stderr)
+        print(error_lines(error), file=sys.stderr)
         return error.exit_code
     config = run.config()
     print(f"{run.path}: preset {config['model']['preset']}, {config['model']['parameters']:,} parameters")
-    print(f"hint: nf eval {given.run} measures it on the test images; it cannot be trained further", file=sys.stderr)
+    print(f"hint: nf eval {given.run} measures it; it cannot be trained further", file=sys.stderr)
     return 0
 
 

@@ -155,7 +155,7 @@ def _tell_of_loss(*_: object) -> None:
     if not _ending.acquire(timeout=2 * LEAVE_SECONDS):
         leave(1)
     error = lost("it shows no sign of life")
-    leave(error.exit_code, error_lines(error))
+    leave(error.exit_code, f"{error_lines(error)}\n")
 
 
 def _on_terminate(function: Callable[[], None]) -> None:

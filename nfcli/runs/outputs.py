@@ -73,5 +73,5 @@ def _is_ours(path: Path) -> bool:
             if path.suffix == ".csv":
                 return COLUMNS in file.readline(1000)
             return SIGNATURE.encode() in file.read(MAX_BYTES)
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return False

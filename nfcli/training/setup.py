@@ -165,10 +165,15 @@ def data_in_words(job: Job) -> str:
     path, here = Path(dataset.source), Path.cwd()
     short = path.relative_to(here) if path.is_relative_to(here) else path
     where = "the bundled MNIST" if dataset.source == "mnist" else shown(short)
-    counts = ", ".join(f"{len(dataset.split(name)):,} {name}" for name in SPLIT_NAMES)
-    images = f"{counts} images of {shape_text(dataset.shape)}, {dataset.levels} levels"
+    all_ = {name: len(dataset.split(name)) for name in SPLIT_NAMES}
+    used = {**all_, "train": len(job.train), "val": len(job.val)}
+    counts = ", ".join(
+        f"{used[name]:,}{f' of {count:,}' * (used[name] < count)} {name}" for name, count in all_.items()
+    )
+    kind = f"{shape_text(dataset.shape)}, {dataset.levels} levels"
+    images = [f"{counts} images of {kind}"] if used == all_ else [f"{counts} images", f"of {kind}"]
     done = str(Transform.parse(config.crop, config.resize, config.levels))
-    lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", images, *([f"after {done}"] if done else [])]
+    lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", *images, *([f"after {done}"] if done else [])]
     return "\n      ".join(lines)
 
 

@@ -135,6 +135,7 @@ def test_images_come_with_labels_or_are_given_one(mine, home, call):
     assert known["classification"]["accuracy"] == np.mean(right)
     table = call("eval", "simple", "-k", "2", "--images", "labelled.npz", "--classify", cwd=home).out
     assert "predicted" in table
+    assert f"\nmean of 5: {known['bpd']:.4f} ± " in table
     assert max(map(len, table.splitlines())) <= 80
 
 

@@ -25,6 +25,9 @@ def home(tmp_path_factory):
     untrained(home, "simple", "tiny.npz")
     np.savez(home / "data.npz", images=images, **columns)
     np.savez(home / "mine.npz", images=images, log_prob=columns["log_prob"])
+    broken = bytearray((home / "mine.npz").read_bytes())
+    broken[broken.index(b"PK\x01\x02") + 6] = 255  # a version of zip that Python does not read
+    (home / "broken.npz").write_bytes(broken)
     (home / "pointless.png").symlink_to("nowhere")
     (home / "mine.csv").write_text("a,b\n1,2\n")
     (home / "mine.html").write_text("<p>my thesis")
@@ -44,6 +47,7 @@ def home(tmp_path_factory):
         "compare simple --html mine.html",
         "sample simple -o mine.png",
         "sample simple -o mine.npz",
+        "sample simple -o broken.npz",
         "sample simple -o pointless.png",
         "sample simple -o mine.svg",
         "interpolate simple -o mine.pdf",

@@ -178,7 +178,12 @@ def test_who_has_no_run_is_told_of_those_that_ship(command, empty, call):
 
 @pytest.mark.parametrize(
     "words",
-    [("pretrained:simple",), ("simple", "--name", "pretrained:mine"), ("simple", "--name", "pretrained-multiscale")],
+    [
+        ("pretrained:simple",),
+        ("simple", "--name", "pretrained:mine"),
+        ("simple", "--name", "pretrained-multiscale"),
+        ("simple", "--name", "pretrained-mixture-conditional"),
+    ],
 )
 def test_what_ships_is_not_trained(words, empty, call):
     before = contents(empty)

@@ -44,7 +44,7 @@ def test_a_run_a_seed_and_the_same_command_again(workshop, tmp_path, call):
     done = call(*WORDS, "--seeds", "1,2", cwd=home)
     assert done.code == 0, done.err
     assert done.err.count("is finished") == 2
-    assert "hint: nf eval a-seed1 measures one of them" in done.err
+    assert "hint: nf eval a-seed1 --split test --limit 500 measures one of them" in done.err
     assert f"{mean(bounds):.4f} bpd, std over 2 seeds {stdev(bounds):.4f}" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
     assert contents(home / "runs") == before

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from nfcli.cli.console import Console, CountProgress
 from tests.cli.conftest import SETTINGS
 from tests.cli.program import ESCAPE, NF, environment, nf, succeeds
 from tests.cli.terminal import CONTROL, Terminal
@@ -78,6 +79,30 @@ def test_dumb_terminal_gets_plain_lines(workshop, tmp_path):
         assert terminal.finish() == 0
         assert not CONTROL.search(terminal.written)
         assert longest_line(terminal.plain) <= 80
+
+
+def test_sentences_end_between_words(workshop):
+    command = [*NF, "eval", "nobody", "--runs-dir", "runs/" + "deeper/" * 8]
+    with Terminal(command, workshop.path, environment(TERM="xterm-256color")) as terminal:
+        assert terminal.finish() == 3
+        lines = [line.strip() for line in terminal.plain.splitlines() if line.strip()]
+    assert longest_line(terminal.plain) <= 80
+    assert len(lines) > 2
+    assert " ".join(lines) == " ".join(nf(*command[len(NF) :], cwd=workshop.path).err.split())
+
+
+def test_how_long_a_measurement_will_take(monkeypatch):
+    progress, said = CountProgress(Console()), []
+    monkeypatch.setattr(progress, "show", lambda name, **fields: said.append(fields["news"]))
+    for seconds, done in ((0, 0), (50, 10), (60, 20), (70, 30)):  # the first ones take long: they are compiled
+        monkeypatch.setattr("nfcli.cli.console.time.monotonic", lambda seconds=seconds: seconds)
+        progress("test", done, 1000)
+    assert said == [
+        "0/1,000 images",
+        "10/1,000 images",
+        "20/1,000 images  16 min 20 s left",
+        "30/1,000 images  16 min 10 s left",
+    ]
 
 
 @pytest.mark.parametrize("forced", ["FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"])

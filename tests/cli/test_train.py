@@ -88,6 +88,12 @@ def test_control_characters_of_a_path_are_escaped(tmp_path, call):
         assert r"nl\nx\x1b[31mred.npz" in text
 
 
+def test_how_many_of_the_images_are_used_is_said(digits):
+    config = TrainConfig(preset="simple", dataset=str(digits), batch_size=8, train_size=80, val_size=48)
+    lines = data_in_words(prepare_job(config)).splitlines()[1:]
+    assert lines == ["      80 of 160 train, 48 val, 48 test images", "      of 8x8x1, 256 levels"]
+
+
 def test_an_impossible_name_is_refused_before_data_are_loaded(tmp_path, call):
     done = call("train", "simple", "--dataset", "nowhere.npz", "--name", "a/b", cwd=tmp_path)
     assert_refused(done, 2)

@@ -106,7 +106,9 @@ def test_label_names_are_numbered_over_all_splits(tmp_path):
     for split, names in (("train", ("cat", "dog", "emu")), ("valid", ("dog",)), ("test", ("emu",))):
         for name in names:
             write_pngs(tmp_path / "pets" / split / name, some_images(2))
-    dataset = load_dataset(str(tmp_path / "pets"))
+    said: list[str] = []
+    dataset = load_dataset(str(tmp_path / "pets"), message=said.append)
+    assert said == ["note: labels are 0 cat, 1 dog, 2 emu"]
     assert dataset.train.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert dataset.val.labels.tolist() == [1, 1]
     assert dataset.test.labels.tolist() == [2, 2]
