@@ -94,7 +94,7 @@ def save_learning_curves(
             if name in lines:
                 axes.plot(*lines[name], color=colour, linewidth=1, alpha=0.6, marker="." if name in lone else "")
             if name in validation:
-                axes.plot(*validation[name], marker, color=colour, markersize=5, mec="white", mew=0.6)
+                axes.plot(*validation[name], marker, color=colour, markersize=6, mec="white", mew=0.6)
         axes.set(ylim=limits, xmargin=0.02, xlabel=x_label, ylabel="Bits per dimension", axisbelow=True)
         axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -122,9 +122,14 @@ def _draw_legend(axes: Axes, looks: list[tuple[str, str, str]], has_lines: bool,
     handles = [Line2D([], [], color=colour, marker=marker if has_marks else "") for _, colour, marker in looks]
     texts = [name for name, *_ in looks]
     if has_lines and has_marks:
-        handles.append(Line2D([], [], color=style.MUTED, linewidth=1))
-        handles.append(Line2D([], [], color=style.MUTED, linestyle="none", marker="o", markersize=5))
-        texts += ["training", "validation"]
+        (name, only, mark), *others = looks
+        colour = style.MUTED if others else only
+        both = [
+            Line2D([], [], color=colour, linewidth=1),
+            Line2D([], [], color=colour, linestyle="none", marker="o" if others else mark, markersize=6),
+        ]
+        said = ["training, mean of each epoch", "validation"]
+        handles, texts = (handles + both, texts + said) if others else (both, [f"{name}: {said[0]}", said[1]])
     # Placeholders first: matplotlib would drop names that start with an underscore and read dollar signs as formulas.
     legend = axes.legend(handles, [str(index) for index in range(len(handles))], loc="best")
     for text, name in zip(legend.get_texts(), texts, strict=True):
