@@ -43,7 +43,8 @@ def for_people(comparison: Comparison) -> str:
 def for_programs(comparison: Comparison, table_format: str) -> tuple[str, list[str]]:
     """One table of all runs, numbers as programs read them; and what is to be known of it, for another place."""
     grouped = _is_grouped(comparison.rows)
-    every = COLUMNS + SEEDS * grouped + PUBLISHED * comparison.has_published
+    # Files for programs have the same columns whatever the runs are.
+    every = COLUMNS + SEEDS * grouped + PUBLISHED * (comparison.has_published or table_format in DELIMITERS)
     columns = [column for column in every if column.program is not None]
     header = [column.program for column in columns]
     body = [[column.text(row, "") for column in columns] for row in comparison.rows]
