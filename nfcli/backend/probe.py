@@ -22,8 +22,8 @@ TILES, VECTORS = "amx_bf16", "avx512_bf16"
 PATIENCE = 120
 """Seconds: what takes longer is of no use."""
 
-WRONG, TOO_SLOW = 1, 2
-"""Exit codes of the attempt; Python itself ends with the first after an error."""
+TOO_SLOW = 2
+"""Exit code of the attempt; after an error Python's own is 1."""
 
 SUFFIX, KEPT = ".matrix-units", 8
 """Of answers, and how many are kept; the oldest go first."""
@@ -78,13 +78,13 @@ def _try_them() -> bool | None:
 
 
 def main() -> int:
-    """The attempt itself: 0 if all is well, else `WRONG` or `TOO_SLOW`."""
+    """The attempt itself: 0 if all is well, 1 if something is wrong, or `TOO_SLOW`."""
     runtime.prepare(1)
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # jaxlib cannot write these programs
     from nfcli.flows.cpu import trial
 
     if not trial.are_right():
-        return WRONG
+        return 1
     return 0 if trial.are_fast() else TOO_SLOW
 
 
