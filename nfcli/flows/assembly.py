@@ -46,7 +46,7 @@ class Assembly:
     classes: int = 0
     policy: ComputePolicy = PLAIN
 
-    def flow(self, initializer: Initializer) -> Flow:
+    def make(self, initializer: Initializer) -> Flow:
         """The flow, with initial weights from `initializer`, asked for in an order that never changes."""
         network = {"policy": self.policy, "initializer": initializer}
         return Flow(self._dequantization(network), self._transform(network))

@@ -108,7 +108,7 @@ class GatedAttention(nnx.Module):
     """
 
     def __init__(
-        self, channels: int, heads: int, size: tuple[int, int], initializer: Initializer, policy: ComputePolicy = PLAIN
+        self, channels: int, heads: int, size: tuple[int, int], initializer: Initializer, policy: ComputePolicy
     ) -> None:
         self.heads = heads
         self.place = nnx.Param(initializer.lecun_normal((*size, channels)))
@@ -148,11 +148,12 @@ class GatedTrunk(nnx.Module):
         attention: tuple[int, tuple[int, int]] | None = None,
         policy: ComputePolicy = PLAIN,
     ) -> None:
-        self.policy, made = policy, (initializer, policy)
-        self.conv_in = Conv(inputs, hidden, 3, *made)
-        self.blocks = nnx.List([GatedBlock(hidden, *made) for _ in range(blocks)])
+        self.policy = policy
+        how = initializer, policy
+        self.conv_in = Conv(inputs, hidden, 3, *how)
+        self.blocks = nnx.List([GatedBlock(hidden, *how) for _ in range(blocks)])
         self.norms = nnx.List([LayerNorm(hidden, policy) for _ in range(blocks)])
-        attentions = [GatedAttention(hidden, *attention, *made) for _ in range(blocks)] if attention else []
+        attentions = [GatedAttention(hidden, *attention, *how) for _ in range(blocks)] if attention else []
         self.attention = nnx.List(attentions)
 
     def __call__(self, x: Array) -> Array:
