@@ -137,12 +137,9 @@ class BoundEvaluator:
         self.model = model
         self.mesh = data_mesh(batch_size, devices)
         self.batch_size = self._no_more_than_useful(batch_size, images)
-        self._one_draw = jax.jit(
-            self._log_weights,
-            in_shardings=(replicated(self.mesh), *3 * (batched(self.mesh),), None, None),
-            # Every process gets all of it, and sums it up in the same way.
-            out_shardings=replicated(self.mesh),
-        )
+        same, cut = replicated(self.mesh), batched(self.mesh)
+        # Every process gets the whole result, and sums it up in the same way.
+        self._one_draw = jax.jit(self._log_weights, in_shardings=(same, cut, cut, cut, None, None), out_shardings=same)
 
     def __call__(
         self,
