@@ -80,7 +80,7 @@ def test_old_answers_are_forgotten(monkeypatch):
     assert len(answers()) == probe.KEPT
 
 
-@pytest.mark.parametrize("disturbed", [0, 2 * trial.TURNS])
+@pytest.mark.parametrize("disturbed", [0, 2 * trial.ENOUGH])
 def test_units_that_were_disturbed_are_not_too_slow(disturbed):
     seconds = chain(repeat(0.02, disturbed), repeat(0.002))
     assert trial.is_faster(lambda: time.sleep(next(seconds)), lambda: time.sleep(0.01))

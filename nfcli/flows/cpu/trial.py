@@ -23,21 +23,17 @@ TOLERANCE = 0.03
 WORTH = 1.2
 """The units must be so many times as fast as XLA's own convolution in float32."""
 
-ROUNDS, TURNS = 5, 6
-"""Each of the two is timed `TURNS` times a round; units that are fast enough after one are looked at no further."""
+ENOUGH, MOST = 6, 30
+"""Each is timed so often before the units can count as fast enough, and before they count as too slow."""
 
 
 def are_right() -> bool:
     """Whether every operation and its gradients give what the plain ones do."""
-    generator = np.random.default_rng(0)
-
-    def draw(*shape: int) -> Any:
-        return jnp.asarray(generator.normal(size=shape), jnp.float32)
-
+    draw: Any = partial(np.random.default_rng(0).standard_normal, dtype=np.float32)
     for channels, width in ((4, 7), (16, 8)):
-        x = draw(8, 6, width, channels).astype(jnp.bfloat16)
-        kernels = 0.2 * draw(3, 3, 2 * channels, channels), 0.2 * draw(1, 1, 2 * channels, 2 * channels)
-        parameters, weights = [*kernels, 1 + 0.1 * draw(channels), draw(channels)], draw(*x.shape)
+        x = draw((8, 6, width, channels)).astype(jnp.bfloat16)
+        kernels = 0.2 * draw((3, 3, 2 * channels, channels)), 0.2 * draw((1, 1, 2 * channels, 2 * channels))
+        parameters, weights = [*kernels, 1 + 0.1 * draw(channels), draw(channels)], draw(x.shape)
         results = [jax.tree.leaves(_trial(compute, x.astype(dtype), parameters, weights)) for compute, dtype in WAYS]
         for got, want in zip(*results, strict=True):
             if not np.allclose(got, want, rtol=0, atol=TOLERANCE * np.abs(want).max()):
@@ -65,11 +61,13 @@ def is_faster(units: Callable[[], Any], plain: Callable[[], Any]) -> bool:
     """Whether the first is `WORTH` its place, by the shortest time of each: other work on the machine only adds to it.
 
     They take turns, so that such work meets both. The first turn includes compiling, and is not the shortest.
+
+    Args:
+        units, plain: Compute, and wait for the result.
     """
     shortest = np.full(2, np.inf)
-    for _ in range(ROUNDS):
-        times = [[timeit(run, number=1) for run in (units, plain)] for _ in range(TURNS)]
-        shortest = np.minimum(shortest, np.min(times, axis=0))
-        if shortest[1] >= WORTH * shortest[0]:
+    for turn in range(1, MOST + 1):
+        shortest = np.minimum(shortest, [timeit(run, number=1) for run in (units, plain)])
+        if turn >= ENOUGH and shortest[1] >= WORTH * shortest[0]:
             return True
     return False
