@@ -129,6 +129,9 @@ class BoundEvaluator:
         batch_size: Images at a time, at most.
         devices: How many devices of all processes share a batch, None for automatic.
         images: How many there will be at most, if known.
+
+    Raises:
+        UsageError: There are fewer devices, or they or the processes do not divide a batch.
     """
 
     def __init__(

@@ -32,13 +32,21 @@ Parameters = dict[str, Any]
 
 @dataclass(eq=False)
 class FlowModel(Assembly):
-    """A flow for images of one shape, without its parameters; made of what an `Assembly` is.
+    """A flow for images of one shape, without its parameters.
 
     Where a method takes `labels`, a class-conditional model must be given them, as (B,) integers or (B, classes)
     weights, and another one must not.
 
+    Args:
+        preset: From `nfcli.presets`.
+        shape: (H, W, C).
+        levels: Number of values of a pixel, 2 to 256.
+        alpha: Squash of the logit transform.
+        classes: Number of classes of a class-conditional model, which gives log p(x | label); 0 for log p(x).
+        policy: How the networks inside coupling layers are computed. Dequantization, the couplings' affine maps,
+            log-determinants and the prior keep the type of the parameters.
+
     Attributes:
-        preset, shape, levels, alpha, classes, policy: As an `Assembly` gets them.
         dimensions: Of one image, H W C.
         latent_shapes: Shape of each level's latent, without the batch axis.
         num_parameters: Number of scalars to learn.
@@ -131,6 +139,16 @@ class FlowModel(Assembly):
         The noise is drawn as for the likelihood and then shrunk into (margin, 1 - margin), away from the edges that a
         pixel's bin shares with another value's, so that the error of inverting in floating point cannot move a pixel. A
         likelihood never uses such noise.
+
+        Args:
+            parameters: Of this model.
+            x: (B, H, W, C) integers 0..levels-1.
+            keys: (B,) random keys, one an image.
+            labels: Of a class-conditional model.
+            margin: Share of a bin, in [0, 0.5).
+
+        Returns:
+            (B, ...) each, in the shapes of `latent_shapes`, with the type of the parameters.
         """
         flow, dtype, weights = self._loaded(parameters, labels)
         u, _ = flow.dequantization.noise(x, keys, dtype, weights)

@@ -69,7 +69,12 @@ class Conv(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-    """Layer normalization over channels (Ba, Kiros, Hinton 2016, arXiv:1607.06450), eps 1e-6."""
+    """Layer normalization over channels (Ba, Kiros, Hinton 2016, arXiv:1607.06450), eps 1e-6.
+
+    Args:
+        channels: Of input and output.
+        policy: How.
+    """
 
     def __init__(self, channels: int, policy: ComputePolicy) -> None:
         self.policy = policy
@@ -82,7 +87,13 @@ class LayerNorm(nnx.Module):
 
 
 class GatedBlock(nnx.Module):
-    """`x + value * sigmoid(gate)`, the two from ConcatELU, Conv 3x3, ConcatELU, Conv 1x1."""
+    """`x + value * sigmoid(gate)`, the two from ConcatELU, Conv 3x3, ConcatELU, Conv 1x1.
+
+    Args:
+        channels: Of input and output.
+        initializer: Source of the initial kernels.
+        policy: How.
+    """
 
     def __init__(self, channels: int, initializer: Initializer, policy: ComputePolicy) -> None:
         self.policy = policy
