@@ -21,6 +21,7 @@ def load(run: str | None = None, runs_dir: Path | str = "runs") -> TrainedFlow:
         runs_dir: Where runs live.
 
     Raises:
+        nfcli.errors.UsageError: The name cannot be that of a run.
         nfcli.errors.InputError: There is no such run, or it is damaged.
         nfcli.errors.NumericsError: The installed jaxlib computes wrong here.
     """

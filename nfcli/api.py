@@ -62,7 +62,9 @@ class TrainedFlow:
             (N, H, W, C) uint8, and (N,) integers or None where there are no labels.
 
         Raises:
+            UsageError: There is no such split.
             DataError: They cannot be read, or are not the same any more.
+            RunError: config.json names images or a transform that cannot be.
         """
         found = self._trained.dataset().split(split)
         return np.asarray(found.images[:]), found.labels

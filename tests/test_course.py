@@ -9,12 +9,13 @@ import jax
 import numpy as np
 import pytest
 from flax.serialization import msgpack_serialize
+from flax.traverse_util import flatten_dict
 
 from nfcli.config import TrainConfig
 from nfcli.errors import UsageError
 from nfcli.flows import build
 from nfcli.presets import get_preset
-from nfcli.pretrained.course import flat, main
+from nfcli.pretrained.course import main
 from nfcli.runs import find_run
 from nfcli.runs.restore import restore
 from nfcli.training.continuing import enter_run
@@ -57,7 +58,7 @@ def nested(leaves: dict[str, np.ndarray]) -> dict:
 
 
 def some_parameters(preset: str) -> dict[str, np.ndarray]:
-    shapes = flat(build(get_preset(preset), (28, 28, 1)).parameter_shapes())
+    shapes = flatten_dict(build(get_preset(preset), (28, 28, 1)).parameter_shapes(), sep="/")
     generator = np.random.default_rng(0)
     return {name: generator.standard_normal(leaf.shape).astype(np.float32) for name, leaf in shapes.items()}
 

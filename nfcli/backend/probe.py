@@ -1,7 +1,8 @@
 """Whether this machine has matrix units that `nfcli.flows.cpu.matrix_units` can use.
 
 What is tried is internal to XLA and may end a process, so it is tried in one of its own, `python -m
-nfcli.backend.probe`, once for each jaxlib, processor and setting of either; the answer is kept in the cache folder.
+nfcli.backend.probe`, and the answer is kept in the cache folder: for these sources, versions, settings and processor,
+and not if the units were only too slow, as they may be for once beside other work.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nfcli.backend import runtime
-from nfcli.errors import WriteError
-from nfcli.files import write_text
+from nfcli.backend import private, runtime
 
 TILES, VECTORS = "amx_bf16", "avx512_bf16"
 """Instructions of x86 processors that multiply bfloat16, as Linux names them."""
 
 PATIENCE = 120
 """Seconds: what takes longer is of no use."""
+
+TOO_SLOW = 2
+"""Exit code of the attempt; after an error Python's own is 1."""
+
+SUFFIX, KEPT = ".matrix-units", 8
+"""Of answers, and how many are kept; the oldest go first."""
 
 
 def matrix_units_found() -> bool:
@@ -35,8 +40,9 @@ def matrix_units_found() -> bool:
             return {"yes": True, "no": False}[kept.read_text()]
     found = _try_them()
     if kept is not None and found is not None:
-        with contextlib.suppress(WriteError):
-            write_text(kept, "yes" if found else "no")
+        with contextlib.suppress(OSError), private.opened(kept.parent) as folder:
+            private.write(folder, kept.name, b"yes" if found else b"no")
+            private.forget_oldest(folder, SUFFIX, KEPT)
     return bool(found)
 
 
@@ -50,16 +56,16 @@ def _instructions() -> set[str]:
 
 
 def _kept() -> Path | None:
-    """Where the answer for this jaxlib, processor and oneDNN's own settings is; None without a private folder."""
+    """Where the answer for all that decides it is, oneDNN's own settings too; None without a private folder."""
     from nfcli.backend.programs import fingerprint  # not above: `main` prepares before jax is imported
 
     settings = {name: value for name, value in os.environ.items() if name.startswith(("ONEDNN_", "DNNL_"))}
     folder, name = runtime.compilation_cache(), fingerprint({"instructions": sorted(_instructions()), **settings})
-    return None if folder is None else folder / f"{name}.matrix-units"
+    return None if folder is None else folder / f"{name}{SUFFIX}"
 
 
 def _try_them() -> bool | None:
-    """Whether they do; None where something else ended the attempt, which says nothing of another day."""
+    """Whether they do; None where they were too slow or something else ended it: that says nothing of another day."""
     # -P: the working directory may hold modules of any name.
     command = [sys.executable, "-P", "-m", "nfcli.backend.probe"]
     try:
@@ -68,16 +74,18 @@ def _try_them() -> bool | None:
         return None
     # These a user, a system or its lack of memory sends.
     ended_by_others = -code in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
-    return None if ended_by_others else code == 0
+    return None if ended_by_others or code == TOO_SLOW else code == 0
 
 
 def main() -> int:
-    """The attempt itself: 0 if all is well."""
+    """The attempt itself: 0 if all is well, 1 if something is wrong, or `TOO_SLOW`."""
     runtime.prepare(1)
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # jaxlib cannot write these programs
     from nfcli.flows.cpu import trial
 
-    return 0 if trial.passes() else 1
+    if not trial.are_right():
+        return 1
+    return 0 if trial.are_fast() else TOO_SLOW
 
 
 if __name__ == "__main__":

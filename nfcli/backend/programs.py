@@ -32,8 +32,8 @@ KEPT = 24
 
 SUFFIX = ".program"
 
-_latest: dict[str, tuple[Compiled, int]] = {}
-"""The latest program that cannot be written, by its name, and its memory: the next seed needs the same one."""
+_latest: dict[str, Compiled] = {}
+"""The latest program that cannot be written, by its name: the next seed needs the same one."""
 
 
 class KeptProgram:
@@ -41,8 +41,6 @@ class KeptProgram:
 
     On accelerators, of several processes, and where jax's cache is switched off, nothing is kept. What cannot be
     written lasts as long as the process.
-
-    `memory` is, once it is there, how many bytes it writes to while it runs.
 
     Args:
         cache_key: All that decides what the program does, apart from what `fingerprint` knows; JSON values.
@@ -54,7 +52,6 @@ class KeptProgram:
         self._devices = list(mesh.devices.flat)
         self._threads = ThreadPoolExecutor(2)
         self._loading: Future[Compiled | None] | None = None
-        self.memory: int | None = None
         alone = self._devices[0].platform == "cpu" and jax.process_count() == 1
         self._folder = _folder() if alone and keep else None
         self._name = fingerprint({**cache_key, "devices": [device.id for device in self._devices]}) + SUFFIX
@@ -71,9 +68,7 @@ class KeptProgram:
             compile_it: Is called if it is not there.
         """
         program = self._load() if self._loading is None else self._loading.result()
-        if program is None and self._name in _latest:
-            program, self.memory = _latest[self._name]
-        program = program or self._compile(compile_it)
+        program = program or _latest.get(self._name) or self._compile(compile_it)
         # The program would take the memory that is being reserved once more.
         self._threads.shutdown()
         return program
@@ -94,7 +89,6 @@ class KeptProgram:
 
     def _reserve(self, memory: int) -> None:
         """Begin to take the memory that the program writes to while it runs, on each device."""
-        self.memory = memory
         self._threads.submit(runtime.reserve, memory, len(self._devices))
 
     def _compile(self, compile_it: Callable[[], Compiled]) -> Compiled:
@@ -106,7 +100,7 @@ class KeptProgram:
         memory = getattr(compiled.memory_analysis(), "temp_size_in_bytes", 0)
         self._reserve(memory)
         if self._folder is None:
-            _latest[self._name] = compiled, memory
+            _latest[self._name] = compiled
             return compiled
         # It may be that there is no place, or that jax cannot write this program: then it is compiled each time.
         with contextlib.suppress(OSError, ValueError, NotImplementedError), private.opened(self._folder) as folder:

@@ -21,7 +21,7 @@ from nfcli.errors import DivergedError, NFError, UsageError
 from nfcli.limits import setting
 from nfcli.presets import PRESETS
 from nfcli.process.cluster import Cluster, joined
-from nfcli.process.collectives import is_first, together
+from nfcli.process.collectives import exchange, is_first, losses_are_errors, together
 from nfcli.runs import RunDir
 from nfcli.runs.pretrained import PREFIX, find_pretrained, folder_of, list_pretrained
 from nfcli.training.reporter import Reporter, TrainResult
@@ -131,13 +131,15 @@ def _effective(given: dict[str, Any], file: Path | None) -> TrainConfig:
     return TrainConfig.of_preset(**settings)
 
 
+@losses_are_errors()
 def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: bool, several: bool) -> None:
     """Train one run after the other within --max-minutes; one that diverges does not keep the others from theirs."""
     results: list[TrainResult] = []
     diverged: list[DivergedError] = []
     end = time.monotonic() + 60 * (configs[0].max_minutes or math.inf)
     for config in configs:
-        left = (end - time.monotonic()) / 60
+        # No process may begin a run that another one has no time for.
+        left = min(exchange((end - time.monotonic()) / 60))
         if results and left <= 0:
             break
         if several:

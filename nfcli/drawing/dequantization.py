@@ -47,6 +47,7 @@ def inspect_dequantization(config: InspectDequantConfig, *, warn: Callable[[str]
     With `config.explain`, draw masks and scale limit instead: no run, no round trip, no numbers.
 
     Raises:
+        UsageError: The picture cannot go where it is wanted.
         InputError: Run, checkpoint or data are missing or damaged.
         WriteError: The picture cannot be written.
     """

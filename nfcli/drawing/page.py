@@ -53,6 +53,7 @@ def write_page(config: PageConfig, *, message: Say = lambda _: None, warn: Say =
         What it compares.
 
     Raises:
+        UsageError: The page would replace something else, or a name is no name of a run.
         RunError: There is no run, or a named one is missing or damaged.
         WriteError: The page cannot be written.
     """

@@ -129,6 +129,9 @@ class BoundEvaluator:
         batch_size: Images at a time, at most.
         devices: How many devices of all processes share a batch, None for automatic.
         images: How many there will be at most, if known.
+
+    Raises:
+        UsageError: There are fewer devices, or they or the processes do not divide a batch.
     """
 
     def __init__(
@@ -137,12 +140,9 @@ class BoundEvaluator:
         self.model = model
         self.mesh = data_mesh(batch_size, devices)
         self.batch_size = self._no_more_than_useful(batch_size, images)
-        self._one_draw = jax.jit(
-            self._log_weights,
-            in_shardings=(replicated(self.mesh), *3 * (batched(self.mesh),), None, None),
-            # Every process gets all of it, and sums it up in the same way.
-            out_shardings=replicated(self.mesh),
-        )
+        same, cut = replicated(self.mesh), batched(self.mesh)
+        # Every process gets the whole result, and sums it up in the same way.
+        self._one_draw = jax.jit(self._log_weights, in_shardings=(same, cut, cut, cut, None, None), out_shardings=same)
 
     def __call__(
         self,

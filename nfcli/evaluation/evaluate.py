@@ -66,6 +66,8 @@ def evaluate(
         A `ScoreResult` of `config.images`, and else an `EvalResult`.
 
     Raises:
+        UsageError: The run has no labels to classify by, too few images or devices, or what should be written would
+            replace something else.
         InputError: Run, checkpoint or images are missing, damaged or of another shape than the model's.
         NumericsError: The installed jaxlib computes wrong here.
         WriteError: The result cannot be written.

@@ -26,17 +26,7 @@ from nfcli.presets.layers import TRANSFORMERS, partition_shapes
 
 @dataclass(eq=False)
 class Assembly:
-    """Makes the flow of a preset for images of one shape, as often as wanted.
-
-    Args:
-        preset: From `nfcli.presets`.
-        shape: (H, W, C).
-        levels: Number of values of a pixel, 2 to 256.
-        alpha: Squash of the logit transform.
-        classes: Number of classes of a class-conditional model, which gives log p(x | label); 0 for log p(x).
-        policy: How the networks inside coupling layers are computed. Dequantization, the couplings' affine maps,
-            log-determinants and the prior keep the type of the parameters.
-    """
+    """Makes the flow of a preset for images of one shape, as often as wanted; takes what `nfcli.flows.build` does."""
 
     preset: Preset
     shape: Shape
@@ -46,7 +36,7 @@ class Assembly:
     classes: int = 0
     policy: ComputePolicy = PLAIN
 
-    def flow(self, initializer: Initializer) -> Flow:
+    def make(self, initializer: Initializer) -> Flow:
         """The flow, with initial weights from `initializer`, asked for in an order that never changes."""
         network = {"policy": self.policy, "initializer": initializer}
         return Flow(self._dequantization(network), self._transform(network))

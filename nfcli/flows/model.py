@@ -32,13 +32,21 @@ Parameters = dict[str, Any]
 
 @dataclass(eq=False)
 class FlowModel(Assembly):
-    """A flow for images of one shape, without its parameters; made of what an `Assembly` is.
+    """A flow for images of one shape, without its parameters.
 
     Where a method takes `labels`, a class-conditional model must be given them, as (B,) integers or (B, classes)
     weights, and another one must not.
 
+    Args:
+        preset: From `nfcli.presets`.
+        shape: (H, W, C).
+        levels: Number of values of a pixel, 2 to 256.
+        alpha: Squash of the logit transform.
+        classes: Number of classes of a class-conditional model, which gives log p(x | label); 0 for log p(x).
+        policy: How the networks inside coupling layers are computed. Dequantization, the couplings' affine maps,
+            log-determinants and the prior keep the type of the parameters.
+
     Attributes:
-        preset, shape, levels, alpha, classes, policy: As an `Assembly` gets them.
         dimensions: Of one image, H W C.
         latent_shapes: Shape of each level's latent, without the batch axis.
         num_parameters: Number of scalars to learn.
@@ -52,7 +60,7 @@ class FlowModel(Assembly):
         self.latent_shapes = self.preset.shapes(self.shape)[1]
         self.dimensions = math.prod(self.shape)
         initializer = Initializer()
-        self._graph, self._state = nnx.split(self.flow(initializer))
+        self._graph, self._state = nnx.split(self.make(initializer))
         self._random_numbers = initializer.drawn
         self.num_parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._state))
         self.has_data_dependent_init = any(getattr(layer, "actnorm", False) for layer in self.preset.layers)
@@ -67,13 +75,13 @@ class FlowModel(Assembly):
 
     def init(self, key: Array) -> Parameters:
         """Fresh parameters from one random key; the same key gives the same parameters."""
-        return _to_dict(nnx.state(self.flow(Initializer(key, self._random_numbers))))
+        return _to_dict(nnx.state(self.make(Initializer(key, self._random_numbers))))
 
     def data_dependent_init(
         self, parameters: Parameters, x: Array, keys: Array, labels: Array | None = None
     ) -> Parameters:
         """Parameters whose activation normalizations start from a first batch; arguments as of `log_prob`."""
-        flow, dtype, weights = self._with(parameters, labels)
+        flow, dtype, weights = self._loaded(parameters, labels)
         y, _ = flow.dequantization.dequantize(x, keys, dtype, weights)
         flow.transform.forward(y, weights, data_dependent_init=True)
         return _to_dict(nnx.state(flow))
@@ -94,7 +102,7 @@ class FlowModel(Assembly):
         Returns:
             `log p(x + u) - log q(u | x)`, (B,), natural logarithm.
         """
-        flow, dtype, weights = self._with(parameters, labels)
+        flow, dtype, weights = self._loaded(parameters, labels)
         y, ldj = flow.dequantization.dequantize(x, keys, dtype, weights)
         latents, step = flow.transform.forward(y, weights)
         return ldj + step + sum(standard_normal_log_prob(z) for z in latents)
@@ -131,8 +139,18 @@ class FlowModel(Assembly):
         The noise is drawn as for the likelihood and then shrunk into (margin, 1 - margin), away from the edges that a
         pixel's bin shares with another value's, so that the error of inverting in floating point cannot move a pixel. A
         likelihood never uses such noise.
+
+        Args:
+            parameters: Of this model.
+            x: (B, H, W, C) integers 0..levels-1.
+            keys: (B,) random keys, one an image.
+            labels: Of a class-conditional model.
+            margin: Share of a bin, in [0, 0.5).
+
+        Returns:
+            (B, ...) each, in the shapes of `latent_shapes`, with the type of the parameters.
         """
-        flow, dtype, weights = self._with(parameters, labels)
+        flow, dtype, weights = self._loaded(parameters, labels)
         u, _ = flow.dequantization.noise(x, keys, dtype, weights)
         # Nothing lies beyond black and white: there the noise may stay where the flow has learned to expect it.
         low = jnp.where(x > 0, margin, 0).astype(dtype)
@@ -142,19 +160,19 @@ class FlowModel(Assembly):
 
     def decode(self, parameters: Parameters, latents: Latents, labels: Array | None = None) -> Array:
         """Latents to images: one (B, ...) array a level to (B, H, W, C) uint8."""
-        flow, _, weights = self._with(parameters, labels)
+        flow, _, weights = self._loaded(parameters, labels)
         return flow.dequantization.quantize(flow.transform.inverse(latents, weights))
 
     def dequantize(self, parameters: Parameters, x: Array, keys: Array, labels: Array | None = None) -> Array:
         """Images with their noise on the real line: (B, H, W, C) integers and (B,) keys to (B, H, W, C)."""
-        flow, dtype, weights = self._with(parameters, labels)
+        flow, dtype, weights = self._loaded(parameters, labels)
         return flow.dequantization.dequantize(x, keys, dtype, weights)[0]
 
     def quantize(self, y: Array) -> Array:
         """The real line to integers, (B, H, W, C) to the same as uint8: undoes `dequantize`, whatever its noise."""
         return UniformDequantization(levels=self.levels, alpha=self.alpha).quantize(y)
 
-    def _with(self, parameters: Parameters, labels: Array | None) -> tuple[Flow, jnp.dtype, Array | None]:
+    def _loaded(self, parameters: Parameters, labels: Array | None) -> tuple[Flow, jnp.dtype, Array | None]:
         """The layers, the type that they compute in, and the weights of labels."""
         if (labels is None) != (self.classes == 0):
             raise ValueError("a class-conditional model needs labels, and another one takes none")

@@ -69,7 +69,12 @@ class Conv(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-    """Layer normalization over channels (Ba, Kiros, Hinton 2016, arXiv:1607.06450), eps 1e-6."""
+    """Layer normalization over channels (Ba, Kiros, Hinton 2016, arXiv:1607.06450), eps 1e-6.
+
+    Args:
+        channels: Of input and output.
+        policy: How.
+    """
 
     def __init__(self, channels: int, policy: ComputePolicy) -> None:
         self.policy = policy
@@ -82,7 +87,13 @@ class LayerNorm(nnx.Module):
 
 
 class GatedBlock(nnx.Module):
-    """`x + value * sigmoid(gate)`, the two from ConcatELU, Conv 3x3, ConcatELU, Conv 1x1."""
+    """`x + value * sigmoid(gate)`, the two from ConcatELU, Conv 3x3, ConcatELU, Conv 1x1.
+
+    Args:
+        channels: Of input and output.
+        initializer: Source of the initial kernels.
+        policy: How.
+    """
 
     def __init__(self, channels: int, initializer: Initializer, policy: ComputePolicy) -> None:
         self.policy = policy
@@ -108,7 +119,7 @@ class GatedAttention(nnx.Module):
     """
 
     def __init__(
-        self, channels: int, heads: int, size: tuple[int, int], initializer: Initializer, policy: ComputePolicy = PLAIN
+        self, channels: int, heads: int, size: tuple[int, int], initializer: Initializer, policy: ComputePolicy
     ) -> None:
         self.heads = heads
         self.place = nnx.Param(initializer.lecun_normal((*size, channels)))
@@ -148,11 +159,12 @@ class GatedTrunk(nnx.Module):
         attention: tuple[int, tuple[int, int]] | None = None,
         policy: ComputePolicy = PLAIN,
     ) -> None:
-        self.policy, made = policy, (initializer, policy)
-        self.conv_in = Conv(inputs, hidden, 3, *made)
-        self.blocks = nnx.List([GatedBlock(hidden, *made) for _ in range(blocks)])
+        self.policy = policy
+        how = initializer, policy
+        self.conv_in = Conv(inputs, hidden, 3, *how)
+        self.blocks = nnx.List([GatedBlock(hidden, *how) for _ in range(blocks)])
         self.norms = nnx.List([LayerNorm(hidden, policy) for _ in range(blocks)])
-        attentions = [GatedAttention(hidden, *attention, *made) for _ in range(blocks)] if attention else []
+        attentions = [GatedAttention(hidden, *attention, *how) for _ in range(blocks)] if attention else []
         self.attention = nnx.List(attentions)
 
     def __call__(self, x: Array) -> Array:

@@ -27,21 +27,17 @@ PATCHES: dict[PatchKind, Sequence[int]] = {"rows": (0, 1, 2, 3), "columns": (0, 
 """The four pixels of a patch, those of the first half first; numbered as a squeeze lays them out, row by row."""
 
 
-def checkerboard_mask(height: int, width: int) -> np.ndarray:
-    """(1, H, W, 1) of 0 and 1: `(i + j) mod 2`."""
-    rows, columns = np.indices((height, width))
-    return ((rows + columns) % 2)[None, :, :, None]
-
-
-def channel_mask(channels: int) -> np.ndarray:
-    """(1, 1, 1, C) of 0 and 1: the first C // 2 channels are 1."""
-    return (np.arange(channels) < channels // 2).astype(int)[None, None, None, :]
-
-
 def make_mask(kind: MaskKind, shape: Shape, *, invert: bool = False) -> np.ndarray:
-    """The mask of `kind` for images of `shape` (H, W, C), broadcastable against (B, H, W, C)."""
-    height, width, channels = shape
-    mask = checkerboard_mask(height, width) if kind == "checkerboard" else channel_mask(channels)
+    """The mask of `kind`, of 0 and 1, for images of `shape` (H, W, C).
+
+    Returns:
+        (1, H, W, 1), `(i + j) mod 2`; or (1, 1, 1, C), of which the first C // 2 are 1. `invert` swaps 0 and 1.
+    """
+    if kind == "checkerboard":
+        rows, columns = np.indices(shape[:2])
+        mask = ((rows + columns) % 2)[None, :, :, None]
+    else:
+        mask = (np.arange(shape[-1]) < shape[-1] // 2).astype(int)[None, None, None]
     return 1 - mask if invert else mask
 
 

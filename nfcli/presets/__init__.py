@@ -81,9 +81,11 @@ class Preset:
 
 def _narrow(spec: Any) -> Any:
     """A layer, or the dequantization, if any, with networks of few channels: a multiple of the heads of attention."""
+    if spec is None:
+        return None
     heads = getattr(spec, "heads", 0) or 1
     channels = heads * -(-SMOKE_HIDDEN // heads)
-    return spec and replace(spec, **{name: channels for name in ("hidden", "context") if getattr(spec, name, 0)})
+    return replace(spec, **{name: channels for name in ("hidden", "context") if getattr(spec, name, 0)})
 
 
 class Shipped(UserDict[str, Preset]):

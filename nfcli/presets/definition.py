@@ -164,7 +164,8 @@ def _one_of(where: str, table: Any, kinds: Mapping[str, Any]) -> Any:
         raise UsageError(f"{where} {given}", hint=known(kind, kinds, "kinds"))
     made, fixed, where = kinds[kind], FIXED.get(kind, {}), f"{where} ({kind})"
     rest = {key: value for key, value in table.items() if key != "kind"}
-    chosen = {each.name: each for each in (() if made is NoneType else fields(made)) if each.name not in fixed}
+    declared = () if made is NoneType else fields(made)
+    chosen = {each.name: each for each in declared if each.name not in fixed}
     spec = made(**_read(where, rest, chosen), **fixed)
     if isinstance(spec, PartitionedCouplings):
         _check_couplings(where, spec)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import unflatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from nfcli.backend import runtime
 from nfcli.config import TrainConfig
@@ -79,26 +79,15 @@ def parameters_from(arrays: Arrays) -> tuple[FlowModel, dict[str, Any]]:
     there = {name: array.shape for name, array in arrays.items()}
     for preset in PRESETS:
         model, couplings = build(get_preset(preset), (28, 28, 1)), course_couplings(preset)
-        shapes = flat(model.parameter_shapes())
+        shapes = flatten_dict(model.parameter_shapes(), sep="/")
         names = {name: course_name(name, couplings) for name in shapes}
         if there == {names[name]: leaf.shape for name, leaf in shapes.items()}:
             found = {name: np.asarray(arrays[names[name]], np.float32) for name in names}
-            return model, unflatten_dict(found, sep="/")  # type: ignore[no-untyped-call]
+            return model, unflatten_dict(found, sep="/")
     raise UsageError(
         f"its {len(arrays)} arrays are not those of {', '.join(PRESETS)}",
         hint="it must be a checkpoint of the course's JAX notebook on normalizing flows, tutorial 11",
     )
-
-
-def flat(tree: Any, above: str = "") -> dict[str, Any]:
-    """The leaves of nested dictionaries by their names, with slashes between them."""
-    if not isinstance(tree, dict):
-        return {above: tree}
-    return {
-        name: leaf
-        for key, below in tree.items()
-        for name, leaf in flat(below, f"{above}/{key}" if above else key).items()
-    }
 
 
 def read_arrays(file: Path) -> Arrays:
@@ -112,13 +101,14 @@ def read_arrays(file: Path) -> Arrays:
     try:
         too_large = file.stat().st_size > LARGEST_FILE
         content = None if too_large else msgpack_restore(file.read_bytes())
+        tree = content.get("params", content) if isinstance(content, dict) else None
+        arrays = flatten_dict(tree, sep="/") if isinstance(tree, dict) else {}
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # whatever msgpack makes of other bytes
         raise CheckpointError(f"{file} is no checkpoint of Flax: {one_line(error)}") from error
     if too_large:
         raise CheckpointError(f"{file} is larger than {LARGEST_FILE // 2**20} MiB", hint="it is no such checkpoint")
-    arrays = flat(content.get("params", content)) if isinstance(content, dict) else {}
     if not arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise CheckpointError(f"{file} holds no parameters", hint="it must be what the course's JAX notebook saved")
     return arrays

@@ -104,6 +104,8 @@ def joined(cluster: Cluster, message: Callable[[str], None], mute: Callable[[], 
 
 def _keep_stdout() -> None:
     """Let what Python prints go where it went, and what C++ prints nowhere: Gloo greets the user on stdout."""
+    if sys.stdout is None:  # it was closed
+        return
     sys.stdout.flush()
     kept = os.dup(sys.stdout.fileno())
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -174,9 +176,10 @@ def _part(error: BaseException | None = None) -> None:
     import jax
 
     _ending.acquire()
+    if isinstance(error, LostError):
+        _abandoned.set()
+        return
     try:
-        if isinstance(error, LostError):
-            raise error
         if error is not None:
             client().wait_at_barrier("nf-leave", 1000 * LEAVE_SECONDS)
         jax.distributed.shutdown()
@@ -187,7 +190,8 @@ def _part(error: BaseException | None = None) -> None:
 def end(code: int) -> NoReturn:
     """End a command; at once where others were left behind, for whom the interpreter's ordinary end would wait."""
     if _abandoned.is_set():
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         leave(code)
     sys.exit(code)
 

@@ -184,7 +184,15 @@ class Checkpoints:
         write_json(self.path(step) / "manifest.json", {"files": _sums(self.path(step))})
 
     def load_state(self, path: Path, like: dict[str, Any]) -> dict[str, Any]:
-        """The whole state as numpy arrays, in the shapes of `like`."""
+        """The whole state as numpy arrays.
+
+        Args:
+            path: Its folder.
+            like: A state of the same names, shapes and types.
+
+        Raises:
+            CheckpointError: What is there has other names or shapes.
+        """
         parameters, training = _halves(like)
         return {"parameters": load_tree(path / "parameters", parameters), **load_tree(path / "training", training)}
 

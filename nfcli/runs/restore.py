@@ -56,6 +56,7 @@ class TrainedModel:
 
         Raises:
             DataError: They cannot be read, or are not the same any more.
+            RunError: config.json names images or a transform that cannot be.
         """
         # `source` is the same place from any working directory; what the user typed may be found where the whole
         # project was moved. The fingerprint decides whether these are the images.

@@ -35,6 +35,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     Raises:
         UsageError: The settings do not fit the data, or the run there has others.
         InputError: Data, run or checkpoint are missing or damaged.
+        NumericsError: The installed jaxlib computes wrong here.
         WriteError: The run directory cannot be written.
         DivergedError: The loss stayed non-finite.
         Interrupted: SIGINT, SIGTERM or SIGHUP, after saving.

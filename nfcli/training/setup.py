@@ -116,8 +116,8 @@ def prepare_job(
         warn: Called with a sentence of what is passed over.
 
     Raises:
-        UsageError: The settings do not fit the data.
-        DataError: The data cannot be read.
+        UsageError: The settings do not fit the data, the devices or the weights to start from.
+        InputError: The data, the run there, or the run to start from is missing or damaged.
     """
     if config.name is not None:
         run_named(config.name, config.runs_dir)  # a name that cannot be is refused before data are loaded

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
 
 from nfcli.backend import probe
+from nfcli.flows.cpu import trial
 
 
 @pytest.fixture(autouse=True)
@@ -50,16 +53,41 @@ def test_the_answer_is_remembered_for_this_processor(monkeypatch, answer):
     assert len(tries) == 3
 
 
-@pytest.mark.parametrize("program", ["import os; os.kill(os.getpid(), 9)", "import time; time.sleep(60)"])
-def test_an_attempt_that_something_else_ended_is_not_remembered(monkeypatch, tmp_path, program):
+@pytest.mark.parametrize(
+    ("program", "patience"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", 60),
+        ("import time; time.sleep(60)", 0.5),
+        (f"import sys; sys.exit({probe.TOO_SLOW})", 60),
+    ],
+)
+def test_an_attempt_that_says_nothing_of_another_day_is_not_remembered(monkeypatch, tmp_path, program, patience):
     monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
-    monkeypatch.setattr(probe, "PATIENCE", 0.5)
+    monkeypatch.setattr(probe, "PATIENCE", patience)
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{program}'\n")
     python.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(python))
     assert not probe.matrix_units_found()
     assert answers() == []
+
+
+def test_old_answers_are_forgotten(monkeypatch):
+    monkeypatch.setattr(probe, "_try_them", lambda: True)
+    for number in range(probe.KEPT + 2):
+        monkeypatch.setattr(probe, "_instructions", lambda number=number: {"amx_bf16", str(number)})
+        assert probe.matrix_units_found()
+    assert len(answers()) == probe.KEPT
+
+
+@pytest.mark.parametrize("disturbed", [0, 2 * trial.ENOUGH])
+def test_units_that_were_disturbed_are_not_too_slow(disturbed):
+    seconds = chain(repeat(0.02, disturbed), repeat(0.002))
+    assert trial.is_faster(lambda: time.sleep(next(seconds)), lambda: time.sleep(0.01))
+
+
+def test_units_that_are_never_faster_are_too_slow():
+    assert not trial.is_faster(lambda: time.sleep(0.004), lambda: time.sleep(0.002))
 
 
 def test_an_answer_that_cannot_be_kept_costs_nothing_else(monkeypatch):

@@ -13,7 +13,7 @@ from nfcli.flows.coupling import limit_scale
 from nfcli.flows.initializers import Initializer
 from nfcli.flows.networks import ComputePolicy, GatedConvNet
 from nfcli.flows.operations import concat_elu
-from nfcli.flows.partitions import channel_mask, checkerboard_mask, make_mask
+from nfcli.flows.partitions import make_mask
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import Squeeze, split_channels
 from nfcli.presets import MaskedCouplings, Preset
@@ -53,15 +53,15 @@ def test_split_finishes_the_second_half():
 
 
 def test_checkerboard_mask():
-    assert checkerboard_mask(2, 3)[0, :, :, 0].tolist() == [[0, 1, 0], [1, 0, 1]]
+    assert make_mask("checkerboard", (2, 3, 1))[0, :, :, 0].tolist() == [[0, 1, 0], [1, 0, 1]]
     assert make_mask("checkerboard", (2, 3, 5)).shape == (1, 2, 3, 1)
     assert make_mask("checkerboard", (2, 2, 1), invert=True).ravel().tolist() == [1, 0, 0, 1]
 
 
 def test_channel_mask():
-    assert channel_mask(4).shape == (1, 1, 1, 4)
-    assert channel_mask(4).ravel().tolist() == [1, 1, 0, 0]
-    assert channel_mask(5).ravel().tolist() == [1, 1, 0, 0, 0]
+    assert make_mask("channel", (9, 9, 4)).shape == (1, 1, 1, 4)
+    assert make_mask("channel", (9, 9, 4)).ravel().tolist() == [1, 1, 0, 0]
+    assert make_mask("channel", (9, 9, 5)).ravel().tolist() == [1, 1, 0, 0, 0]
     assert make_mask("channel", (9, 9, 4), invert=True).ravel().tolist() == [0, 0, 1, 1]
 
 

@@ -60,7 +60,7 @@ def test_patch_couplings_take_turns():
     layers = (Squeeze(), PartitionedCouplings(7, "patch", 4, blocks=0, actnorm=False, rotate=False))
     preset = replace(PRESETS["simple"], layers=layers)
     assembly = Assembly(preset, (4, 4, 1), levels=256, alpha=1e-5, classes=0, policy=PLAIN)
-    couplings = list(assembly.flow(Initializer()).transform.levels[0])[1:]
+    couplings = list(assembly.make(Initializer()).transform.levels[0])[1:]
     halves = [(layer.mask, layer.invert) for layer in couplings]
     assert halves[:6] == [(kind, swapped) for kind in ("rows", "columns", "diagonals") for swapped in (False, True)]
     assert halves[6] == ("rows", False)
@@ -107,7 +107,7 @@ def test_a_checkerboard_sees_the_context_of_all_pixels():
 
 
 def test_attention_looks_everywhere_and_knows_places():
-    layer = randomized(lambda weights: GatedAttention(4, 2, (2, 3), initializer=weights))
+    layer = randomized(lambda weights: GatedAttention(4, 2, (2, 3), weights, PLAIN))
     x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 2, 3, 4)), jnp.float32)
     reach = jax.jacrev(lambda x: layer(x)[0, 0, 0])(x)
     assert np.all(np.any(np.asarray(reach) != 0, axis=(0, 4)))

@@ -59,3 +59,10 @@ def test_a_signal_to_one_stops_both_after_saving(digits, tmp_path):
     step = int(stopped.split("step ")[1].split()[0])
     assert max(Checkpoints(tmp_path / "run" / "checkpoints").steps()) == step
     assert [row["step"] for row in rows(tmp_path / "run")] == list(range(1, step + 1))
+
+
+def test_no_process_begins_a_run_that_the_other_has_no_time_for(digits, tmp_path):
+    words = settings(digits, tmp_path, epochs=1)
+    pair = Pair(*words, "--seeds", "1,2", last=("--max-minutes", 1e-9), NF_LOST_SECONDS="5")
+    assert pair.finish() == (0, 0), (pair.first.lines, pair.second.lines)
+    assert [path.name for path in tmp_path.iterdir()] == ["run-seed1"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from nfcli.errors import UsageError
 from nfcli.process import cluster
 from nfcli.runs import RunDir
-from tests.cli.program import assert_refused, nf
+from tests.cli.program import NF, assert_refused, environment, nf
 from tests.process.pairs import Pair, free_port, settings
 from tests.survival.processes import Process
 
@@ -52,6 +54,16 @@ def test_a_process_that_nobody_joins_gives_up(tmp_path):
         assert "did not find each other in 2 s" in process.lines[-2]
         assert not [line for line in process.lines if "Traceback" in line]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_stdout_the_error_is_the_same(tmp_path):
+    where = f"--coordinator 127.0.0.1:{free_port()} --num-processes 2 --process-id 0"
+    line, around = f"{' '.join(NF)} eval simple {where} >&-", environment(NF_JOIN_SECONDS="1")
+    done = subprocess.run(line, shell=True, cwd=tmp_path, env=around, capture_output=True, text=True)
+    assert done.returncode == 1
+    told = done.stderr.splitlines()[-2:]
+    assert [line.split(": ")[0] for line in told] == ["error", "hint"], done.stderr
+    assert "did not find each other in 1 s" in told[0]
 
 
 def both_refuse(pair, codes, error):
