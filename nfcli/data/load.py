@@ -18,7 +18,7 @@ from nfcli.data.folder import load_flat_folder, load_image_folder
 from nfcli.data.idx import is_idx_folder, load_idx_folder, load_mnist
 from nfcli.data.images import SUFFIXES, is_image_file, read_images
 from nfcli.data.npz import load_npz
-from nfcli.data.reading import absolute, decoding, kind_of, short_name, shown
+from nfcli.data.reading import absolute, explain, kind_of, short_name, shown
 from nfcli.data.store import AnyImages, Intake
 from nfcli.data.tfds import PREFIX, is_prepared, load_prepared, load_tfds
 from nfcli.data.transform import Transform
@@ -60,8 +60,10 @@ def load_dataset(
         name = short_name(Path(name.replace("/", "-")))
     else:
         name, path, parts = _load_path(spec, intake)
-    with decoding(path, "a dataset"):  # splitting copies the images, for which memory may not last
+    try:
         return assemble(name, str(path), parts, levels=intake.transform.levels)
+    except MemoryError as error:  # splitting copies the images
+        raise explain(path, "a dataset", error) from error
 
 
 def _load_path(spec: str, intake: Intake) -> tuple[str, Path, dict[str, Part]]:
