@@ -116,6 +116,8 @@ class TrainedFlow:
         check_whole("count", count)
         check_seed(seed)
         check_temperature(temperature)
+        if labels is not None and not np.size(labels):
+            raise UsageError("there are no labels", hint="leave them out for all in turn")
         if labels is None and self.classes:
             labels = np.arange(self.classes)
         given = None if labels is None else np.resize(np.asarray(labels), count)
@@ -150,7 +152,7 @@ class TrainedFlow:
         count = len(arrays[0]) if arrays and arrays[0].ndim else 0
         if not all(np.isfinite(array).all() for array in arrays):
             raise UsageError("latents that are not finite have no image", hint="look where they come from")
-        if [array.shape for array in arrays] != [(count, *shape) for shape in self.latent_shapes]:
+        if not count or [array.shape for array in arrays] != [(count, *shape) for shape in self.latent_shapes]:
             raise UsageError(
                 f"latents of shapes {[array.shape for array in arrays]} do not fit '{self.name}'",
                 hint=f"give arrays of {['(N, ' + ', '.join(map(str, shape)) + ')' for shape in self.latent_shapes]}",

@@ -106,11 +106,13 @@ def test_a_label_counts(told):
         ("plain", lambda flow: flow.sample(2, temperature=float("nan"))),
         ("plain", lambda flow: flow.sample(2, temperature=-1.0)),
         ("plain", lambda flow: flow.decode([])),
+        ("plain", lambda flow: flow.decode([np.zeros((0, *shape)) for shape in flow.latent_shapes])),
         ("plain", lambda flow: flow.decode([np.full((2, *shape), np.nan) for shape in flow.latent_shapes])),
         ("told", lambda flow: flow.bpd(np.zeros((2, 8, 8), int))),
         ("told", lambda flow: flow.bpd(np.zeros((2, 8, 8), int), [1, 10])),
         ("told", lambda flow: flow.encode(np.zeros((2, 8, 8), int), [1.0, 2.0])),
         ("told", lambda flow: flow.sample(2, [-1])),
+        ("told", lambda flow: flow.sample(2, np.array([], int))),
     ],
 )
 def test_what_does_not_fit_is_refused(name, ask, request):
