@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,13 @@ def whole(least: int = 1, most: int = LARGEST) -> Check:
     """A whole number within bounds; None stands for one that was left out."""
 
     def check(value: int | None) -> str | None:
-        if value is None or least <= value <= most:
+        if value is None:
+            return None
+        try:
+            operator.index(value)
+        except TypeError:
+            return "a whole number"
+        if least <= value <= most:
             return None
         return f"at least {least}" if value < least and most == LARGEST else f"between {least} and {most}"
 
