@@ -17,7 +17,7 @@ import numpy as np
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import BoundEvaluator, to_bpd
 from nfcli.evaluation.latents import Coder
-from nfcli.limits import check_seed, check_temperature, check_whole
+from nfcli.limits import SEED, TEMPERATURE, require, whole
 from nfcli.runs.restore import TrainedModel
 
 Labels = np.ndarray | None
@@ -85,9 +85,9 @@ class TrainedFlow:
         Raises:
             UsageError: Images, labels or numbers do not fit the model.
         """
-        check_whole("samples", samples)
-        check_whole("batch_size", batch_size)
-        check_seed(seed)
+        require("samples", samples, whole())
+        require("batch_size", batch_size, whole())
+        require("seed", seed, SEED)
         images, labels = self._checked(images), self._checked_labels(labels, len(images))
         evaluator = BoundEvaluator(self._model, batch_size, images=len(images))
         return evaluator(self._trained.parameters, images, samples=samples, seed=seed, labels=labels).log_prob
@@ -113,9 +113,9 @@ class TrainedFlow:
         Raises:
             UsageError: Labels or numbers do not fit the model.
         """
-        check_whole("count", count)
-        check_seed(seed)
-        check_temperature(temperature)
+        require("count", count, whole())
+        require("seed", seed, SEED)
+        require("temperature", temperature, TEMPERATURE)
         if labels is not None and not np.size(labels):
             raise UsageError("there are no labels", hint="leave them out for all in turn")
         if labels is None and self.classes:
@@ -137,7 +137,7 @@ class TrainedFlow:
         Raises:
             UsageError: Images, labels or seed do not fit the model.
         """
-        check_seed(seed)
+        require("seed", seed, SEED)
         images, known = self._checked(images), self._checked_labels(labels, len(images))
         return self._coder.encode(images, known, seed)
 

@@ -53,7 +53,8 @@ def one_of(choices: Sequence[str]) -> Check:
 POSITIVE = number(f"more than 0, and at most {LARGEST_FLOAT:g}", lambda value: 0 < value <= LARGEST_FLOAT)
 SHARE = number("in (0, 1]", lambda value: 0 < value <= 1)
 BELOW_ONE = number("0 or more, and less than 1", lambda value: 0 <= value < 1)
-SEED = whole(0, LARGEST_SEED)
+SEED = whole(0, LARGEST_SEED)  # every stream of random numbers takes these
+TEMPERATURE = number("from 0 to 1,000", lambda value: 0 <= value <= 1000)  # larger latents only overflow
 
 
 @dataclass(frozen=True)
@@ -115,33 +116,6 @@ def require(name: str, value: object, check: Check) -> None:
     wanted = check(value)
     if wanted is not None:
         raise UsageError(f"--{name.replace('_', '-')} {value} is not possible", hint=f"it must be {wanted}")
-
-
-def check_whole(name: str, value: int | None, least: int = 1, most: int = LARGEST) -> None:
-    """Refuse a whole number that cannot be.
-
-    Raises:
-        UsageError: It is smaller or larger.
-    """
-    require(name, value, whole(least, most))
-
-
-def check_seed(seed: int) -> None:
-    """Refuse a seed that not every stream of random numbers takes.
-
-    Raises:
-        UsageError: It is none.
-    """
-    require("seed", seed, SEED)
-
-
-def check_temperature(temperature: float) -> None:
-    """Refuse a standard deviation of latents that is none, or that only overflows.
-
-    Raises:
-        UsageError: It is not from 0 to 1,000.
-    """
-    require("temperature", temperature, number("from 0 to 1,000", lambda value: 0 <= value <= 1000))
 
 
 def refuse_together(config: Any, name: str, *others: str) -> None:

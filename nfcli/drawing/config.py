@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import UsageError
-from nfcli.limits import SEED, Setting, check_settings, check_temperature, check_whole, refuse_together, setting, whole
+from nfcli.limits import SEED, TEMPERATURE, Setting, check_settings, refuse_together, require, setting, whole
 
 LOOK = ("dpi", "scale", "captions")
 """What changes how a picture looks, and not what it shows."""
@@ -84,7 +84,7 @@ class SampleConfig(GridConfig):
 
     num: int = setting(16, "Number of images.", whole(1, MOST_IMAGES), names=("--num", "-n"))
     columns: int | None = setting(None, "Columns of the grid; a square by default.")
-    temperature: float = setting(1.0, "Standard deviation of the latents; below 1 is tamer.")
+    temperature: float = setting(1.0, "Standard deviation of the latents; below 1 is tamer.", TEMPERATURE)
     seed: int = setting(44, "Image i of a seed is always the same.", SEED)
     share_final_latent: bool = setting(False, "Rows of 8 that share the last latent and differ in the split-off ones.")
     labels: list[int] | None = setting(
@@ -108,10 +108,9 @@ class SampleConfig(GridConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("columns", self.columns, 1, self.num if self.latents is None else MOST_IMAGES)
+        require("columns", self.columns, whole(1, self.num if self.latents is None else MOST_IMAGES))
         for label in self.labels or ():
-            check_whole("label", label, 0)
-        check_temperature(self.temperature)
+            require("label", label, whole(0))
         refuse_together(self, "share_final_latent", "columns")
         refuse_together(self, "real", "share_final_latent", "temperature", "seed")
         refuse_together(self, "latents", "real", "share_final_latent", "labels", "num", "temperature", "seed")
