@@ -8,7 +8,6 @@ and an npz file; see `tfds`, `idx`, `folder` and `npz` for each, `transform` for
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from nfcli.data.reading import absolute, explain, kind_of, short_name, shown
 from nfcli.data.store import AnyImages, Intake
 from nfcli.data.tfds import PREFIX, is_prepared, load_prepared, load_tfds
 from nfcli.data.transform import Transform
-from nfcli.errors import DataError, UsageError
+from nfcli.errors import DataError, Say, UsageError
 
 FORMS = (
     "datasets: mnist, tfds:NAME, a folder that TFDS prepared, a folder of IDX files, a folder of PNG or JPEG files, "
@@ -31,11 +30,7 @@ FORMS = (
 
 
 def load_dataset(
-    spec: str,
-    transform: Transform | None = None,
-    *,
-    data_dir: Path | None = None,
-    message: Callable[[str], None] = lambda _: None,
+    spec: str, transform: Transform | None = None, *, data_dir: Path | None = None, message: Say = lambda _: None
 ) -> ImageDataset:
     """Load a dataset with its splits.
 
@@ -102,7 +97,7 @@ def load_images(
     transform: Transform | None = None,
     *,
     classes: int | None = None,
-    message: Callable[[str], None] = lambda _: None,
+    message: Say = lambda _: None,
 ) -> LoadedImages:
     """Load images without splits, for scoring, with their labels where the source has them.
 

@@ -16,7 +16,7 @@ import numpy as np
 from nfcli.data import ImageSplit
 from nfcli.data.reading import kind_of
 from nfcli.data.store import AnyImages
-from nfcli.errors import DataError, UsageError, one_line
+from nfcli.errors import DataError, Say, UsageError, one_line
 from nfcli.evaluation.batches import in_batches
 from nfcli.evaluation.bound import PRECISION
 from nfcli.files import write_bytes
@@ -102,9 +102,7 @@ class Coder:
             return in_batches(call, count, CHUNK)
 
 
-def save_latents(
-    path: Path, trained: TrainedModel, split: ImageSplit, names: list[str], seed: int, warn: Callable[[str], None]
-) -> None:
+def save_latents(path: Path, trained: TrainedModel, split: ImageSplit, names: list[str], seed: int, warn: Say) -> None:
     """Write the latents of images, and see that they give the same images again.
 
     An npz with `level0`, `level1`, ..., `name`, `label` where there are some, and whose latents they are as JSON.

@@ -17,13 +17,13 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nfcli.errors import CheckpointError, NFError, WriteError, one_line
+from nfcli.errors import CheckpointError, NFError, Say, WriteError, one_line
 from nfcli.files import STAGING, flush, read_json, real_path, remove_tree, write_error, write_json
 from nfcli.process import collectives
 from nfcli.runs.arrays import load_tree, save_tree
@@ -68,7 +68,7 @@ class Checkpoints:
         warn: Called with a sentence for each checkpoint that is passed over.
     """
 
-    def __init__(self, folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, folder: Path, warn: Say = lambda _: None) -> None:
         self.folder, self.warn = real_path(folder), warn
 
     def steps(self) -> list[int]:

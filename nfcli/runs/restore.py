@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, Transform, load_dataset
-from nfcli.errors import CheckpointError, DataError, NFError, RunError, UsageError
+from nfcli.errors import CheckpointError, DataError, NFError, RunError, Say, UsageError
 from nfcli.flows import FlowModel, Parameters, build
 from nfcli.presets import get_preset
 from nfcli.presets.definition import define
@@ -116,7 +115,7 @@ def description(
     }
 
 
-def restore(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> TrainedModel:
+def restore(run: RunDir, warn: Say = lambda _: None) -> TrainedModel:
     """Load the best checkpoint of a run.
 
     Raises:

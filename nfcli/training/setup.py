@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
 from nfcli.data.dataset import SPLIT_NAMES
 from nfcli.data.reading import shape_text, shown
 from nfcli.data.store import AnyImages
-from nfcli.errors import UsageError
+from nfcli.errors import Say, UsageError
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import ComputePolicy
@@ -105,9 +104,7 @@ def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng([seed, int(Purpose.ORDER), epoch]).permutation(size)
 
 
-def prepare_job(
-    config: TrainConfig, message: Callable[[str], None] = lambda _: None, warn: Callable[[str], None] = lambda _: None
-) -> Job:
+def prepare_job(config: TrainConfig, message: Say = lambda _: None, warn: Say = lambda _: None) -> Job:
     """Load the data and build the model; no run is written.
 
     Args:
