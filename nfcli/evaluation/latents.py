@@ -146,7 +146,7 @@ def decode_file(trained: TrainedModel, path: Path) -> tuple[np.ndarray, np.ndarr
         latents = tuple(arrays[f"level{level}"] for level in range(len(trained.model.latent_shapes)))
         labels = arrays["label"] if trained.model.classes else None
         _check(trained, latents, labels)
-    except (OSError, ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"holds no latents: {one_line(error)}"
         raise DataError(
             f"{path} {what}", hint="nf eval RUN --images X --save-latents FILE writes such a file"
@@ -160,7 +160,10 @@ def _check(trained: TrainedModel, latents: tuple[np.ndarray, ...], labels: np.nd
         if values.shape != (count, *shape) or values.dtype != np.float32 or not np.isfinite(values).all():
             raise ValueError(f"level{level} is not (N, {', '.join(map(str, shape))}) finite numbers of float32")
     known = np.arange(trained.model.classes)
-    if count == 0 or (labels is not None and (labels.shape != (count,) or not np.isin(labels, known).all())):
+    if count == 0 or (
+        labels is not None
+        and (labels.shape != (count,) or labels.dtype.kind not in "iu" or not np.isin(labels, known).all())
+    ):
         raise ValueError("it has no images, or no label for each")
 
 

@@ -68,7 +68,7 @@ def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
         if len(table["bpd"]) != evaluation.images or abs(float(table["bpd"].mean()) - evaluation.bpd) > 1e-9:
             raise ValueError("its mean is not the one in results.json")
         return table
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {error}"
         hint = REINSTALL if run.pretrained else f"nf eval {run.name} writes it again"
         raise RunError(f"per-image file {path} {what}", hint=hint) from error

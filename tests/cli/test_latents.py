@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from nfcli.errors import DataError
 from nfcli.evaluation.config import EvalConfig
 from nfcli.evaluation.evaluate import evaluate
 from nfcli.evaluation.latents import CHUNK, decode_file
@@ -73,7 +76,19 @@ def test_what_makes_no_sense_together(option, home, call):
     assert_refused(call("sample", "multiscale", "--from-latents", "multiscale.npz", option, cwd=home), 2)
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut off", "other arrays", "not finite", "another shape", "objects"])
+def test_labels_that_are_not_whole_are_refused(tmp_path):
+    np.savez(tmp_path / "told.npz", images=np.zeros((32, 8, 8), np.uint8), labels=np.arange(32) % 2)
+    trained = restore(untrained(tmp_path, "simple", "told.npz", conditional=True))
+    latents = {"level0": np.zeros((1, *trained.model.latent_shapes[0]), np.float32), "label": np.array([1.0])}
+    about = {"run_id": trained.config["id"], "checkpoint_step": trained.checkpoint.step}
+    np.savez(tmp_path / "z.npz", **latents, about=np.array(json.dumps(about)))
+    with pytest.raises(DataError, match="no label for each"):
+        decode_file(trained, tmp_path / "z.npz")
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "cut off", "other arrays", "not finite", "another shape", "a number", "objects"]
+)
 def test_damaged_files(damage, home, call, tmp_path):
     path = tmp_path / "z.npz"
     with np.load(home / "simple.npz") as content:
@@ -84,6 +99,8 @@ def test_damaged_files(damage, home, call, tmp_path):
         arrays["level0"][0] = np.nan
     elif damage == "another shape":
         arrays["level0"] = arrays["level0"][:, :1]
+    elif damage == "a number":
+        arrays["level0"] = np.float32(1)
     elif damage == "objects":
         arrays["about"] = np.array([{}], dtype=object)
     if damage != "missing":
