@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nfcli.data import ImageSplit
-from nfcli.drawing.config import SHARED_COLUMNS, SampleConfig, is_data
+from nfcli.drawing.config import MOST_IMAGES, SHARED_COLUMNS, SampleConfig, is_data
 from nfcli.drawing.grid import check_size, image_grid, save_grid, spread
 from nfcli.drawing.output import Drawn, image_path, restored, write_numbers
 from nfcli.drawing.single_images import check_data_path, save_images
@@ -35,7 +35,7 @@ def sample(config: SampleConfig, *, warn: Say = lambda _: None) -> Drawn:
     model = trained.model
     images: np.ndarray | None
     if source is not None:
-        images, known = decode_file(trained, source)
+        images, known = decode_file(trained, source, most=MOST_IMAGES)
         config = replace(config, num=len(images), latents=None)
     elif config.real:
         images, known = _training_images(trained.dataset().train, config)

@@ -123,12 +123,12 @@ def save_latents(path: Path, trained: TrainedModel, split: ImageSplit, names: li
         warn(f"{len(changed)} images do not come back exactly from their latents, of which the first is {first}")
 
 
-def decode_file(trained: TrainedModel, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def decode_file(trained: TrainedModel, path: Path, *, most: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
     """The images of latents in a file of `save_latents`, (N, H, W, C) uint8; labels too if the model was told them.
 
     Raises:
         DataError: The file is missing or damaged.
-        UsageError: Its latents are of another run, or of other weights.
+        UsageError: Its latents are of another run, or of other weights, or of more than `most` images.
     """
     try:
         if kind_of(path) == "other":
@@ -146,6 +146,9 @@ def decode_file(trained: TrainedModel, path: Path) -> tuple[np.ndarray, np.ndarr
         latents = tuple(arrays[f"level{level}"] for level in range(len(trained.model.latent_shapes)))
         labels = arrays["label"] if trained.model.classes else None
         _check(trained, latents, labels)
+        count = len(latents[0])
+        if most is not None and count > most:
+            raise UsageError(f"{path} has {count:,} images, and {most:,} are drawn at most", hint="save fewer of them")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"holds no latents: {one_line(error)}"
         raise DataError(

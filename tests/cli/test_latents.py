@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from nfcli.drawing.config import MOST_IMAGES
 from nfcli.errors import DataError
 from nfcli.evaluation.config import EvalConfig
 from nfcli.evaluation.evaluate import evaluate
@@ -63,6 +64,15 @@ def test_a_grid_of_them_is_as_wide_as_they_are_many(home, call):
     words = ("sample", "simple", "--from-latents", "simple.npz", "--json", "--columns")
     assert call(*words, MANY, cwd=home).json["columns"] == MANY
     assert_refused(call(*words, MANY + 1, cwd=home), 2)
+
+
+def test_more_of_them_than_are_drawn_are_refused(home, call, tmp_path):
+    with np.load(home / "simple.npz") as content:
+        latents = np.resize(content["level0"], (MOST_IMAGES + 1, *content["level0"].shape[1:]))
+        np.savez(tmp_path / "z.npz", level0=latents, about=content["about"])
+    done = call("sample", "simple", "--from-latents", tmp_path / "z.npz", cwd=home)
+    assert_refused(done, 2)
+    assert "z.npz has 10,001 images, and 10,000 are drawn at most" in done.err
 
 
 def test_of_another_run_they_are_refused(home, call):
