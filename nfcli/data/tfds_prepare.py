@@ -137,6 +137,7 @@ def _without_tensorflow(tfds: Any, official: Any) -> Any:
             prefixes = {part: f"emnist-{self.builder_config.name}-{part}" for part in PREFIXES} if emnist else PREFIXES
             names = {part: [f"{prefix}-{kind}.gz" for kind in (IMAGES, LABELS)] for part, prefix in prefixes.items()}
             if emnist:
+                # Open as long as what reads it: TFDS asks for the examples later.
                 archive = zipfile.ZipFile(dl_manager.download(self.URL))
                 found = {part: [zipfile.Path(archive, f"gzip/{name}") for name in pair] for part, pair in names.items()}
             else:

@@ -3,7 +3,7 @@
     checkpoints/00000390/
         parameters/     Orbax: what the model needs
         training/       Orbax: optimizer, step, sums
-        meta.json       where the run stood: step, epoch, best validation so far
+        meta.json       where the run stood: step, steps an epoch, best validation so far
         manifest.json   size and sha256 of every other file
 
 The latest two are kept, the best by validation, and the latest that a diverged run can go back to. One that is
@@ -150,7 +150,10 @@ class Checkpoints:
     def last_finite(self, meta: CheckpointMeta) -> tuple[CheckpointMeta, Path] | None:
         """The latest checkpoint to go back to when training diverged; None for the start of the run."""
         steps = dict.fromkeys((meta.last_finite_step, meta.best_step))
-        return next(filter(None, (self._whole(step) for step in steps if step is not None)), None)
+        for step in steps:
+            if step is not None and (found := self._whole(step)) is not None:
+                return found
+        return None
 
     def _whole(self, step: int, instead: str = "") -> tuple[CheckpointMeta, Path] | None:
         """A checkpoint whose files are as its manifest says; None and a warning, with what is done instead, if not."""
