@@ -10,6 +10,9 @@ from typing import Any
 
 from nfcli.errors import UsageError
 
+SPLITS = ("train", "val", "test")
+"""What the images of a dataset are divided into."""
+
 LARGEST = 2**31 - 1
 """What counts steps, images and draws in compiled programs has 32 bits."""
 

@@ -11,11 +11,10 @@ from pathlib import Path
 import typer
 
 from nfcli.errors import NFError
+from nfcli.limits import SPLITS
 from nfcli.presets import PRESETS
 from nfcli.runs.lookup import list_runs
 from nfcli.runs.pretrained import PREFIX, list_pretrained
-
-SPLITS = ("train", "val", "test")
 
 AFTER_COLON = "_NF_AFTER_COLON"
 """Set when bash keeps `pretrained:` and wants what follows it alone."""

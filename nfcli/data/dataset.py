@@ -27,6 +27,7 @@ from nfcli.data.reading import CHUNK, shape_text, shown
 from nfcli.data.store import AnyImages, Rows, select
 from nfcli.data.transform import LEVELS
 from nfcli.errors import DataError, UsageError
+from nfcli.limits import SPLITS
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -34,7 +35,6 @@ Labels = NDArray[np.int64]
 MOST_CLASSES = 1000
 """More would be planes of an image that leave no room for the image."""
 
-SPLIT_NAMES = ("train", "val", "test")
 SPLIT_SEED = 42
 
 
@@ -121,7 +121,7 @@ class ImageDataset:
         Raises:
             UsageError: Some split has no labels, or labels that the training images do not have.
         """
-        labels = [self.split(name).labels for name in SPLIT_NAMES]
+        labels = [self.split(name).labels for name in SPLITS]
         if any(known is None for known in labels):
             hint = "sub-folders of PNG or JPEG files, IDX files and the arrays labels of an npz give labels"
             raise UsageError(f"{self.source} has no labels, and --conditional needs them", hint=hint)
@@ -139,7 +139,7 @@ class ImageDataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the levels and the splits' fingerprints: labels do not count."""
-        parts = [str(self.levels), *(self.split(name).fingerprint for name in SPLIT_NAMES)]
+        parts = [str(self.levels), *(self.split(name).fingerprint for name in SPLITS)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def split(self, name: str) -> ImageSplit:
@@ -148,8 +148,8 @@ class ImageDataset:
         Raises:
             UsageError: There is no such split.
         """
-        if name not in SPLIT_NAMES:
-            raise UsageError(f"unknown split '{name}'", hint="splits: " + ", ".join(SPLIT_NAMES))
+        if name not in SPLITS:
+            raise UsageError(f"unknown split '{name}'", hint="splits: " + ", ".join(SPLITS))
         return getattr(self, name)
 
 
@@ -177,9 +177,9 @@ def assemble(name: str, source: str, parts: Mapping[str, Part], *, levels: int =
     """
     check_parts(source, parts)
     if "val" not in parts:
-        whole, names, fraction = ("all", SPLIT_NAMES, 7) if "all" in parts else ("train", SPLIT_NAMES[:2], 6)
+        whole, names, fraction = ("all", SPLITS, 7) if "all" in parts else ("train", SPLITS[:2], 6)
         parts = {**parts, **_divide(source, parts[whole], names, fraction)}
-    train, val, test = (ImageSplit(split, *parts[split]) for split in SPLIT_NAMES)
+    train, val, test = (ImageSplit(split, *parts[split]) for split in SPLITS)
     return ImageDataset(name, source, levels, train, val, test)
 
 

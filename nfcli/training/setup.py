@@ -16,7 +16,6 @@ from nfcli.backend.mesh import data_mesh, device_description
 from nfcli.backend.probe import has_tiles, matrix_units_found
 from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
-from nfcli.data.dataset import SPLIT_NAMES
 from nfcli.data.reading import shape_text, shown
 from nfcli.data.store import AnyImages
 from nfcli.errors import Say, UsageError
@@ -24,7 +23,7 @@ from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import ComputePolicy
 from nfcli.flows.randomness import Purpose
-from nfcli.limits import LARGEST
+from nfcli.limits import LARGEST, SPLITS
 from nfcli.runs import RunDir, run_named
 from nfcli.runs.restore import TrainedModel, description
 from nfcli.training.initial import settled_init, take_weights, taken
@@ -162,7 +161,7 @@ def data_in_words(job: Job) -> str:
     path, here = Path(dataset.source), Path.cwd()
     short = path.relative_to(here) if path.is_relative_to(here) else path
     where = "the bundled MNIST" if dataset.source == "mnist" else shown(short)
-    counts = ", ".join(f"{len(dataset.split(name)):,} {name}" for name in SPLIT_NAMES)
+    counts = ", ".join(f"{len(dataset.split(name)):,} {name}" for name in SPLITS)
     images = f"{counts} images of {shape_text(dataset.shape)}, {dataset.levels} levels"
     done = str(Transform.parse(config.crop, config.resize, config.levels))
     lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", images, *([f"after {done}"] if done else [])]
