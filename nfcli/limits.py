@@ -25,6 +25,10 @@ Check = Callable[[Any], str | None]
 """Gives None for a value that is possible, and what it must be for another."""
 
 
+def anything(_: object) -> None:
+    """Whatever it is; the check of what is not checked."""
+
+
 def whole(least: int = 1, most: int = LARGEST) -> Check:
     """A whole number within bounds; None stands for one that was left out."""
 
@@ -78,7 +82,7 @@ class Setting:
     """
 
     help: str = ""
-    check: Check = lambda _: None
+    check: Check = anything
     choices: tuple[str, ...] = ()
     operational: bool = False
     decides_program: bool = True
@@ -91,7 +95,7 @@ class Setting:
 
 def setting(default: Any = dataclasses.MISSING, help: str = "", check: Check | None = None, **more: Any) -> Any:
     """A field of a dataclass with its `Setting`; where there are `choices`, it must be one of them."""
-    check = check or (one_of(more["choices"]) if "choices" in more else Setting.check)
+    check = check or (one_of(more["choices"]) if "choices" in more else anything)
     return field(default=default, metadata={"setting": Setting(help, check, **more)})
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import UsageError
-from nfcli.limits import SEED, SPLITS, TEMPERATURE, Setting, check_settings, refuse_together, require, setting, whole
+from nfcli.limits import SEED, SPLITS, TEMPERATURE, anything, check_settings, refuse_together, require, setting, whole
 
 LOOK = ("dpi", "scale", "captions")
 """What changes how a picture looks, and not what it shows."""
@@ -151,7 +151,7 @@ class InterpolateConfig(GridConfig):
     split: str = setting(
         "test",
         "Where the images come from: train, val or test.",
-        Setting.check,  # the data say which there are
+        anything,  # the data say which there are
         choices=SPLITS,
     )
     steps: int = setting(8, "Frames of a row, both ends included.", whole(2, 100))

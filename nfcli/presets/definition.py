@@ -56,7 +56,7 @@ from types import NoneType
 from typing import Any
 
 from nfcli.errors import UsageError
-from nfcli.limits import Check, Setting, fits
+from nfcli.limits import Check, Setting, anything, fits
 from nfcli.presets import GaussianNoise, Layer, MaskedCouplings, PartitionedCouplings, Preset, Split, Squeeze
 from nfcli.presets.layers import TRANSFORMERS
 
@@ -177,7 +177,7 @@ def _read(where: str, table: Any, declared: Mapping[str, Field[Any]]) -> dict[st
     check_keys(where, table, declared)
     for name, field in declared.items():
         if name in table:
-            check_value(where, name, table[name], str(field.type), field.metadata.get("setting", Setting).check)
+            check_value(where, name, table[name], str(field.type), field.metadata.get("setting", Setting()).check)
         elif field.default is MISSING:
             raise UsageError(f"{where} has no {name}", hint=f"keys: {', '.join(declared)}")
     return dict(table)
@@ -195,7 +195,7 @@ def _check_couplings(where: str, spec: PartitionedCouplings) -> None:
         raise UsageError(f"{where}: hidden = {spec.hidden} is no multiple of heads = {spec.heads}", hint="change one")
 
 
-def check_value(where: str, name: str, value: Any, kind: str, check: Check = Setting.check) -> None:
+def check_value(where: str, name: str, value: Any, kind: str, check: Check = anything) -> None:
     """Raise `UsageError` for a value that is not of its kind, or does not pass the check; no name, no mention."""
     kind = kind.removesuffix(" | None")
     wanted = WORDS[kind] if kind in WORDS and not fits(value, kind) else check(value)
