@@ -144,3 +144,9 @@ def fits(value: Any, kind: str) -> bool:
     types = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float), "None": (type(None),)}
     types |= {"dict": (dict,), "list": (list,)}
     return type(value) in [one for name in kind.split(" | ") for one in types[name]]
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, without the control characters that it may have, and not all of a long one."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
