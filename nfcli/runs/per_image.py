@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from nfcli.errors import RunError
+from nfcli.errors import REINSTALL, RunError
 from nfcli.files import write_bytes, write_text
 from nfcli.runs.directory import RunDir
-from nfcli.runs.pretrained import REINSTALL
 from nfcli.runs.results import Evaluation
 
 Table = dict[str, np.ndarray]

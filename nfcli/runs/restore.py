@@ -9,13 +9,12 @@ from typing import Any
 
 from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, Transform, load_dataset
-from nfcli.errors import CheckpointError, DataError, NFError, RunError, Say, UsageError
+from nfcli.errors import REINSTALL, CheckpointError, DataError, NFError, RunError, Say, UsageError
 from nfcli.flows import FlowModel, Parameters, build
 from nfcli.presets import get_preset
 from nfcli.presets.definition import define
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir
 from nfcli.runs.arrays import load_tree
-from nfcli.runs.pretrained import REINSTALL
 from nfcli.versions import versions
 
 
