@@ -82,9 +82,8 @@ def per_image_path(run: RunDir, evaluation: Evaluation) -> Path:
     return run.path / "per-image" / name
 
 
-def npz_bytes(table: Table) -> bytes:
-    """The columns as an npz file."""
-    columns: dict[str, Any] = table
+def npz_bytes(columns: dict[str, Any]) -> bytes:
+    """Arrays, or what becomes arrays, as an npz file."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **columns)
     return buffer.getvalue()

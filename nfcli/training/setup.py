@@ -23,7 +23,7 @@ from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import ComputePolicy
 from nfcli.flows.randomness import Purpose
-from nfcli.limits import LARGEST, SPLITS
+from nfcli.limits import LARGEST, SPLITS, settings_of
 from nfcli.runs import RunDir, run_named
 from nfcli.runs.restore import TrainedModel, description
 from nfcli.training.initial import settled_init, take_weights, taken
@@ -57,9 +57,10 @@ class Job:
 
     def identity(self) -> dict[str, Any]:
         """All that the processes of one run must agree on."""
+        shared = [name for name, of in settings_of(self.config).items() if not of.local]
         return {
             "run": self.run.name,
-            **self.config.where("local", False),
+            **{name: getattr(self.config, name) for name in shared},
             "devices": self.mesh.size,
             "matrix_units": self.policy.matrix_units,
             "model": hashlib.sha256(repr(self.model.cache_key()).encode()).hexdigest()[:12],
