@@ -131,9 +131,11 @@ def refuse_together(config: Any, name: str, *others: str) -> None:
     Raises:
         UsageError: It is.
     """
+    if not getattr(config, name):
+        return
     defaults = {each.name: each.default for each in dataclasses.fields(config)}
     words = {"latents": "from-latents", "labels": "label"}
-    for other in others if getattr(config, name) else ():
+    for other in others:
         if getattr(config, other) != defaults[other]:
             first, second = ("--" + words.get(each, each).replace("_", "-") for each in (name, other))
             raise UsageError(f"{first} and {second} exclude each other", hint="give one of them")

@@ -63,7 +63,9 @@ class ImageSplit:
         # A change in place would leave the cached fingerprint wrong; views leave the caller's own arrays writable.
         for field, array in (("images", self.images), ("labels", self.labels)):
             if isinstance(array, np.ndarray):
-                object.__setattr__(self, field, np.broadcast_to(array, array.shape))  # a view that is read-only
+                view = array.view()
+                view.flags.writeable = False
+                object.__setattr__(self, field, view)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -114,10 +114,10 @@ class SampleConfig(GridConfig):
         refuse_together(self, "share_final_latent", "columns")
         refuse_together(self, "real", "share_final_latent", "temperature", "seed")
         refuse_together(self, "latents", "real", "share_final_latent", "labels", "num", "temperature", "seed")
-        for name in ("columns", *LOOK) if is_data(self.output) else ():
-            if getattr(self, name):
-                hint = "leave it out, or draw a grid, for example -o digits.png"
-                raise UsageError(f"--{name} says nothing to {self.output}, which holds single images", hint=hint)
+        of_a_grid = [name for name in ("columns", *LOOK) if getattr(self, name)]
+        if of_a_grid and is_data(self.output):
+            hint = "leave it out, or draw a grid, for example -o digits.png"
+            raise UsageError(f"--{of_a_grid[0]} says nothing to {self.output}, which holds single images", hint=hint)
 
     @property
     def width(self) -> int:
