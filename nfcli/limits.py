@@ -32,15 +32,12 @@ def anything(_: object) -> None:
 def whole(least: int = 1, most: int = LARGEST) -> Check:
     """A whole number within bounds; None stands for one that was left out."""
 
-    def check(value: int | None) -> str | None:
-        if value is None:
-            return None
+    def check(value: Any) -> str | None:
         try:
-            operator.index(value)
+            if value is None or least <= operator.index(value) <= most:
+                return None
         except TypeError:
             return "a whole number"
-        if least <= value <= most:
-            return None
         return f"at least {least}" if value < least and most == LARGEST else f"between {least} and {most}"
 
     return check

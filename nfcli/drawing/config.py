@@ -148,12 +148,8 @@ class InterpolateConfig(GridConfig):
     """
 
     pairs: tuple[tuple[int, int], ...] = ((0, 1), (2, 3), (4, 5), (6, 7))
-    split: str = setting(
-        "test",
-        "Where the images come from: train, val or test.",
-        anything,  # the data say which there are
-        choices=SPLITS,
-    )
+    # The data say which there are.
+    split: str = setting("test", "Where the images come from: train, val or test.", anything, choices=SPLITS)
     steps: int = setting(8, "Frames of a row, both ends included.", whole(2, 100))
     seed: int = setting(42, "Of the dequantization noise.", SEED)
 

@@ -35,7 +35,7 @@ def sample(config: SampleConfig, *, warn: Say = lambda _: None) -> Drawn:
     model = trained.model
     images: np.ndarray | None
     if source is not None:
-        images, known = decode_file(trained, source, most=MOST_IMAGES)
+        images, known = decode_file(trained, source, MOST_IMAGES)
         config = replace(config, num=len(images), latents=None)
     elif config.real:
         images, known = _training_images(trained.dataset().train, config)

@@ -22,6 +22,7 @@ from nfcli.evaluation.bound import PRECISION
 from nfcli.files import write_bytes
 from nfcli.flows import Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from nfcli.limits import LARGEST
 from nfcli.runs.per_image import npz_bytes
 from nfcli.runs.restore import TrainedModel
 
@@ -123,7 +124,7 @@ def save_latents(path: Path, trained: TrainedModel, split: ImageSplit, names: li
         warn(f"{len(changed)} images do not come back exactly from their latents, of which the first is {first}")
 
 
-def decode_file(trained: TrainedModel, path: Path, *, most: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+def decode_file(trained: TrainedModel, path: Path, most: int = LARGEST) -> tuple[np.ndarray, np.ndarray | None]:
     """The images of latents in a file of `save_latents`, (N, H, W, C) uint8; labels too if the model was told them.
 
     Raises:
@@ -147,7 +148,7 @@ def decode_file(trained: TrainedModel, path: Path, *, most: int | None = None) -
         labels = arrays["label"] if trained.model.classes else None
         _check(trained, latents, labels)
         count = len(latents[0])
-        if most is not None and count > most:
+        if count > most:
             raise UsageError(f"{path} has {count:,} images, and {most:,} are drawn at most", hint="save fewer of them")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"holds no latents: {one_line(error)}"
@@ -163,10 +164,8 @@ def _check(trained: TrainedModel, latents: tuple[np.ndarray, ...], labels: np.nd
         if values.shape != (count, *shape) or values.dtype != np.float32 or not np.isfinite(values).all():
             raise ValueError(f"level{level} is not (N, {', '.join(map(str, shape))}) finite numbers of float32")
     known = np.arange(trained.model.classes)
-    if count == 0 or (
-        labels is not None
-        and (labels.shape != (count,) or labels.dtype.kind not in "iu" or not np.isin(labels, known).all())
-    ):
+    told = labels is None or (labels.shape == (count,) and labels.dtype.kind in "iu" and np.isin(labels, known).all())
+    if count == 0 or not told:
         raise ValueError("it has no images, or no label for each")
 
 
