@@ -17,7 +17,7 @@ import numpy as np
 from nfcli.errors import UsageError
 from nfcli.evaluation.bound import BoundEvaluator, to_bpd
 from nfcli.evaluation.latents import Coder
-from nfcli.limits import check_seed, check_temperature, check_whole
+from nfcli.limits import SEED, TEMPERATURE, require, whole
 from nfcli.runs.restore import TrainedModel
 
 Labels = np.ndarray | None
@@ -87,9 +87,9 @@ class TrainedFlow:
         Raises:
             UsageError: Images, labels or numbers do not fit the model.
         """
-        check_whole("samples", samples)
-        check_whole("batch_size", batch_size)
-        check_seed(seed)
+        require("samples", samples, whole())
+        require("batch_size", batch_size, whole())
+        require("seed", seed, SEED)
         images, labels = self._checked(images), self._checked_labels(labels, len(images))
         evaluator = BoundEvaluator(self._model, batch_size, images=len(images))
         return evaluator(self._trained.parameters, images, samples=samples, seed=seed, labels=labels).log_prob
@@ -115,9 +115,11 @@ class TrainedFlow:
         Raises:
             UsageError: Labels or numbers do not fit the model.
         """
-        check_whole("count", count)
-        check_seed(seed)
-        check_temperature(temperature)
+        require("count", count, whole())
+        require("seed", seed, SEED)
+        require("temperature", temperature, TEMPERATURE)
+        if labels is not None and not np.size(labels):
+            raise UsageError("there are no labels", hint="leave them out for all in turn")
         if labels is None and self.classes:
             labels = np.arange(self.classes)
         given = None if labels is None else np.resize(np.asarray(labels), count)
@@ -137,7 +139,7 @@ class TrainedFlow:
         Raises:
             UsageError: Images, labels or seed do not fit the model.
         """
-        check_seed(seed)
+        require("seed", seed, SEED)
         images, known = self._checked(images), self._checked_labels(labels, len(images))
         return self._coder.encode(images, known, seed)
 
@@ -152,7 +154,7 @@ class TrainedFlow:
         count = len(arrays[0]) if arrays and arrays[0].ndim else 0
         if not all(np.isfinite(array).all() for array in arrays):
             raise UsageError("latents that are not finite have no image", hint="look where they come from")
-        if [array.shape for array in arrays] != [(count, *shape) for shape in self.latent_shapes]:
+        if not count or [array.shape for array in arrays] != [(count, *shape) for shape in self.latent_shapes]:
             raise UsageError(
                 f"latents of shapes {[array.shape for array in arrays]} do not fit '{self.name}'",
                 hint=f"give arrays of {['(N, ' + ', '.join(map(str, shape)) + ')' for shape in self.latent_shapes]}",

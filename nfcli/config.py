@@ -186,18 +186,14 @@ class TrainConfig:
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide the result, for config.json; `init` only where there is one."""
-        found = self.where("operational", False)
+        found = {name: getattr(self, name) for name, of in settings_of(self).items() if not of.operational}
         return found if self.init is not None else {name: found[name] for name in found if name != "init"}
 
     def program_settings(self) -> dict[str, Any]:
         """Those that decide what the compiled training step computes."""
         # A cosine knows its end.
         end = {"epochs": self.epochs} if self.schedule == "cosine" else {}
-        return {**self.where("decides_program", True), **end}
-
-    def where(self, flag: str, value: bool) -> dict[str, Any]:
-        """The settings of whose `Setting` a flag has this value."""
-        return {name: getattr(self, name) for name, of in settings_of(self).items() if getattr(of, flag) == value}
+        return {name: getattr(self, name) for name, of in settings_of(self).items() if of.decides_program} | end
 
 
 def renamed(settings: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,14 @@ The command line prints one of these as `error: ...` and, when there is one, `hi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+Say = Callable[[str], None]
+"""Called with a sentence for the user: a message, or a warning of what was survived."""
+
+REINSTALL = "the installation is damaged; install the package again"
+"""The hint where something that ships with nf is missing or damaged."""
+
 
 class NFError(Exception):
     """The work failed for a reason that the message explains.

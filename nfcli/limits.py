@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nfcli.errors import UsageError
+
+SPLITS = ("train", "val", "test")
+"""What the images of a dataset are divided into."""
 
 LARGEST = 2**31 - 1
 """What counts steps, images and draws in compiled programs has 32 bits."""
@@ -21,12 +25,19 @@ Check = Callable[[Any], str | None]
 """Gives None for a value that is possible, and what it must be for another."""
 
 
+def anything(_: object) -> None:
+    """Whatever it is; the check of what is not checked."""
+
+
 def whole(least: int = 1, most: int = LARGEST) -> Check:
     """A whole number within bounds; None stands for one that was left out."""
 
-    def check(value: int | None) -> str | None:
-        if value is None or least <= value <= most:
-            return None
+    def check(value: Any) -> str | None:
+        try:
+            if value is None or least <= operator.index(value) <= most:
+                return None
+        except TypeError:
+            return "a whole number"
         return f"at least {least}" if value < least and most == LARGEST else f"between {least} and {most}"
 
     return check
@@ -46,7 +57,8 @@ def one_of(choices: Sequence[str]) -> Check:
 POSITIVE = number(f"more than 0, and at most {LARGEST_FLOAT:g}", lambda value: 0 < value <= LARGEST_FLOAT)
 SHARE = number("in (0, 1]", lambda value: 0 < value <= 1)
 BELOW_ONE = number("0 or more, and less than 1", lambda value: 0 <= value < 1)
-SEED = whole(0, LARGEST_SEED)
+SEED = whole(0, LARGEST_SEED)  # every stream of random numbers takes these
+TEMPERATURE = number("from 0 to 1,000", lambda value: 0 <= value <= 1000)  # larger latents only overflow
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,7 @@ class Setting:
     """
 
     help: str = ""
-    check: Check = lambda _: None
+    check: Check = anything
     choices: tuple[str, ...] = ()
     operational: bool = False
     decides_program: bool = True
@@ -80,7 +92,7 @@ class Setting:
 
 def setting(default: Any = dataclasses.MISSING, help: str = "", check: Check | None = None, **more: Any) -> Any:
     """A field of a dataclass with its `Setting`; where there are `choices`, it must be one of them."""
-    check = check or (one_of(more["choices"]) if "choices" in more else Setting.check)
+    check = check or (one_of(more["choices"]) if "choices" in more else anything)
     return field(default=default, metadata={"setting": Setting(help, check, **more)})
 
 
@@ -110,42 +122,17 @@ def require(name: str, value: object, check: Check) -> None:
         raise UsageError(f"--{name.replace('_', '-')} {value} is not possible", hint=f"it must be {wanted}")
 
 
-def check_whole(name: str, value: int | None, least: int = 1, most: int = LARGEST) -> None:
-    """Refuse a whole number that cannot be.
-
-    Raises:
-        UsageError: It is smaller or larger.
-    """
-    require(name, value, whole(least, most))
-
-
-def check_seed(seed: int) -> None:
-    """Refuse a seed that not every stream of random numbers takes.
-
-    Raises:
-        UsageError: It is none.
-    """
-    require("seed", seed, SEED)
-
-
-def check_temperature(temperature: float) -> None:
-    """Refuse a standard deviation of latents that is none, or that only overflows.
-
-    Raises:
-        UsageError: It is not from 0 to 1,000.
-    """
-    require("temperature", temperature, number("from 0 to 1,000", lambda value: 0 <= value <= 1000))
-
-
 def refuse_together(config: Any, name: str, *others: str) -> None:
     """What says nothing where the field `name` is given may not be given either.
 
     Raises:
         UsageError: It is.
     """
+    if not getattr(config, name):
+        return
     defaults = {each.name: each.default for each in dataclasses.fields(config)}
     words = {"latents": "from-latents", "labels": "label"}
-    for other in others if getattr(config, name) else ():
+    for other in others:
         if getattr(config, other) != defaults[other]:
             first, second = ("--" + words.get(each, each).replace("_", "-") for each in (name, other))
             raise UsageError(f"{first} and {second} exclude each other", hint="give one of them")
@@ -156,3 +143,9 @@ def fits(value: Any, kind: str) -> bool:
     types = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float), "None": (type(None),)}
     types |= {"dict": (dict,), "list": (list,)}
     return type(value) in [one for name in kind.split(" | ") for one in types[name]]
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, without the control characters that it may have, and not all of a long one."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

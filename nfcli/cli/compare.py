@@ -84,8 +84,9 @@ def compare(
     refuse_together(options, "group_seeds", "html")
     if options.format != TERMINAL_FORMAT:
         others = (("--paired", options.paired), ("--html", options.html), ("--json", console.as_json))
-        for name in [name for name, given in others if given]:
-            raise UsageError(f"--format and {name} exclude each other", hint="give one of them")
+        wrong = [name for name, given in others if given]
+        if wrong:
+            raise UsageError(f"--format and {wrong[0]} exclude each other", hint="give one of them")
     if options.paired:
         if len(names) != 2:
             hint = "for example: nf compare --paired A B"

@@ -11,11 +11,10 @@ from pathlib import Path
 import typer
 
 from nfcli.errors import NFError
+from nfcli.limits import SPLITS
 from nfcli.presets import PRESETS
 from nfcli.runs.lookup import list_runs
 from nfcli.runs.pretrained import PREFIX, list_pretrained
-
-SPLITS = ("train", "val", "test")
 
 AFTER_COLON = "_NF_AFTER_COLON"
 """Set when bash keeps `pretrained:` and wants what follows it alone."""
@@ -57,7 +56,8 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_preset(incomplete: str) -> list[tuple[str, str]]:
     """Names of presets that begin with `incomplete`, with what they are, and preset files."""
     names = [(name, preset.summary) for name, preset in PRESETS.items() if name.startswith(incomplete)]
-    files = sorted(map(str, Path(f"{incomplete}x").parent.glob("*.toml")))
+    before = incomplete[: incomplete.rfind("/") + 1]  # as it was typed: pathlib would drop the ./
+    files = sorted(f"{before}{path.name}" for path in Path(before).glob("*.toml"))
     return [*names, *((path, "preset file") for path in files if path.startswith(incomplete))]
 
 

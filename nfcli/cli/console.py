@@ -58,8 +58,9 @@ class Console:
 
     def message(self, *texts: str) -> None:
         """Something worth a line each."""
-        for text in texts if not self.quiet else ():
-            self._print(text)
+        if not self.quiet:
+            for text in texts:
+                self._print(text)
 
     def detail(self, text: str) -> None:
         """Something for -v."""

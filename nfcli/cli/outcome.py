@@ -45,7 +45,7 @@ def in_words(results: list[TrainResult]) -> str:
         for result in results
     ]
     if len(results) == 1:
-        (result,), ((_, epochs, best, time),) = results, rows
+        result, (_, epochs, best, time) = results[0], rows[0]
         at = "" if result.best_step is None else f" at step {result.best_step:,} (one noise draw)"
         lines = [
             ("run", result.path),

@@ -27,6 +27,7 @@ from nfcli.data.reading import CHUNK, shape_text, shown
 from nfcli.data.store import AnyImages, Rows, select
 from nfcli.data.transform import LEVELS
 from nfcli.errors import DataError, UsageError
+from nfcli.limits import SPLITS
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -34,7 +35,6 @@ Labels = NDArray[np.int64]
 MOST_CLASSES = 1000
 """More would be planes of an image that leave no room for the image."""
 
-SPLIT_NAMES = ("train", "val", "test")
 SPLIT_SEED = 42
 
 
@@ -63,7 +63,9 @@ class ImageSplit:
         # A change in place would leave the cached fingerprint wrong; views leave the caller's own arrays writable.
         for field, array in (("images", self.images), ("labels", self.labels)):
             if isinstance(array, np.ndarray):
-                object.__setattr__(self, field, np.broadcast_to(array, array.shape))  # a view that is read-only
+                view = array.view()
+                view.flags.writeable = False
+                object.__setattr__(self, field, view)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -121,8 +123,8 @@ class ImageDataset:
         Raises:
             UsageError: Some split has no labels, or labels that the training images do not have.
         """
-        labels = [self.split(name).labels for name in SPLIT_NAMES]
-        lacking = [name for name, known in zip(SPLIT_NAMES, labels, strict=True) if known is None]
+        labels = [self.split(name).labels for name in SPLITS]
+        lacking = [name for name, known in zip(SPLITS, labels, strict=True) if known is None]
         if lacking:
             which = "" if len(lacking) == len(labels) else f" for its {' and '.join(lacking)} images"
             hint = (
@@ -143,7 +145,7 @@ class ImageDataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the levels and the splits' fingerprints: labels do not count."""
-        parts = [str(self.levels), *(self.split(name).fingerprint for name in SPLIT_NAMES)]
+        parts = [str(self.levels), *(self.split(name).fingerprint for name in SPLITS)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def split(self, name: str) -> ImageSplit:
@@ -152,8 +154,8 @@ class ImageDataset:
         Raises:
             UsageError: There is no such split.
         """
-        if name not in SPLIT_NAMES:
-            raise UsageError(f"unknown split '{name}'", hint="splits: " + ", ".join(SPLIT_NAMES))
+        if name not in SPLITS:
+            raise UsageError(f"unknown split '{name}'", hint="splits: " + ", ".join(SPLITS))
         return getattr(self, name)
 
 
@@ -181,9 +183,9 @@ def assemble(name: str, source: str, parts: Mapping[str, Part], *, levels: int =
     """
     check_parts(source, parts)
     if "val" not in parts:
-        whole, names, fraction = ("all", SPLIT_NAMES, 7) if "all" in parts else ("train", SPLIT_NAMES[:2], 6)
+        whole, names, fraction = ("all", SPLITS, 7) if "all" in parts else ("train", SPLITS[:2], 6)
         parts = {**parts, **_divide(source, parts[whole], names, fraction)}
-    train, val, test = (ImageSplit(split, *parts[split]) for split in SPLIT_NAMES)
+    train, val, test = (ImageSplit(split, *parts[split]) for split in SPLITS)
     return ImageDataset(name, source, levels, train, val, test)
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nfcli.data.dataset import Part
 from nfcli.data.reading import decoding, kind_of, read_blocks, shown, visible_entries
 from nfcli.data.store import Intake
-from nfcli.errors import DataError
+from nfcli.errors import REINSTALL, DataError
 
 PREFIXES = {"train": "train", "test": "t10k"}
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
@@ -39,8 +39,6 @@ MD5 = {
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 """Published sums of MNIST's decompressed files."""
-
-REINSTALL = "the installation is damaged; install the package again"
 
 
 def load_mnist(intake: Intake) -> dict[str, Part]:

@@ -8,7 +8,6 @@ and an npz file; see `tfds`, `idx`, `folder` and `npz` for each, `transform` for
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +17,11 @@ from nfcli.data.folder import load_flat_folder, load_image_folder
 from nfcli.data.idx import is_idx_folder, load_idx_folder, load_mnist
 from nfcli.data.images import SUFFIXES, is_image_file, read_images
 from nfcli.data.npz import load_npz
-from nfcli.data.reading import absolute, decoding, kind_of, short_name, shown
+from nfcli.data.reading import absolute, explain, kind_of, short_name, shown
 from nfcli.data.store import AnyImages, Intake
 from nfcli.data.tfds import PREFIX, is_prepared, load_prepared, load_tfds
 from nfcli.data.transform import Transform
-from nfcli.errors import DataError, UsageError
+from nfcli.errors import DataError, Say, UsageError
 
 FORMS = (
     "datasets: mnist, tfds:NAME, a folder that TFDS prepared, a folder of IDX files, a folder of PNG or JPEG files, "
@@ -31,11 +30,7 @@ FORMS = (
 
 
 def load_dataset(
-    spec: str,
-    transform: Transform | None = None,
-    *,
-    data_dir: Path | None = None,
-    message: Callable[[str], None] = lambda _: None,
+    spec: str, transform: Transform | None = None, *, data_dir: Path | None = None, message: Say = lambda _: None
 ) -> ImageDataset:
     """Load a dataset with its splits.
 
@@ -60,8 +55,10 @@ def load_dataset(
         name = short_name(Path(name.replace("/", "-")))
     else:
         name, path, parts = _load_path(spec, intake)
-    with decoding(path, "a dataset"):  # splitting copies the images, for which memory may not last
+    try:
         return assemble(name, str(path), parts, levels=intake.transform.levels)
+    except MemoryError as error:  # splitting copies the images
+        raise explain(path, "a dataset", error) from error
 
 
 def _load_path(spec: str, intake: Intake) -> tuple[str, Path, dict[str, Part]]:
@@ -100,7 +97,7 @@ def load_images(
     transform: Transform | None = None,
     *,
     classes: int | None = None,
-    message: Callable[[str], None] = lambda _: None,
+    message: Say = lambda _: None,
 ) -> LoadedImages:
     """Load images without splits, for scoring, with their labels where the source has them.
 

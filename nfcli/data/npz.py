@@ -21,15 +21,16 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.lib import format as npy
 
-from nfcli.data.dataset import SPLIT_NAMES, Labels, Part
+from nfcli.data.dataset import Labels, Part
 from nfcli.data.reading import MAX_BYTES, decoding, read_blocks, shown
 from nfcli.data.store import AnyImages, Intake
 from nfcli.errors import DataError
+from nfcli.limits import SPLITS
 
 KIND = "an npz file"
 HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-IMAGE_KEYS = {"all": ("images",)} | {name: (name, f"{name}_images", f"x_{name}") for name in SPLIT_NAMES}
-LABEL_KEYS = {"all": ("labels", "y")} | {name: (f"{name}_labels", f"y_{name}") for name in SPLIT_NAMES}
+IMAGE_KEYS = {"all": ("images",)} | {name: (name, f"{name}_images", f"x_{name}") for name in SPLITS}
+LABEL_KEYS = {"all": ("labels", "y")} | {name: (f"{name}_labels", f"y_{name}") for name in SPLITS}
 MAX_HEADER = 2**14
 """Bytes of an npy header: numpy reads as many as a header claims to have before it finds that too long."""
 

@@ -11,7 +11,7 @@ import itertools
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nfcli.backend.runtime import cache_root
 from nfcli.data.reading import check_size, shown
 from nfcli.data.transform import Transform
-from nfcli.errors import DataError
+from nfcli.errors import DataError, Say
 from nfcli.process.signals import unfinished
 
 IN_MEMORY = 2 * 2**30
@@ -86,7 +86,7 @@ class Intake:
         message: Called with a sentence that the user should know.
     """
 
-    def __init__(self, transform: Transform | None = None, message: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, transform: Transform | None = None, message: Say = lambda _: None) -> None:
         self.transform = Transform() if transform is None else transform
         self.message = message
 

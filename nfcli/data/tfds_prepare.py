@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 
 from nfcli.data.idx import IMAGES, LABELS, PREFIXES, read_idx
 from nfcli.data.reading import shown
-from nfcli.errors import DataError, UsageError
+from nfcli.errors import DataError, Say, UsageError
 
 ARRAY_RECORD = "array_record"
 """The format that can be read without TensorFlow."""
@@ -35,7 +35,7 @@ ANSWER_SECONDS = 8.0
 """A server that has not answered by then is taken for unreachable."""
 
 
-def prepare(tfds: Any, name: str, root: Path, message: Callable[[str], None]) -> Path:
+def prepare(tfds: Any, name: str, root: Path, message: Say) -> Path:
     """Download and prepare a data set.
 
     Args:
@@ -137,6 +137,7 @@ def _without_tensorflow(tfds: Any, official: Any) -> Any:
             prefixes = {part: f"emnist-{self.builder_config.name}-{part}" for part in PREFIXES} if emnist else PREFIXES
             names = {part: [f"{prefix}-{kind}.gz" for kind in (IMAGES, LABELS)] for part, prefix in prefixes.items()}
             if emnist:
+                # Open as long as what reads it: TFDS asks for the examples later.
                 archive = zipfile.ZipFile(dl_manager.download(self.URL))
                 found = {part: [zipfile.Path(archive, f"gzip/{name}") for name in pair] for part, pair in names.items()}
             else:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nfcli.data.reading import shape_text
 from nfcli.errors import DataError, UsageError
-from nfcli.limits import check_whole
+from nfcli.limits import require, whole
 
 LEVELS = 256
 """How many values a pixel has as stored."""
@@ -43,7 +43,7 @@ class Transform:
         Raises:
             UsageError: A size is none, or `levels` is not in 2..256.
         """
-        check_whole("levels", levels, 2, LEVELS)
+        require("levels", levels, whole(2, LEVELS))
         return Transform(_size("--crop", crop), _size("--resize", resize), levels)
 
     def __call__(self, images: NDArray[np.uint8], source: str) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import UsageError
-from nfcli.limits import SEED, Setting, check_settings, check_temperature, check_whole, refuse_together, setting, whole
+from nfcli.limits import SEED, SPLITS, TEMPERATURE, anything, check_settings, refuse_together, require, setting, whole
 
 LOOK = ("dpi", "scale", "captions")
 """What changes how a picture looks, and not what it shows."""
@@ -84,7 +84,7 @@ class SampleConfig(GridConfig):
 
     num: int = setting(16, "Number of images.", whole(1, MOST_IMAGES), names=("--num", "-n"))
     columns: int | None = setting(None, "Columns of the grid; a square by default.")
-    temperature: float = setting(1.0, "Standard deviation of the latents; below 1 is tamer.")
+    temperature: float = setting(1.0, "Standard deviation of the latents; below 1 is tamer.", TEMPERATURE)
     seed: int = setting(44, "Image i of a seed is always the same.", SEED)
     share_final_latent: bool = setting(False, "Rows of 8 that share the last latent and differ in the split-off ones.")
     labels: list[int] | None = setting(
@@ -108,17 +108,16 @@ class SampleConfig(GridConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("columns", self.columns, 1, self.num if self.latents is None else MOST_IMAGES)
+        require("columns", self.columns, whole(1, self.num if self.latents is None else MOST_IMAGES))
         for label in self.labels or ():
-            check_whole("label", label, 0)
-        check_temperature(self.temperature)
+            require("label", label, whole(0))
         refuse_together(self, "share_final_latent", "columns")
         refuse_together(self, "real", "share_final_latent", "temperature", "seed")
         refuse_together(self, "latents", "real", "share_final_latent", "labels", "num", "temperature", "seed")
-        for name in ("columns", *LOOK) if is_data(self.output) else ():
-            if getattr(self, name):
-                hint = "leave it out, or draw a grid, for example -o digits.png"
-                raise UsageError(f"--{name} says nothing to {self.output}, which holds single images", hint=hint)
+        of_a_grid = [name for name in ("columns", *LOOK) if getattr(self, name)]
+        if of_a_grid and is_data(self.output):
+            hint = "leave it out, or draw a grid, for example -o digits.png"
+            raise UsageError(f"--{of_a_grid[0]} says nothing to {self.output}, which holds single images", hint=hint)
 
     @property
     def width(self) -> int:
@@ -149,12 +148,8 @@ class InterpolateConfig(GridConfig):
     """
 
     pairs: tuple[tuple[int, int], ...] = ((0, 1), (2, 3), (4, 5), (6, 7))
-    split: str = setting(
-        "test",
-        "Where the images come from: train, val or test.",
-        Setting.check,  # the data say which there are
-        choices=("train", "val", "test"),
-    )
+    # The data say which there are.
+    split: str = setting("test", "Where the images come from: train, val or test.", anything, choices=SPLITS)
     steps: int = setting(8, "Frames of a row, both ends included.", whole(2, 100))
     seed: int = setting(42, "Of the dequantization noise.", SEED)
 

@@ -18,6 +18,7 @@ from nfcli.drawing.dequantization_figure import Panels, save_dequantization_figu
 from nfcli.drawing.explain import save_explain_figure
 from nfcli.drawing.levels import level_borders, to_real_line
 from nfcli.drawing.output import Drawn, image_path, restored, write_numbers
+from nfcli.errors import Say
 from nfcli.evaluation.batches import batches
 from nfcli.evaluation.bound import PRECISION
 from nfcli.evaluation.latents import CHUNK
@@ -41,7 +42,7 @@ Dequantize = Callable[[np.ndarray, Array, np.ndarray | None], Array]
 """(B, H, W, C) integers, (B,) keys and, for a class-conditional model, (B,) labels, to the real line; compiled."""
 
 
-def inspect_dequantization(config: InspectDequantConfig, *, warn: Callable[[str], None] = lambda _: None) -> Drawn:
+def inspect_dequantization(config: InspectDequantConfig, *, warn: Say = lambda _: None) -> Drawn:
     """Draw histograms of dequantized pixels and the volumes of discrete values; check the round trip.
 
     With `config.explain`, draw masks and scale limit instead: no run, no round trip, no numbers.

@@ -128,8 +128,9 @@ def save_dequantization_figure(
             _draw_volumes(one, title, prior, alpha)
         axes[0].set_ylabel("Density per unit of $y$ (log scale)")
         axes[above].set_ylabel("Density per unit of $y$")
-        for one in axes if narrow else ():  # no neighbour has the numbers
-            one.tick_params(labelleft=True)
+        if narrow:  # no neighbour has the numbers
+            for one in axes:
+                one.tick_params(labelleft=True)
 
 
 def _draw_histograms(row: list[Axes], edges: Floats, densities: dict[str, Floats], alpha: float, levels: int) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from nfcli.data import ImageSplit
 from nfcli.drawing.config import InterpolateConfig
 from nfcli.drawing.grid import check_size, interpolation_grid, save_grid
 from nfcli.drawing.output import Drawn, restored, write_numbers
-from nfcli.errors import UsageError
+from nfcli.errors import Say, UsageError
 from nfcli.evaluation.latents import Coder
 from nfcli.runs.restore import TrainedModel
 
 
-def interpolate(config: InterpolateConfig, *, warn: Callable[[str], None] = lambda _: None) -> Drawn:
+def interpolate(config: InterpolateConfig, *, warn: Say = lambda _: None) -> Drawn:
     """Walk between pairs of images in latent space and write the frames as a picture.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 
 from nfcli.drawing import style
 from nfcli.drawing.config import PictureConfig
-from nfcli.errors import RunError, UsageError
+from nfcli.errors import RunError, Say, UsageError
 from nfcli.files import read_json, write_json
 from nfcli.runs import find_run
 from nfcli.runs.outputs import check_output
@@ -68,10 +68,7 @@ def image_path(
 
 
 def restored(
-    config: PictureConfig,
-    name: str,
-    warn: Callable[[str], None],
-    place: Callable[[Path | None, Path], Path] = image_path,
+    config: PictureConfig, name: str, warn: Say, place: Callable[[Path | None, Path], Path] = image_path
 ) -> tuple[TrainedModel, Path]:
     """The run's model, and where its picture `name` goes, which `place` decides of the user's choice and the default.
 

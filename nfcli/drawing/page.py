@@ -9,9 +9,9 @@ from pathlib import Path
 from string import Template
 
 from nfcli import __version__
-from nfcli.drawing.page_pictures import PHONE, Say, curves_section, dequantization_figure, samples_figure
+from nfcli.drawing.page_pictures import PHONE, curves_section, dequantization_figure, samples_figure
 from nfcli.drawing.page_tables import options, results_section, section, settings_section
-from nfcli.errors import UsageError
+from nfcli.errors import Say, UsageError
 from nfcli.files import check_place, write_text
 from nfcli.runs import RunDir, find_run
 from nfcli.runs.comparison import Comparison, Row, compare

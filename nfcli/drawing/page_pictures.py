@@ -20,7 +20,7 @@ from nfcli.drawing.learning_curves import Curves, learning_curves, save_learning
 from nfcli.drawing.output import Drawn
 from nfcli.drawing.page_tables import note, section
 from nfcli.drawing.samples import sample
-from nfcli.errors import CheckpointError, NFError, RunError
+from nfcli.errors import CheckpointError, NFError, RunError, Say
 from nfcli.files import read_json, scratch_folder
 from nfcli.runs import Checkpoints, RunDir
 
@@ -31,8 +31,6 @@ WIDE, NARROW = (9.0, 4.2), (4.2, 3.6)
 """Inches of the learning curves on a screen, and on a phone."""
 
 SAMPLES = 36
-
-Say = Callable[[str], None]
 
 Config = TypeVar("Config", bound=PictureConfig)
 

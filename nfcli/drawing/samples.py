@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from nfcli.data import ImageSplit
-from nfcli.drawing.config import SHARED_COLUMNS, SampleConfig, is_data
+from nfcli.drawing.config import MOST_IMAGES, SHARED_COLUMNS, SampleConfig, is_data
 from nfcli.drawing.grid import check_size, image_grid, save_grid, spread
 from nfcli.drawing.output import Drawn, image_path, restored, write_numbers
 from nfcli.drawing.single_images import check_data_path, save_images
-from nfcli.errors import UsageError
+from nfcli.errors import Say, UsageError
 from nfcli.evaluation.latents import Coder, decode_file
 from nfcli.flows import FlowModel
 
@@ -22,7 +21,7 @@ NOT_DRAWN: dict[str, Any] = {"temperature": None, "seed": None}
 """Of images that are not new ones."""
 
 
-def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None) -> Drawn:
+def sample(config: SampleConfig, *, warn: Say = lambda _: None) -> Drawn:
     """Draw images from a run's best checkpoint and write them as a grid or, by the name of the output, as data.
 
     Raises:
@@ -36,7 +35,7 @@ def sample(config: SampleConfig, *, warn: Callable[[str], None] = lambda _: None
     model = trained.model
     images: np.ndarray | None
     if source is not None:
-        images, known = decode_file(trained, source)
+        images, known = decode_file(trained, source, MOST_IMAGES)
         config = replace(config, num=len(images), latents=None)
     elif config.real:
         images, known = _training_images(trained.dataset().train, config)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfcli.errors import UsageError
-from nfcli.limits import SEED, check_settings, setting, whole
+from nfcli.limits import SEED, SPLITS, check_settings, setting, whole
 from nfcli.runs.results import Classification, Summary
 
 BOTH = ("val", "test")
@@ -61,11 +61,12 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        hint = f"splits: {', '.join(SPLITS)}"
         if not self.splits or len(set(self.splits)) != len(self.splits):
-            raise UsageError("--split names no split, or one twice", hint="splits: train, val, test")
+            raise UsageError("--split names no split, or one twice", hint=hint)
         for split in self.splits:
-            if split not in ("train", "val", "test"):
-                raise UsageError(f"unknown split '{split}'", hint="splits: train, val, test")
+            if split not in SPLITS:
+                raise UsageError(f"unknown split '{split}'", hint=hint)
         if self.images is not None and self.splits != BOTH:
             raise UsageError("--images and --split exclude each other", hint="give one of them")
         table, latents = self.save_per_image, self.save_latents

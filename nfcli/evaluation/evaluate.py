@@ -11,6 +11,7 @@ import numpy as np
 
 from nfcli.backend.mesh import device_description
 from nfcli.data import ImageDataset, ImageSplit
+from nfcli.errors import Say
 from nfcli.evaluation.bound import PRECISION, BoundEvaluator, PerImageBound
 from nfcli.evaluation.config import EvalConfig, EvalResult, ScoreResult
 from nfcli.evaluation.images import load_to_score, scored
@@ -26,8 +27,6 @@ from nfcli.runs.per_image import Table, concatenate, keep_per_image, save_table
 from nfcli.runs.restore import TrainedModel, restore
 from nfcli.runs.results import Classification, Evaluation, load_results, record
 from nfcli.versions import versions
-
-Say = Callable[[str], None]
 
 
 class _Measured(NamedTuple):

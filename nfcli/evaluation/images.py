@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from nfcli.data import ImageSplit, load_images
-from nfcli.errors import DataError, UsageError
+from nfcli.errors import DataError, Say, UsageError
 from nfcli.evaluation.bound import PerImageBound
 from nfcli.evaluation.config import EvalConfig, ScoredImage
 from nfcli.evaluation.labels import Posterior
 from nfcli.runs.restore import TrainedModel
 
 
-def load_to_score(
-    config: EvalConfig, trained: TrainedModel, message: Callable[[str], None]
-) -> tuple[ImageSplit, list[str]]:
+def load_to_score(config: EvalConfig, trained: TrainedModel, message: Say) -> tuple[ImageSplit, list[str]]:
     """The images to score, and a name for each.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,13 +15,14 @@ import numpy as np
 from nfcli.data import ImageSplit
 from nfcli.data.reading import kind_of
 from nfcli.data.store import AnyImages
-from nfcli.errors import DataError, UsageError, one_line
+from nfcli.errors import DataError, Say, UsageError, one_line
 from nfcli.evaluation.batches import in_batches
 from nfcli.evaluation.bound import PRECISION
 from nfcli.files import write_bytes
 from nfcli.flows import Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
-from nfcli.runs.per_image import npz_bytes
+from nfcli.limits import LARGEST
+from nfcli.runs.per_image import NPZ_ERRORS, npz_bytes
 from nfcli.runs.restore import TrainedModel
 
 CHUNK = 64
@@ -102,9 +102,7 @@ class Coder:
             return in_batches(call, count, CHUNK)
 
 
-def save_latents(
-    path: Path, trained: TrainedModel, split: ImageSplit, names: list[str], seed: int, warn: Callable[[str], None]
-) -> None:
+def save_latents(path: Path, trained: TrainedModel, split: ImageSplit, names: list[str], seed: int, warn: Say) -> None:
     """Write the latents of images, and see that they give the same images again.
 
     An npz with `level0`, `level1`, ..., `name`, `label` where there are some, and whose latents they are as JSON.
@@ -125,12 +123,12 @@ def save_latents(
         warn(f"{len(changed)} images do not come back exactly from their latents, of which the first is {first}")
 
 
-def decode_file(trained: TrainedModel, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def decode_file(trained: TrainedModel, path: Path, most: int = LARGEST) -> tuple[np.ndarray, np.ndarray | None]:
     """The images of latents in a file of `save_latents`, (N, H, W, C) uint8; labels too if the model was told them.
 
     Raises:
         DataError: The file is missing or damaged.
-        UsageError: Its latents are of another run, or of other weights.
+        UsageError: Its latents are of another run, or of other weights, or of more than `most` images.
     """
     try:
         if kind_of(path) == "other":
@@ -148,7 +146,10 @@ def decode_file(trained: TrainedModel, path: Path) -> tuple[np.ndarray, np.ndarr
         latents = tuple(arrays[f"level{level}"] for level in range(len(trained.model.latent_shapes)))
         labels = arrays["label"] if trained.model.classes else None
         _check(trained, latents, labels)
-    except (OSError, ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        count = len(latents[0])
+        if count > most:
+            raise UsageError(f"{path} has {count:,} images, and {most:,} are drawn at most", hint="save fewer of them")
+    except NPZ_ERRORS as error:
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"holds no latents: {one_line(error)}"
         raise DataError(
             f"{path} {what}", hint="nf eval RUN --images X --save-latents FILE writes such a file"
@@ -162,7 +163,8 @@ def _check(trained: TrainedModel, latents: tuple[np.ndarray, ...], labels: np.nd
         if values.shape != (count, *shape) or values.dtype != np.float32 or not np.isfinite(values).all():
             raise ValueError(f"level{level} is not (N, {', '.join(map(str, shape))}) finite numbers of float32")
     known = np.arange(trained.model.classes)
-    if count == 0 or (labels is not None and (labels.shape != (count,) or not np.isin(labels, known).all())):
+    told = labels is None or (labels.shape == (count,) and labels.dtype.kind in "iu" and np.isin(labels, known).all())
+    if count == 0 or not told:
         raise ValueError("it has no images, or no label for each")
 
 

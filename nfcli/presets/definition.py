@@ -56,7 +56,7 @@ from types import NoneType
 from typing import Any
 
 from nfcli.errors import UsageError
-from nfcli.limits import Check, Setting, fits
+from nfcli.limits import Check, Setting, anything, fits, quoted
 from nfcli.presets import GaussianNoise, Layer, MaskedCouplings, PartitionedCouplings, Preset, Split, Squeeze
 from nfcli.presets.layers import TRANSFORMERS
 
@@ -122,11 +122,11 @@ def parse_preset(name: str, content: Mapping[str, Any], where: str) -> Preset:
     content = {**usual, **content}
     check_value(where, "summary", content["summary"], "str")
     check_value(where, "layers", content["layers"], "list", _count)
-    layers = tuple(_one_of(f"{where}, layer {at}", table, LAYERS) for at, table in enumerate(content["layers"], 1))
+    layers = tuple(_of_kind(f"{where}, layer {at}", table, LAYERS) for at, table in enumerate(content["layers"], 1))
     if not any(isinstance(layer, MaskedCouplings | PartitionedCouplings) for layer in layers):
         raise UsageError(f"{where} has nothing to learn in its [[layers]]", hint="it needs couplings")
     reference = _read(f"{where}, [reference]", content["reference"], REFERENCE)
-    dequantization = _one_of(f"{where}, [dequantization]", content["dequantization"], NOISES)
+    dequantization = _of_kind(f"{where}, [dequantization]", content["dequantization"], NOISES)
     settings = {each.name: each for each in fields(TrainConfig)}
     recipe = _read(f"{where}, [recipe]", content["recipe"], {name: settings[name] for name in RECIPE})
     published = {f"reference_{name}": value for name, value in reference.items()}
@@ -155,12 +155,12 @@ def _described(spec: Layer | GaussianNoise | None, kinds: Mapping[str, Any]) -> 
     return {"kind": kind, **{name: value for name, value in values.items() if name not in FIXED.get(kind, ())}}
 
 
-def _one_of(where: str, table: Any, kinds: Mapping[str, Any]) -> Any:
+def _of_kind(where: str, table: Any, kinds: Mapping[str, Any]) -> Any:
     """What a table with a `kind` describes."""
     check_value(where, "", table, "dict")
     kind = table.get("kind")
     if kind not in tuple(kinds):
-        given = "has no kind" if kind is None else f"has the unknown kind {shown(kind)}"
+        given = "has no kind" if kind is None else f"has the unknown kind {quoted(kind)}"
         raise UsageError(f"{where} {given}", hint=known(kind, kinds, "kinds"))
     made, fixed, where = kinds[kind], FIXED.get(kind, {}), f"{where} ({kind})"
     rest = {key: value for key, value in table.items() if key != "kind"}
@@ -178,7 +178,7 @@ def _read(where: str, table: Any, declared: Mapping[str, Field[Any]]) -> dict[st
     check_keys(where, table, declared)
     for name, field in declared.items():
         if name in table:
-            check_value(where, name, table[name], str(field.type), field.metadata.get("setting", Setting).check)
+            check_value(where, name, table[name], str(field.type), field.metadata.get("setting", Setting()).check)
         elif field.default is MISSING:
             raise UsageError(f"{where} has no {name}", hint=f"keys: {', '.join(declared)}")
     return dict(table)
@@ -196,12 +196,12 @@ def _check_couplings(where: str, spec: PartitionedCouplings) -> None:
         raise UsageError(f"{where}: hidden = {spec.hidden} is no multiple of heads = {spec.heads}", hint="change one")
 
 
-def check_value(where: str, name: str, value: Any, kind: str, check: Check = Setting.check) -> None:
+def check_value(where: str, name: str, value: Any, kind: str, check: Check = anything) -> None:
     """Raise `UsageError` for a value that is not of its kind, or does not pass the check; no name, no mention."""
     kind = kind.removesuffix(" | None")
     wanted = WORDS[kind] if kind in WORDS and not fits(value, kind) else check(value)
     if wanted is not None:
-        place = f"{where}: {name} = {shown(value)}" if name else where
+        place = f"{where}: {name} = {quoted(value)}" if name else where
         raise UsageError(f"{place} is not possible", hint=f"it must be {wanted}")
 
 
@@ -209,13 +209,7 @@ def check_keys(where: str, table: Mapping[str, Any], keys: Iterable[str]) -> Non
     """Raise `UsageError` for a key that is none of `keys`."""
     for key in table:
         if key not in keys:
-            raise UsageError(f"{where} has the unknown key {shown(key)}", hint=known(key, keys, "keys"))
-
-
-def shown(value: object) -> str:
-    """A value as Python writes it, without the control characters that it may have, and not all of a long one."""
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
+            raise UsageError(f"{where} has the unknown key {quoted(key)}", hint=known(key, keys, "keys"))
 
 
 def known(word: object, words: Iterable[str], what: str) -> str:

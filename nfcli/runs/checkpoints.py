@@ -3,7 +3,7 @@
     checkpoints/00000390/
         parameters/     Orbax: what the model needs
         training/       Orbax: optimizer, step, sums
-        meta.json       where the run stood: step, epoch, best validation so far
+        meta.json       where the run stood: step, steps an epoch, best validation so far
         manifest.json   size and sha256 of every other file
 
 The latest two are kept, the best by validation, and the latest that a diverged run can go back to. One that is
@@ -17,13 +17,13 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nfcli.errors import CheckpointError, NFError, WriteError, one_line
+from nfcli.errors import CheckpointError, NFError, Say, WriteError, one_line
 from nfcli.files import STAGING, flush, read_json, real_path, remove_tree, write_error, write_json
 from nfcli.process import collectives
 from nfcli.runs.arrays import load_tree, save_tree
@@ -68,7 +68,7 @@ class Checkpoints:
         warn: Called with a sentence for each checkpoint that is passed over.
     """
 
-    def __init__(self, folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, folder: Path, warn: Say = lambda _: None) -> None:
         self.folder, self.warn = real_path(folder), warn
 
     def steps(self) -> list[int]:
@@ -150,7 +150,10 @@ class Checkpoints:
     def last_finite(self, meta: CheckpointMeta) -> tuple[CheckpointMeta, Path] | None:
         """The latest checkpoint to go back to when training diverged; None for the start of the run."""
         steps = dict.fromkeys((meta.last_finite_step, meta.best_step))
-        return next(filter(None, (self._whole(step) for step in steps if step is not None)), None)
+        for step in steps:
+            if step is not None and (found := self._whole(step)) is not None:
+                return found
+        return None
 
     def _whole(self, step: int, instead: str = "") -> tuple[CheckpointMeta, Path] | None:
         """A checkpoint whose files are as its manifest says; None and a warning, with what is done instead, if not."""

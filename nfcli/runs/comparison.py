@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nfcli.errors import NFError, RunError
+from nfcli.errors import NFError, RunError, Say
 from nfcli.presets import PRESETS
 from nfcli.runs.directory import RunDir
 from nfcli.runs.lookup import find_run, list_runs, natural, no_run
 from nfcli.runs.pretrained import list_pretrained
 from nfcli.runs.results import Evaluation, best_first, load_results
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

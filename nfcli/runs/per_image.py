@@ -5,20 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nfcli.errors import RunError
+from nfcli.errors import REINSTALL, RunError
 from nfcli.files import write_bytes, write_text
 from nfcli.runs.directory import RunDir
-from nfcli.runs.pretrained import REINSTALL
 from nfcli.runs.results import Evaluation
 
 Table = dict[str, np.ndarray]
 """Columns of one length: split, index (in the split), label (-1 where unknown), log_prob and elbo (natural logarithms,
 of the K-draw and the one-draw bound), bpd (bits per dimension of the former), effective_sample_size."""
+
+
+NPZ_ERRORS = (
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError),
+    *(ValueError, TypeError, KeyError, AttributeError),
+)
+"""What numpy and zipfile raise where a file is damaged, and what its reader does where it holds something else."""
 
 
 def save_table(path: Path, table: Table) -> None:
@@ -68,7 +75,7 @@ def load_per_image(run: RunDir, evaluation: Evaluation) -> Table:
         if len(table["bpd"]) != evaluation.images or abs(float(table["bpd"].mean()) - evaluation.bpd) > 1e-9:
             raise ValueError("its mean is not the one in results.json")
         return table
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except NPZ_ERRORS as error:
         what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {error}"
         hint = REINSTALL if run.pretrained else f"nf eval {run.name} writes it again"
         raise RunError(f"per-image file {path} {what}", hint=hint) from error
@@ -83,9 +90,8 @@ def per_image_path(run: RunDir, evaluation: Evaluation) -> Path:
     return run.path / "per-image" / name
 
 
-def npz_bytes(table: Table) -> bytes:
-    """The columns as an npz file."""
-    columns: dict[str, Any] = table
+def npz_bytes(columns: dict[str, Any]) -> bytes:
+    """Arrays, or what becomes arrays, as an npz file."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **columns)
     return buffer.getvalue()

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfcli.errors import RunError
+from nfcli.errors import REINSTALL, RunError
 from nfcli.files import real_path
 from nfcli.runs.directory import RunDir
 from nfcli.runs.schema import Count, Index, Number, Positive, Text, check_fields
 
 PREFIX = "pretrained:"
-
-REINSTALL = "the installation is damaged; install the package again"
 
 BEST = "mixture"
 """Of the presets; it is suggested where any would do."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, Transform, load_dataset
-from nfcli.errors import CheckpointError, DataError, NFError, RunError, UsageError
+from nfcli.errors import REINSTALL, CheckpointError, DataError, NFError, RunError, Say, UsageError
 from nfcli.flows import FlowModel, Parameters, build
 from nfcli.presets import get_preset
 from nfcli.presets.definition import define
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir
 from nfcli.runs.arrays import load_tree
-from nfcli.runs.pretrained import REINSTALL
 from nfcli.versions import versions
 
 
@@ -117,7 +115,7 @@ def description(
     }
 
 
-def restore(run: RunDir, warn: Callable[[str], None] = lambda _: None) -> TrainedModel:
+def restore(run: RunDir, warn: Say = lambda _: None) -> TrainedModel:
     """Load the best checkpoint of a run.
 
     Raises:

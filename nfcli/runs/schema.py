@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
+from nfcli.limits import quoted
+
 T = TypeVar("T")
 
 LARGEST = 2**53
@@ -87,8 +89,4 @@ def check_fields(content: Any, wanted: Mapping[str, Any]) -> None:
         optional = type(None) in get_args(kind)
         check = (get_args(kind)[0] if optional else kind).__metadata__[0]
         if not ((optional and place is None) or check.holds(place)):
-            shown = repr(place)
-            raise ValueError(
-                f"{path} is {shown if len(shown) <= 40 else shown[:40] + '...'}, "
-                f"not {check.words}{' or null' * optional}"
-            )
+            raise ValueError(f"{path} is {quoted(place)}, not {check.words}{' or null' * optional}")

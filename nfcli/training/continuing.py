@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from nfcli.config import TrainConfig
-from nfcli.errors import RunError, UsageError
+from nfcli.errors import RunError, Say, UsageError
 from nfcli.files import remove_tree
 from nfcli.presets import Preset, get_preset
 from nfcli.process.collectives import from_first, together
@@ -19,7 +18,7 @@ SEEN_SECONDS = 10
 """A network file system may show so late what another machine wrote."""
 
 
-def enter_run(job: Job, message: Callable[[str], None]) -> bool:
+def enter_run(job: Job, message: Say) -> bool:
     """Make the run directory, or check that the one there is the same run. Call with the lock held.
 
     Returns:
@@ -105,7 +104,7 @@ def check_shared(run: RunDir) -> None:
             time.sleep(0.2)
 
 
-def note_where(job: Job, message: Callable[[str], None]) -> None:
+def note_where(job: Job, message: Say) -> None:
     """Write down versions and devices that differ from those that trained the run last, and say so."""
     known, description = job.run.config(), job.description()
     here = {part: description[part] for part in ("versions", "device")}

@@ -5,14 +5,13 @@ A model that knows labels can start from one that does not, and says the same of
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from nfcli.config import TrainConfig
-from nfcli.errors import RunError, UsageError
+from nfcli.errors import RunError, Say, UsageError
 from nfcli.flows import Parameters
 from nfcli.runs import RunDir, find_run, run_named
 from nfcli.runs.pretrained import PREFIX
@@ -51,7 +50,7 @@ def settled_init(config: TrainConfig, name: str, begun: dict[str, Any] | None) -
 
 
 def take_weights(
-    config: TrainConfig, model: dict[str, Any], warn: Callable[[str], None], begun: RunDir | None = None
+    config: TrainConfig, model: dict[str, Any], warn: Say, begun: RunDir | None = None
 ) -> TrainedModel | None:
     """Load the weights that did best on validation, of the run that the configuration names; None if it names none.
 

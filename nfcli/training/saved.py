@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nfcli.errors import DivergedError
+from nfcli.errors import DivergedError, Say
 from nfcli.process.collectives import from_first, together
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
 from nfcli.training.initial import fitted, take_weights
@@ -40,7 +40,7 @@ class SavedRun:
         warn: Called with a sentence for each checkpoint that is passed over, and when the run goes back.
     """
 
-    def __init__(self, job: Job, step: TrainStep, warn: Callable[[str], None]) -> None:
+    def __init__(self, job: Job, step: TrainStep, warn: Say) -> None:
         self.job, self.step, self.warn = job, step, warn
         self.checkpoints = Checkpoints(job.run.checkpoints, warn)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ from nfcli.backend.mesh import data_mesh, device_description
 from nfcli.backend.probe import has_tiles, matrix_units_found
 from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
-from nfcli.data.dataset import SPLIT_NAMES
 from nfcli.data.reading import shape_text, shown
 from nfcli.data.store import AnyImages
-from nfcli.errors import UsageError
+from nfcli.errors import Say, UsageError
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import ComputePolicy
 from nfcli.flows.randomness import Purpose
-from nfcli.limits import LARGEST
+from nfcli.limits import LARGEST, SPLITS, settings_of
 from nfcli.runs import RunDir, run_named
 from nfcli.runs.restore import TrainedModel, description
 from nfcli.training.initial import settled_init, take_weights, taken
@@ -59,9 +57,10 @@ class Job:
 
     def identity(self) -> dict[str, Any]:
         """All that the processes of one run must agree on."""
+        shared = [name for name, of in settings_of(self.config).items() if not of.local]
         return {
             "run": self.run.name,
-            **self.config.where("local", False),
+            **{name: getattr(self.config, name) for name in shared},
             "devices": self.mesh.size,
             "matrix_units": self.policy.matrix_units,
             "model": hashlib.sha256(repr(self.model.cache_key()).encode()).hexdigest()[:12],
@@ -105,9 +104,7 @@ def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng([seed, int(Purpose.ORDER), epoch]).permutation(size)
 
 
-def prepare_job(
-    config: TrainConfig, message: Callable[[str], None] = lambda _: None, warn: Callable[[str], None] = lambda _: None
-) -> Job:
+def prepare_job(config: TrainConfig, message: Say = lambda _: None, warn: Say = lambda _: None) -> Job:
     """Load the data and build the model; no run is written.
 
     Args:
@@ -165,7 +162,7 @@ def data_in_words(job: Job) -> str:
     path, here = Path(dataset.source), Path.cwd()
     short = path.relative_to(here) if path.is_relative_to(here) else path
     where = "the bundled MNIST" if dataset.source == "mnist" else shown(short)
-    all_ = {name: len(dataset.split(name)) for name in SPLIT_NAMES}
+    all_ = {name: len(dataset.split(name)) for name in SPLITS}
     used = {**all_, "train": len(job.train), "val": len(job.val)}
     counts = ", ".join(
         f"{used[name]:,}{f' of {count:,}' * (used[name] < count)} {name}" for name, count in all_.items()

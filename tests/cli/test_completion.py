@@ -13,7 +13,7 @@ import pytest
 from tabulate import tabulate_formats
 
 from nfcli.config import SCHEDULES
-from nfcli.data.dataset import SPLIT_NAMES
+from nfcli.limits import SPLITS
 from tests.cli.make_completions import FILES, FOLDER, script
 from tests.cli.program import ROOT, environment, shipping
 from tests.cli.terminal import Terminal
@@ -112,7 +112,7 @@ def ask(words, cwd, *flags):
         (("train", "--network-dtype", "=", "b"), ("bfloat16",)),  # as bash has --network-dtype=b
         (("train", "simple", "--schedule", "="), SCHEDULES),
         (("eval", "--split", "val,"), ("val,train", "val,test")),
-        (("interpolate", "a", "--split", ""), SPLIT_NAMES),
+        (("interpolate", "a", "--split", ""), SPLITS),
         (("compare", "--format", ""), sorted({*tabulate_formats, "csv"})),
     ],
     ids=" ".join,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from nfcli.drawing.config import MOST_IMAGES
+from nfcli.errors import DataError
 from nfcli.evaluation.config import EvalConfig
 from nfcli.evaluation.evaluate import evaluate
 from nfcli.evaluation.latents import CHUNK, decode_file
@@ -62,6 +66,15 @@ def test_a_grid_of_them_is_as_wide_as_they_are_many(home, call):
     assert_refused(call(*words, MANY + 1, cwd=home), 2)
 
 
+def test_more_of_them_than_are_drawn_are_refused(home, call, tmp_path):
+    with np.load(home / "simple.npz") as content:
+        latents = np.resize(content["level0"], (MOST_IMAGES + 1, *content["level0"].shape[1:]))
+        np.savez(tmp_path / "z.npz", level0=latents, about=content["about"])
+    done = call("sample", "simple", "--from-latents", tmp_path / "z.npz", cwd=home)
+    assert_refused(done, 2)
+    assert "z.npz has 10,001 images, and 10,000 are drawn at most" in done.err
+
+
 def test_of_another_run_they_are_refused(home, call):
     done = call("sample", "multiscale", "--from-latents", "simple.npz", cwd=home)
     assert_refused(done, 2)
@@ -73,7 +86,19 @@ def test_what_makes_no_sense_together(option, home, call):
     assert_refused(call("sample", "multiscale", "--from-latents", "multiscale.npz", option, cwd=home), 2)
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut off", "other arrays", "not finite", "another shape", "objects"])
+def test_labels_that_are_not_whole_are_refused(tmp_path):
+    np.savez(tmp_path / "told.npz", images=np.zeros((32, 8, 8), np.uint8), labels=np.arange(32) % 2)
+    trained = restore(untrained(tmp_path, "simple", "told.npz", conditional=True))
+    latents = {"level0": np.zeros((1, *trained.model.latent_shapes[0]), np.float32), "label": np.array([1.0])}
+    about = {"run_id": trained.config["id"], "checkpoint_step": trained.checkpoint.step}
+    np.savez(tmp_path / "z.npz", **latents, about=np.array(json.dumps(about)))
+    with pytest.raises(DataError, match="no label for each"):
+        decode_file(trained, tmp_path / "z.npz")
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "cut off", "other arrays", "not finite", "another shape", "a number", "objects", "encrypted"]
+)
 def test_damaged_files(damage, home, call, tmp_path):
     path = tmp_path / "z.npz"
     with np.load(home / "simple.npz") as content:
@@ -84,12 +109,19 @@ def test_damaged_files(damage, home, call, tmp_path):
         arrays["level0"][0] = np.nan
     elif damage == "another shape":
         arrays["level0"] = arrays["level0"][:, :1]
+    elif damage == "a number":
+        arrays["level0"] = np.float32(1)
     elif damage == "objects":
         arrays["about"] = np.array([{}], dtype=object)
     if damage != "missing":
         np.savez(path, **arrays)
     if damage == "cut off":
         path.write_bytes(path.read_bytes()[:100])
+    elif damage == "encrypted":
+        changed = bytearray(path.read_bytes())
+        for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            changed[changed.index(start) + flags] |= 1
+        path.write_bytes(changed)
     done = call("sample", "simple", "--from-latents", path, cwd=home)
     assert_refused(done, 3)
     assert str(path) in done.err

@@ -160,6 +160,8 @@ def test_preset_files_complete(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     assert [word for word, _ in complete_preset("m")] == ["multiscale", "mixture", "mine.toml"]
     assert [word for word, _ in complete_preset("[")] == ["[m].toml"]
+    assert [word for word, _ in complete_preset("./m")] == ["./mine.toml"]
+    assert [word for word, _ in complete_preset(f"{tmp_path}/m")] == [f"{tmp_path}/mine.toml"]
 
 
 @pytest.fixture(scope="module", params=["glow", "spline"])

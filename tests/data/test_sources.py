@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nfcli.data import dataset as splitting
 from nfcli.data import load_dataset, load_images
 from tests.data.image_writers import some_images, write_idx, write_labelled_pngs, write_pngs
 from tests.data.refusals import refused
 
 TRAIN, TEST = some_images(12, seed=1), some_images(3, seed=2)
 TRAIN_LABELS, TEST_LABELS = np.arange(12) % 10, np.array([9, 0, 5])
+
+
+def test_a_fault_of_nf_itself_is_not_said_to_be_in_the_images(tmp_path, monkeypatch):
+    np.savez(tmp_path / "digits.npz", train=TRAIN, test=TEST)
+    monkeypatch.setattr(splitting, "SPLIT_SEED", -1)
+    with pytest.raises(ValueError, match="non-negative"):
+        load_dataset(str(tmp_path / "digits.npz"))
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_a_run_that_was_not_measured(tmp_path: Path, bpd: np.ndarray) -> None:
         compare_paired("a", "b", tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["cut off", "other numbers", "missing", "objects"])
+@pytest.mark.parametrize("damage", ["cut off", "other numbers", "missing", "objects", "a number", "not deflated"])
 def test_damaged_per_image_numbers(tmp_path: Path, bpd: np.ndarray, damage: str) -> None:
     run = measured(tmp_path, "a", bpd)
     measured(tmp_path, "b", bpd)
@@ -138,8 +138,14 @@ def test_damaged_per_image_numbers(tmp_path: Path, bpd: np.ndarray, damage: str)
         path.write_bytes(path.read_bytes()[:100])
     elif damage == "other numbers":
         np.savez(path, bpd=bpd + 1e-3)
+    elif damage == "a number":
+        np.savez(path, bpd=bpd.mean())
     elif damage == "objects":
         np.savez(path, bpd=np.array([{}] * IMAGES, dtype=object))
+    elif damage == "not deflated":
+        changed = bytearray(path.read_bytes())
+        changed[60:68] = b"\xff" * 8
+        path.write_bytes(changed)
     else:
         path.unlink()
     with pytest.raises(RunError, match="per-image file") as caught:
