@@ -91,6 +91,7 @@ class SampleConfig(GridConfig):
         None,
         "Of a class-conditional run, or with --real of any labelled data; repeat it for more, all in turn by default.",
         names=("--label",),
+        metavar="<int>",
     )
     real: bool = setting(False, "Show training images instead.")
     latents: Path | None = setting(
