@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -21,10 +21,7 @@ Table = dict[str, np.ndarray]
 of the K-draw and the one-draw bound), bpd (bits per dimension of the former), effective_sample_size."""
 
 
-NPZ_ERRORS = (
-    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError),
-    *(ValueError, TypeError, KeyError, AttributeError),
-)
+NPZ_ERRORS = (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, BadZipFile, zlib.error)
 """What numpy and zipfile raise where a file is damaged, and what its reader does where it holds something else."""
 
 

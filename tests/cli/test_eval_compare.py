@@ -139,6 +139,12 @@ def test_every_format_but_the_one_for_people_is_a_table_alone(home, call):
         assert ("std err: over images" in done.out) is not plain
 
 
+@pytest.mark.parametrize("names", [("simple",), ("pretrained:simple",)])
+def test_files_for_programs_have_the_same_columns_always(names, home, call):
+    header = call("compare", "--format", "csv", *names, cwd=home).out.splitlines()[0]
+    assert header.endswith("std err,test bpd K=1,infer ms,sample ms,eff samples,published val bpd,published test bpd")
+
+
 @pytest.mark.parametrize(("name", "delimiter"), [("csv", ","), ("tsv", "\t")])
 def test_a_program_reads_all_groups_in_one_table(name, delimiter, home, call):
     results = home / "runs/simple/results.json"

@@ -94,6 +94,12 @@ def test_compare_shows_what_ships_until_there_is_a_run(shipment, empty, call):
     assert_refused(call("compare", "--runs-dir", "tiny.npz", cwd=empty), 3)
 
 
+def test_groups_of_what_ships_are_no_warning(empty, call):
+    done = call("compare", cwd=empty)
+    assert "each given its label" in done.out
+    assert done.err == "there is no run in runs yet; these ship with nf\n"
+
+
 @pytest.mark.usefixtures("unchanged", "ships")
 def test_compare_image_by_image(shipment, call):
     same = call("compare", "--paired", "pretrained:simple", "simple", "--json", cwd=shipment.home).json

@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Process:
     ) -> None:
         file, said = tempfile.mkstemp(prefix="stderr-")
         os.close(file)
+        weakref.finalize(self, Path(said).unlink, missing_ok=True)
         self._said, stdout = Path(said), output or Path(os.devnull)
         words = [*map(str, arguments)]
         settings = {**os.environ, **around}

@@ -149,7 +149,7 @@ def test_images_without_labels_are_not_scored(conditional: TrainConfig, digits: 
 def test_labels_that_cannot_be_learned_are_refused(configure: Configure, digits: Path, tmp_path: Path) -> None:
     arrays = dict(np.load(digits))
     for name, labels, match in [
-        ("none", None, "has no labels"),
+        ("none", None, "has no labels for its train images, and"),
         ("negative", arrays["train_labels"] - 1, "go from -1"),
         ("new", np.minimum(arrays["train_labels"], 3), "is in no training image"),
     ]:
