@@ -24,6 +24,11 @@ TINY: Preset = replace(
 )
 """Every kind of layer, compiled in seconds."""
 
+TINY_COUPLING: Preset = replace(
+    PRESETS["simple"], name="tiny-coupling", layers=(MaskedCouplings(1, "checkerboard", 8),)
+)
+"""The least that there is to train, where it does not matter what."""
+
 TINY_MIXTURE: Preset = replace(
     PRESETS["mixture"],
     name="tiny-mixture",
@@ -40,9 +45,9 @@ TINY_MIXTURE: Preset = replace(
 
 @contextmanager
 def tiny_preset() -> Iterator[None]:
-    """Presets `tiny` and `tiny-mixture` by their names, the networks of the first with one gated block, not three."""
+    """Presets `tiny...` by their names, the networks of those with masked couplings with one gated block, not three."""
     with (
-        mock.patch.dict(PRESETS, {"tiny": TINY, "tiny-mixture": TINY_MIXTURE}),
+        mock.patch.dict(PRESETS, {preset.name: preset for preset in (TINY, TINY_COUPLING, TINY_MIXTURE)}),
         mock.patch.object(coupling, "GatedConvNet", functools.partial(GatedConvNet, blocks=1)),
     ):
         yield
