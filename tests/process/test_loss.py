@@ -22,13 +22,33 @@ def assert_told(process):
     assert not [line for line in process.lines if "Traceback" in line or "Fatal" in line], process.lines
 
 
-@pytest.mark.parametrize(("victim", "signum"), [(0, signal.SIGKILL), (1, signal.SIGSTOP)])
-def test_a_process_that_dies_or_freezes_ends_the_other(digits, tmp_path, victim, signum):
-    pair = Pair(*settings(digits, tmp_path, epochs=100_000), NF_LOST_SECONDS="5")
+VICTIMS = [(0, signal.SIGKILL), (1, signal.SIGSTOP)]
+
+
+@pytest.fixture(scope="module")
+def bereaved(digits, tmp_path_factory):
+    """Pairs of which one process was lost, all at the same time: noticing takes long, and is nothing but waiting."""
+    pairs = []
+    try:
+        for _ in VICTIMS:
+            words = settings(digits, tmp_path_factory.mktemp("runs"), preset="tiny-coupling", epochs=100_000)
+            pairs.append(Pair(*words, NF_LOST_SECONDS="5"))
+        for pair in pairs:
+            pair.trains()
+        start = time.monotonic()
+        for (victim, signum), pair in zip(VICTIMS, pairs, strict=True):
+            (pair.first, pair.second)[victim].send(signum)
+        yield pairs, start
+    finally:
+        for pair in pairs:
+            pair.kill()
+
+
+@pytest.mark.parametrize(("victim", "signum"), VICTIMS)
+def test_a_process_that_dies_or_freezes_ends_the_other(bereaved, victim, signum):
+    pairs, start = bereaved
+    pair = pairs[VICTIMS.index((victim, signum))]
     lost, other = (pair.first, pair.second) if victim == 0 else (pair.second, pair.first)
-    pair.trains()
-    lost.send(signum)
-    start = time.monotonic()
     other.finish(LONG)
     assert time.monotonic() - start < 30
     lost.send(signal.SIGKILL)
@@ -50,7 +70,7 @@ def test_a_killed_run_continues_with_the_same_commands(together, digits, tmp_pat
 
 
 def test_a_signal_to_one_stops_both_after_saving(digits, tmp_path):
-    pair = Pair(*settings(digits, tmp_path, epochs=100_000))
+    pair = Pair(*settings(digits, tmp_path, preset="tiny-coupling", epochs=100_000))
     pair.trains()
     pair.second.send(signal.SIGTERM)
     assert pair.finish() == (143, 143)
@@ -62,7 +82,7 @@ def test_a_signal_to_one_stops_both_after_saving(digits, tmp_path):
 
 
 def test_no_process_begins_a_run_that_the_other_has_no_time_for(digits, tmp_path):
-    words = settings(digits, tmp_path, epochs=1)
+    words = settings(digits, tmp_path, preset="tiny-coupling", epochs=1)
     pair = Pair(*words, "--seeds", "1,2", last=("--max-minutes", 1e-9), NF_LOST_SECONDS="5")
     assert pair.finish() == (0, 0), (pair.first.lines, pair.second.lines)
     assert [path.name for path in tmp_path.iterdir()] == ["run-seed1"]

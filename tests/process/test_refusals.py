@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -42,27 +44,62 @@ def test_seconds_that_cannot_be_are_refused(text, monkeypatch):
         cluster._seconds("NF_LOST_SECONDS", cluster.LOST_SECONDS)
 
 
-def test_a_process_that_nobody_joins_gives_up(tmp_path):
-    place = ("--num-processes", 2, "--runs-dir", tmp_path / "runs", "--coordinator")
+@dataclass(frozen=True)
+class InVain:
+    """Commands that wait for what does not come.
+
+    Attributes:
+        alone: Processes 0 and 1 of two, which do not look for each other at the same place.
+        closed: Process 0 of two, a command whose stdout is closed.
+        apart: Two that write to different folders.
+        folder: Where they work.
+    """
+
+    alone: list[Process]
+    closed: subprocess.Popen[str]
+    apart: Pair
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def in_vain(digits, tmp_path_factory):
+    """All of them at the same time: there is nothing but waiting."""
+    folder = tmp_path_factory.mktemp("in-vain")
+    place = ("--num-processes", 2, "--runs-dir", folder / "runs", "--coordinator")
     alone = [
         Process("train", "simple", *place, f"127.0.0.1:{free_port()}", "--process-id", number, NF_JOIN_SECONDS="2")
         for number in (0, 1)
     ]
-    for process in alone:
+    where = f"--coordinator 127.0.0.1:{free_port()} --num-processes 2 --process-id 0"
+    line, around = f"exec {' '.join(NF)} eval simple {where} >&-", environment(NF_JOIN_SECONDS="1")
+    closed = subprocess.Popen(line, shell=True, cwd=folder, env=around, stderr=subprocess.PIPE, text=True)
+    words = settings(digits, folder / "here", preset="tiny-coupling")
+    apart = Pair(*words, last=("--runs-dir", folder / "there"))
+    try:
+        yield InVain(alone, closed, apart, folder)
+    finally:
+        closed.kill()
+        closed.wait()
+        closed.stderr.close()
+        apart.kill()
+        for process in alone:
+            process.process.kill()
+
+
+def test_a_process_that_nobody_joins_gives_up(in_vain):
+    for process in in_vain.alone:
         assert process.finish() == 1
         assert [line.split(": ")[0] for line in process.lines[-2:]] == ["error", "hint"]
         assert "did not find each other in 2 s" in process.lines[-2]
         assert not [line for line in process.lines if "Traceback" in line]
-    assert list(tmp_path.iterdir()) == []
+    assert not (in_vain.folder / "runs").exists()
 
 
-def test_without_stdout_the_error_is_the_same(tmp_path):
-    where = f"--coordinator 127.0.0.1:{free_port()} --num-processes 2 --process-id 0"
-    line, around = f"{' '.join(NF)} eval simple {where} >&-", environment(NF_JOIN_SECONDS="1")
-    done = subprocess.run(line, shell=True, cwd=tmp_path, env=around, capture_output=True, text=True)
-    assert done.returncode == 1
-    told = done.stderr.splitlines()[-2:]
-    assert [line.split(": ")[0] for line in told] == ["error", "hint"], done.stderr
+def test_without_stdout_the_error_is_the_same(in_vain):
+    _, said = in_vain.closed.communicate()
+    assert in_vain.closed.returncode == 1
+    told = said.splitlines()[-2:]
+    assert [line.split(": ")[0] for line in told] == ["error", "hint"], said
     assert "did not find each other in 1 s" in told[0]
 
 
@@ -91,9 +128,8 @@ def test_a_run_that_is_being_trained_is_refused_by_both(digits, tmp_path):
         both_refuse(Pair(*settings(digits, tmp_path)), (3, 3), "run 'run' is being trained by another process")
 
 
-def test_runs_that_the_processes_do_not_share_are_refused(digits, tmp_path):
-    pair = Pair(*settings(digits, tmp_path / "here"), last=("--runs-dir", tmp_path / "there"))
-    both_refuse(pair, (2, 2), "is not the folder that the first process writes")
+def test_runs_that_the_processes_do_not_share_are_refused(in_vain):
+    both_refuse(in_vain.apart, (2, 2), "is not the folder that the first process writes")
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(digits, tmp_path):
