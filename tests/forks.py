@@ -18,6 +18,9 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 
+KEPT_SECONDS = 0.05
+"""A program that takes longer to compile is kept for the next command."""
+
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.imported"])
 
@@ -27,11 +30,12 @@ class Command:
     """What a process does and where.
 
     Attributes:
-        arguments: Of `nf`.
+        arguments: Of `nf`, or `nfcli.pretrained` and those of the maintainer's command.
         cwd: Its working directory.
         around: Its environment. What Python and jax read when they start is that of the first process of all.
-        stdout, stderr: The files that it writes.
-        tiny: Whether preset `tiny` is known, instead of smoke runs being small.
+        stdout, stderr: The files that it writes, or a terminal.
+        stdin: The file that it reads, or the same terminal.
+        tiny: Whether the presets of `tests.tiny` are known, instead of smoke runs being small.
         ships: The folder of runs that ship with it, None for its own.
         largest_file: No file may grow beyond so many bytes, as on a full disk; None for no limit.
     """
@@ -41,6 +45,7 @@ class Command:
     around: Mapping[str, str]
     stdout: Path
     stderr: Path
+    stdin: Path = Path(os.devnull)
     tiny: bool = False
     ships: Path | None = None
     largest_file: int | None = None
@@ -50,11 +55,24 @@ class Fork:
     """A running `nf`, in the words of `subprocess.Popen`."""
 
     def __init__(self, command: Command) -> None:
-        # One device: the images of most tests are few, and starting is quicker.
-        with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT), JAX_NUM_CPU_DEVICES="1"):
+        # One device: the images of most tests are few, and starting is quicker. Many commands need the same programs,
+        # so that those are kept, too, that take little time.
+        kept = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": str(KEPT_SECONDS)}
+        with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT), JAX_NUM_CPU_DEVICES="1", **kept):
             multiprocessing.forkserver.ensure_running()
         self._process = _FORKS.Process(target=_become, args=(command,), daemon=True)
         self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def sentinel(self) -> int:
+        """What `select` finds ready when it has ended."""
+        return self._process.sentinel
 
     @property
     def returncode(self) -> int | None:
@@ -78,8 +96,8 @@ class Fork:
 
     def send_signal(self, number: int) -> None:
         """Send a signal, if it still runs."""
-        if self._process.exitcode is None and self._process.pid is not None:
-            os.kill(self._process.pid, number)
+        if self._process.exitcode is None:
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End it."""
@@ -87,8 +105,8 @@ class Fork:
 
 
 def _become(command: Command) -> NoReturn:
-    for number, name in enumerate((os.devnull, command.stdout, command.stderr)):
-        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
+    for number, name in enumerate((command.stdin, command.stdout, command.stderr)):
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOCTTY), number)
     os.chdir(command.cwd)
     os.environ.clear()
     os.environ.update(command.around)
@@ -111,6 +129,7 @@ def _become(command: Command) -> NoReturn:
 def _run(command: Command) -> None:
     from nfcli.__main__ import main
     from nfcli.presets import PRESETS
+    from nfcli.pretrained.__main__ import main as export
     from nfcli.runs import pretrained as pretrained
     from tests.cli.small import small_smoke_runs
     from tests.tiny import tiny_preset
@@ -122,4 +141,6 @@ def _run(command: Command) -> None:
             stack.enter_context(tiny_preset())
         if command.ships is not None:
             stack.enter_context(mock.patch.object(pretrained, "pretrained_dir", return_value=command.ships))
+        if command.arguments[0:1] == ["nfcli.pretrained"]:
+            sys.exit(export(sys.argv[2:]))
         main()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 
@@ -19,8 +18,9 @@ from nfcli.evaluation import timing
 from nfcli.flows import coupling
 from nfcli.presets import Preset
 from nfcli.runs import pretrained as pretrained
-from tests.cli.program import ROOT, Done, environment, succeeds
+from tests.cli.program import Done, nf, succeeds
 from tests.cli.small import shallow, shorten
+from tests.forks import KEPT_SECONDS
 from tests.sharing import made_once
 
 IMAGES = {"train": 48, "val": 16, "test": 16}
@@ -38,7 +38,10 @@ def small_smoke_runs():
         mock.patch.object(coupling, "GatedConvNet", shallow(coupling.GatedConvNet)),
         mock.patch.object(timing, "REPETITIONS", 2),
     ):
+        before = jax.config.jax_persistent_cache_min_compile_time_secs
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", KEPT_SECONDS)
         yield
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,7 @@ def measured(workshop, tmp_path_factory):
 
 def export(name: str, cwd: Path, to: Path, *options) -> Done:
     """The maintainer's command."""
-    command = [sys.executable, "-m", "tests.cli.small", "nfcli.pretrained", name, "--to", to, *options]
-    settings = environment(PYTHONPATH=str(ROOT))
-    done = subprocess.run([*map(str, command)], cwd=cwd, env=settings, capture_output=True, text=True)
-    return Done(done.returncode, done.stdout, done.stderr)
+    return nf("nfcli.pretrained", name, "--to", to, *options, cwd=cwd)
 
 
 @dataclass(frozen=True)

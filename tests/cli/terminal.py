@@ -8,6 +8,9 @@ import re
 import select
 import struct
 import time
+from pathlib import Path
+
+from tests.forks import Command, Fork
 
 CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -27,14 +30,16 @@ class Terminal:
         import termios
 
         self.written = b""
-        leader, follower = pty.openpty()
-        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        attributes = [(os.POSIX_SPAWN_DUP2, follower, number) for number in (0, 1, 2)]
-        closing = [(os.POSIX_SPAWN_CLOSE, number) for number in (leader, follower)]
-        shell = ["sh", "-c", f'cd "{cwd}" && exec "$@"', "sh", *map(str, command)]
+        self.leader, self.follower = pty.openpty()
+        fcntl.ioctl(self.follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self._start([*map(str, command)], cwd, environment)
+
+    def _start(self, command, cwd, environment) -> None:
+        attributes = [(os.POSIX_SPAWN_DUP2, self.follower, number) for number in (0, 1, 2)]
+        closing = [(os.POSIX_SPAWN_CLOSE, number) for number in (self.leader, self.follower)]
+        shell = ["sh", "-c", f'cd "{cwd}" && exec "$@"', "sh", *command]
         self.pid = os.posix_spawnp("sh", shell, environment, file_actions=[*attributes, *closing], setsid=True)
-        os.close(follower)
-        self.leader = leader
+        os.close(self.follower)
 
     def __enter__(self):
         return self
@@ -42,7 +47,7 @@ class Terminal:
     def __exit__(self, *_) -> None:
         os.close(self.leader)
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
+            self.wait()
 
     def type(self, keys: str) -> None:
         """Press keys."""
@@ -61,6 +66,10 @@ class Terminal:
         end = time.monotonic() + seconds
         while self._read(end - time.monotonic()):
             assert time.monotonic() < end, self.plain
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end; the exit code."""
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     @property
@@ -77,3 +86,24 @@ class Terminal:
             return False
         self.written += piece
         return bool(piece)
+
+
+class TerminalOfNF(Terminal):
+    """`nf` in one, whose arguments are the command, forked; see `forks`."""
+
+    def _start(self, command, cwd, environment) -> None:
+        here = Path(os.ttyname(self.follower))
+        self.process = Fork(Command(command, cwd, environment, here, here, stdin=here))
+        self.pid = self.process.pid
+
+    def __exit__(self, *_) -> None:
+        super().__exit__()
+        os.close(self.follower)
+
+    def wait(self) -> int:
+        return self.process.wait()
+
+    def _read(self, seconds: float) -> bool:
+        # It opens the terminal by itself, at some time: that nobody has it open says nothing of its end.
+        ready, _, _ = select.select([self.leader, self.process.sentinel], [], [], max(0, seconds))
+        return self.leader in ready and super()._read(seconds)

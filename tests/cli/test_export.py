@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from nfcli.pretrained.export import export as export_run
 from nfcli.runs.pretrained import TRAINING, training_in_words
 from nfcli.runs.schema import check_fields
 from tests.cli.conftest import export
-from tests.cli.program import assert_refused, contents
+from tests.cli.program import NF, assert_refused, contents, environment
 from tests.runs.untrained import untrained
 
 
@@ -94,8 +95,9 @@ def test_again_gives_the_same(shipment, tmp_path):
     options = ("--other-data", "--smoke", "--hardware", "two cores")
     (tmp_path / "simple").mkdir()
     (tmp_path / "simple/config.json").write_text("{}")  # an earlier one is replaced
-    done = export("simple", home, tmp_path, *options)
-    assert (done.code, done.out) == (0, f"{tmp_path}/simple\n")
+    command = [*NF, "nfcli.pretrained", "simple", "--to", tmp_path, *options]
+    done = subprocess.run(command, cwd=home, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/simple\n")
     for name in ("config.json", "results.json", "metrics.jsonl"):
         assert (tmp_path / "simple" / name).read_bytes() == (shipment.ships / "simple" / name).read_bytes()
 

@@ -12,7 +12,7 @@ import pytest
 from nfcli.cli.console import Console, CountProgress
 from tests.cli.conftest import SETTINGS
 from tests.cli.program import ESCAPE, NF, environment, nf, succeeds
-from tests.cli.terminal import CONTROL, Terminal
+from tests.cli.terminal import CONTROL, TerminalOfNF
 
 COLOUR = b"\x1b[3"
 
@@ -24,8 +24,8 @@ def longest_line(plain: str) -> int:
 
 def test_training_on_a_terminal_has_a_live_line_and_ends_tidily(workshop, tmp_path):
     home = workshop.copy(tmp_path / "copy")
-    command = [*NF, "train", "simple", *SETTINGS, "--epochs", "3", "--eval-every", "2", "--name", "live"]
-    with Terminal(command, home, environment(TERM="xterm-256color")) as terminal:
+    command = ["train", "simple", *SETTINGS, "--epochs", "3", "--eval-every", "2", "--name", "live"]
+    with TerminalOfNF(command, home, environment(TERM="xterm-256color")) as terminal:
         assert terminal.finish() == 0
         written, plain = terminal.written, terminal.plain
     assert "compiling" in plain
@@ -38,8 +38,8 @@ def test_training_on_a_terminal_has_a_live_line_and_ends_tidily(workshop, tmp_pa
 
 def test_no_color_draws_without_colours_and_interrupting_saves(workshop, tmp_path):
     home = workshop.copy(tmp_path / "copy")
-    command = [*NF, "train", "simple", *SETTINGS, "--epochs", "2000", "--eval-every", "1000", "--name", "plain"]
-    with Terminal(command, home, environment(TERM="xterm-256color", NO_COLOR="1")) as terminal:
+    command = ["train", "simple", *SETTINGS, "--epochs", "2000", "--eval-every", "1000", "--name", "plain"]
+    with TerminalOfNF(command, home, environment(TERM="xterm-256color", NO_COLOR="1")) as terminal:
         assert terminal.wait_for(" left", 60), terminal.plain
         os.kill(terminal.pid, signal.SIGINT)
         assert terminal.finish() == 130
@@ -52,19 +52,20 @@ def test_no_color_draws_without_colours_and_interrupting_saves(workshop, tmp_pat
 
 def test_a_terminal_that_is_closed_ends_a_training_after_saving(workshop, tmp_path):
     home = workshop.copy(tmp_path / "copy")
-    command = [*NF, "train", "simple", *SETTINGS, "--epochs", "2000", "--eval-every", "1000", "--name", "closed"]
-    terminal = Terminal(command, home, environment(TERM="xterm-256color"))
+    command = ["train", "simple", *SETTINGS, "--epochs", "2000", "--eval-every", "1000", "--name", "closed"]
+    terminal = TerminalOfNF(command, home, environment(TERM="xterm-256color"))
     assert terminal.wait_for(" left", 60), terminal.plain
     os.close(terminal.leader)
     os.kill(terminal.pid, signal.SIGHUP)  # as the system does with a terminal that controls a session
-    assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 129
+    assert terminal.wait() == 129
+    os.close(terminal.follower)
     assert list((home / "runs/closed/checkpoints").iterdir())
 
 
 def test_interrupting_before_the_first_step_leaves_the_terminal_tidy(workshop, tmp_path):
     # A learning rate of its own: no program of it is in the cache.
-    command = [*NF, "train", "simple", *SETTINGS, "--learning-rate", "0.00013", "--runs-dir", tmp_path]
-    with Terminal(command, workshop.path, environment(TERM="xterm-256color")) as terminal:
+    command = ["train", "simple", *SETTINGS, "--learning-rate", "0.00013", "--runs-dir", tmp_path]
+    with TerminalOfNF(command, workshop.path, environment(TERM="xterm-256color")) as terminal:
         assert terminal.wait_for("compiling", 60), terminal.plain
         os.kill(terminal.pid, signal.SIGINT)
         assert terminal.finish(5) == 130
@@ -74,21 +75,21 @@ def test_interrupting_before_the_first_step_leaves_the_terminal_tidy(workshop, t
 
 def test_dumb_terminal_gets_plain_lines(workshop, tmp_path):
     home = workshop.copy(tmp_path / "copy")
-    command = [*NF, "train", "simple", *SETTINGS, "--epochs", "1", "--name", "simple"]
-    with Terminal(command, home, environment(TERM="dumb")) as terminal:
+    command = ["train", "simple", *SETTINGS, "--epochs", "1", "--name", "simple"]
+    with TerminalOfNF(command, home, environment(TERM="dumb")) as terminal:
         assert terminal.finish() == 0
         assert not CONTROL.search(terminal.written)
         assert longest_line(terminal.plain) <= 80
 
 
 def test_sentences_end_between_words(workshop):
-    command = [*NF, "eval", "nobody", "--runs-dir", "runs/" + "deeper/" * 8]
-    with Terminal(command, workshop.path, environment(TERM="xterm-256color")) as terminal:
+    command = ["eval", "nobody", "--runs-dir", "runs/" + "deeper/" * 8]
+    with TerminalOfNF(command, workshop.path, environment(TERM="xterm-256color")) as terminal:
         assert terminal.finish() == 3
         lines = [line.strip() for line in terminal.plain.splitlines() if line.strip()]
     assert longest_line(terminal.plain) <= 80
     assert len(lines) > 2
-    assert " ".join(lines) == " ".join(nf(*command[len(NF) :], cwd=workshop.path).err.split())
+    assert " ".join(lines) == " ".join(nf(*command, cwd=workshop.path).err.split())
 
 
 def test_how_long_a_measurement_will_take(monkeypatch):

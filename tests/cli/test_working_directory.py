@@ -22,6 +22,9 @@ sys.exit(main())
 """
 
 
+FLOW = '[[layers]]\nkind = "masked-couplings"\ncount = 1\nmask = "checkerboard"\nhidden = 8\n'
+
+
 def test_code_in_the_working_directory_is_never_run(tmp_path):
     """A run that is long, and of which nothing was compiled before: all that there is to do before the first step."""
     program, here = tmp_path / "bin" / "nf", tmp_path / "here"
@@ -30,7 +33,8 @@ def test_code_in_the_working_directory_is_never_run(tmp_path):
         path.write_text("import sys; sys.stderr.write('hostile code was run')")
     program.write_text(PROGRAM)
     write_images(here / "tiny.npz")
-    command = [sys.executable, program, "train", "simple", *SETTINGS, "--epochs", "1000", "--max-minutes", "0.001"]
+    (here / "flow.toml").write_text(FLOW)
+    command = [sys.executable, program, "train", "flow.toml", *SETTINGS, "--epochs", "1000", "--max-minutes", "0.001"]
     cold = environment(NF_CACHE_DIR=str(tmp_path / "cache"), PYTHONPATH=None)
     done = subprocess.run([*command, "-q"], cwd=here, env=cold, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
