@@ -54,11 +54,12 @@ def _log_det_of_noise(layer):
 
 def one_pixel():
     with jax.enable_x64(True):
-        check_one_pixel(4, 0.5, -0.3, dtype=jnp.dtype("float64"), tolerance=1e-6)
+        check_one_pixel(4, [(0.5, -0.3)], dtype=jnp.dtype("float64"), tolerance=1e-6)
 
 
 def probability_of(name):
-    check_total_probability(*small(name), precision=np.inf)
+    # Fewer draws than where the check guards a model: what is broken here is seen with these.
+    check_total_probability(*small(name), samples=16, precision=np.inf)
 
 
 def streaming():
