@@ -29,21 +29,21 @@ TINY_MIXTURE: Preset = replace(
     name="tiny-mixture",
     layers=(
         Squeeze(),
-        PartitionedCouplings(1, "channel", 8, transformer="mixture", components=2, blocks=1),
+        PartitionedCouplings(1, "channel", 8, transformer="mixture", components=2, blocks=0),
         Split(hidden=4),
     ),
     dequantization=GaussianNoise(1, 4, 4, blocks=1),
     recipe={**PRESETS["mixture"].recipe, "warmup_steps": 4},
 )
-"""The same for the layers of preset `mixture`."""
+"""The same for the layers of preset `mixture`, with a gated block where they look at the image to make noise."""
 
 
 @contextmanager
 def tiny_preset() -> Iterator[None]:
-    """Presets `tiny` and `tiny-mixture` by their names, the networks of the first with one gated block, not three."""
+    """Presets `tiny` and `tiny-mixture` by their names, the networks of the first without gated blocks."""
     with (
         mock.patch.dict(PRESETS, {"tiny": TINY, "tiny-mixture": TINY_MIXTURE}),
-        mock.patch.object(coupling, "GatedConvNet", functools.partial(GatedConvNet, blocks=1)),
+        mock.patch.object(coupling, "GatedConvNet", functools.partial(GatedConvNet, blocks=0)),
     ):
         yield
 
