@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("shallow")
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_all_images_together_have_probability_one(name):
+def test_all_images_together_have_probability_one(name, optimized):
     check_total_probability(*small(name))
 
 

@@ -57,9 +57,8 @@ def one_pixel():
         check_one_pixel(4, [(0.5, -0.3)], dtype=jnp.dtype("float64"), tolerance=1e-6)
 
 
-def probability_of(name):
-    # Fewer draws than where the check guards a model: what is broken here is seen with these.
-    check_total_probability(*small(name), samples=16, precision=np.inf)
+def probability_of(name, samples=64):
+    check_total_probability(*small(name), samples=samples, precision=np.inf)
 
 
 def streaming():
@@ -80,7 +79,7 @@ CHECKS = {
     "log-det of learned noise": log_det_of_learned_noise,
     "prior": checks.check_prior,
     "one pixel": one_pixel,
-    "total, uniform noise": lambda: probability_of(plain),
+    "total, uniform noise": lambda: probability_of(plain, samples=16),
     "total, learned noise": lambda: probability_of(learned),
     "streaming": streaming,
 }
