@@ -24,8 +24,9 @@ def _tiny_preset() -> Iterator[None]:
 
 @pytest.fixture
 def changed_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No program that was compiled before knows of code that a test changed."""
+    """No program that was compiled before knows of code that a test changed, and none of these is kept."""
     monkeypatch.setattr(programs, "_folder", lambda: None)
+    monkeypatch.setattr(programs, "_latest", {})
 
 
 @pytest.fixture
