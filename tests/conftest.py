@@ -28,6 +28,8 @@ os.environ["NF_MATRIX_UNITS"] = "0"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 _QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICKLY}"
+# Most of them take less than what nf thinks worth keeping, and are needed again by the next test or program.
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 runtime.prepare(devices=4)
 # Of a job in the background, as on a build server, interrupts are ignored, and so they would be in its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,9 +18,6 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 
-KEPT_SECONDS = 0.05
-"""A program that takes longer to compile is kept for the next command."""
-
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.imported"])
 
@@ -35,7 +32,7 @@ class Command:
         around: Its environment. What Python and jax read when they start is that of the first process of all.
         stdout, stderr: The files that it writes, or a terminal.
         stdin: The file that it reads, or the same terminal.
-        tiny: Whether the presets of `tests.tiny` are known, instead of smoke runs being small.
+        tiny: Whether preset `tiny` is known, instead of smoke runs being small.
         ships: The folder of runs that ship with it, None for its own.
         largest_file: No file may grow beyond so many bytes, as on a full disk; None for no limit.
     """
@@ -55,10 +52,8 @@ class Fork:
     """A running `nf`, in the words of `subprocess.Popen`."""
 
     def __init__(self, command: Command) -> None:
-        # One device: the images of most tests are few, and starting is quicker. Many commands need the same programs,
-        # so that those are kept, too, that take little time.
-        kept = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": str(KEPT_SECONDS)}
-        with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT), JAX_NUM_CPU_DEVICES="1", **kept):
+        # One device: the images of most tests are few, and starting is quicker.
+        with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT), JAX_NUM_CPU_DEVICES="1"):
             multiprocessing.forkserver.ensure_running()
         self._process = _FORKS.Process(target=_become, args=(command,), daemon=True)
         self._process.start()

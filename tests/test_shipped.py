@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import jax
@@ -13,7 +14,7 @@ from nfcli.backend.programs import without_cache
 from nfcli.cli.tables import for_people
 from nfcli.data import load_dataset
 from nfcli.evaluation.bound import BoundEvaluator
-from nfcli.flows.networks import ComputePolicy
+from nfcli.flows.networks import PLAIN, ComputePolicy
 from nfcli.presets import PRESETS
 from nfcli.pretrained.export import check_portable
 from nfcli.runs.comparison import compare
@@ -22,8 +23,12 @@ from nfcli.runs.pretrained import MOST_BYTES, TRAINING, list_pretrained, pretrai
 from nfcli.runs.restore import restore
 from nfcli.runs.results import load_results
 from nfcli.runs.schema import check_fields
+from tests.sharing import made_once
 
 PRETRAINED = list_pretrained(Path("runs"))
+
+mnist = functools.cache(lambda: load_dataset("mnist"))
+trained_of = functools.cache(lambda run: restore(run, refuse))
 
 each = pytest.mark.parametrize("run", PRETRAINED, ids=lambda run: run.path.name)
 
@@ -54,7 +59,7 @@ def test_nothing_was_left_by_an_export():
 
 @each
 def test_weights_are_whole_and_of_the_preset(run):
-    trained = restore(run, refuse)
+    trained = trained_of(run)
     name, _, conditional = run.path.name.partition("-")
     preset, model = PRESETS[name], trained.config["model"]
     assert (model["preset"], model["classes"]) == (name, 10 if conditional else 0)
@@ -70,8 +75,7 @@ def test_weights_are_whole_and_of_the_preset(run):
 def test_config_is_of_mnist_and_says_what_it_took(run):
     config = run.config()
     check_fields(config, TRAINING)
-    mnist = load_dataset("mnist")
-    assert (config["data"]["source"], config["data"]["fingerprint"]) == ("mnist", mnist.fingerprint)
+    assert (config["data"]["source"], config["data"]["fingerprint"]) == ("mnist", mnist().fingerprint)
     assert not config["model"]["smoke"]
     assert config["training"]["seconds"] > 60
     check_portable(run.path, [Path(__file__).parents[2], Path.home()])
@@ -81,8 +85,8 @@ def test_config_is_of_mnist_and_says_what_it_took(run):
 def test_measured_on_all_test_images(run):
     test = measurement(run)
     assert (test.images, test.importance_samples) == (10_000, 8)
-    assert test.split_fingerprint == load_dataset("mnist").test.fingerprint
-    assert test.checkpoint_step == restore(run, refuse).checkpoint.step
+    assert test.split_fingerprint == mnist().test.fingerprint
+    assert test.checkpoint_step == trained_of(run).checkpoint.step
     assert 0.5 < test.bpd <= test.elbo_bpd < 2
     assert 0 < test.bpd_stderr < 0.01
     assert len(load_per_image(run, test)["bpd"]) == 10_000
@@ -91,30 +95,35 @@ def test_measured_on_all_test_images(run):
 
 @pytest.mark.parametrize("run", PRETRAINED[:1], ids=lambda run: run.path.name)
 def test_a_measurement_can_be_repeated(run):
-    trained, known = restore(run, refuse), measurement(run)
-    images = load_dataset("mnist").test.images[:32]
-    again = BoundEvaluator(trained.model, 32, devices=1)(trained.parameters, images, samples=8, seed=known.seed)
-    np.testing.assert_allclose(again.bpd, load_per_image(run, known)["bpd"][:32], atol=1e-3, rtol=0)
+    trained, known = trained_of(run), measurement(run)
+    images = mnist().test.images[:16]
+    again = BoundEvaluator(trained.model, 16, devices=1)(trained.parameters, images, samples=8, seed=known.seed)
+    np.testing.assert_allclose(again.bpd, load_per_image(run, known)["bpd"][:16], atol=1e-3, rtol=0)
 
 
-def test_networks_in_half_precision_cost_less_than_a_thousandth_of_a_bit():
-    check_half_precision(ComputePolicy(dtype=jnp.dtype(jnp.bfloat16)))
-
-
-def test_networks_on_matrix_units_cost_less_than_a_thousandth_of_a_bit(matrix_units_here):
-    with without_cache():
-        check_half_precision(ComputePolicy(dtype=jnp.dtype(jnp.bfloat16), matrix_units=True))
-
-
-def check_half_precision(policy):
-    """Of trained weights on real digits, the same noise in both."""
+def bits(policy):
+    """Bits per dimension of real digits by trained weights, with the same noise however networks are computed."""
     (run,) = (run for run in PRETRAINED if run.path.name == "multiscale")
-    trained = restore(run, refuse)
-    half = trained.model.with_policy(policy)
-    images, keys = load_dataset("mnist").test.images[:64], jax.random.split(jax.random.key(1), 64)
-    single, rounded = (
-        -jax.jit(model.log_prob)(trained.parameters, images, keys) / (model.dimensions * np.log(2))
-        for model in (trained.model, half)
-    )
+    trained = trained_of(run)
+    model, images, keys = trained.model.with_policy(policy), mnist().test.images[:32], jax.random.key(1)
+    log_prob = jax.jit(model.log_prob)(trained.parameters, images, jax.random.split(keys, len(images)))
+    return -np.asarray(log_prob) / (model.dimensions * np.log(2))
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
+    """In single precision."""
+    return np.array(made_once(tmp_path_factory, "in-single-precision", lambda _: bits(PLAIN).tolist())[1])
+
+
+def test_networks_in_half_precision_cost_less_than_a_thousandth_of_a_bit(single):
+    rounded = bits(ComputePolicy(dtype=jnp.dtype(jnp.bfloat16)))
     assert np.any(single != rounded)
-    assert abs(float(jnp.mean(rounded - single))) < 1e-3
+    assert abs(np.mean(rounded - single)) < 1e-3
+
+
+def test_networks_on_matrix_units_cost_less_than_a_thousandth_of_a_bit(matrix_units_here, single):
+    with without_cache():
+        rounded = bits(ComputePolicy(dtype=jnp.dtype(jnp.bfloat16), matrix_units=True))
+    assert np.any(single != rounded)
+    assert abs(np.mean(rounded - single)) < 1e-3

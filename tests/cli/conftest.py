@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import jax
 import numpy as np
 import pytest
 
@@ -20,7 +19,6 @@ from nfcli.presets import Preset
 from nfcli.runs import pretrained as pretrained
 from tests.cli.program import Done, nf, succeeds
 from tests.cli.small import shallow, shorten
-from tests.forks import KEPT_SECONDS
 from tests.sharing import made_once
 
 IMAGES = {"train": 48, "val": 16, "test": 16}
@@ -38,10 +36,7 @@ def small_smoke_runs():
         mock.patch.object(coupling, "GatedConvNet", shallow(coupling.GatedConvNet)),
         mock.patch.object(timing, "REPETITIONS", 2),
     ):
-        before = jax.config.jax_persistent_cache_min_compile_time_secs
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", KEPT_SECONDS)
         yield
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
 
 
 @dataclass(frozen=True)

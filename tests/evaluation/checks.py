@@ -16,27 +16,29 @@ def all_images(shape, levels):
     return np.array(list(pixels), np.uint8).reshape(-1, *shape)
 
 
-def check_total_probability(model, parameters, *, samples=64, precision=0.01, label=None):
+def check_total_probability(model, parameters, *, samples=64, precision=0.01, labels=(None,)):
     """The probabilities of all images that there are sum to 1, within Monte Carlo error, and not above it.
 
     Args:
         model, parameters: Of a space so small that all of its images fit into a batch many times, with other noise.
         samples: Draws of each evaluation.
-        label: Of all images, for a class-conditional model.
+        labels: Each of all images in turn, for a class-conditional model.
         precision: The standard error must be below this, or the test would say nothing.
     """
     images = all_images(model.shape, model.levels)
     copies = 4096 // len(images)
     images = np.tile(images, (copies, 1, 1, 1))
-    labels = None if label is None else np.full(len(images), label)
-    bound = BoundEvaluator(model, len(images))(parameters, images, samples=samples, seed=0, labels=labels)
-    probability = np.exp(bound.log_prob) / copies
-    # The relative variance of one image's K weights follows from their effective sample size.
-    relative_variance = (samples / bound.effective_sample_size - 1) / max(samples - 1, 1)
-    error = np.sqrt(np.sum(probability**2 * relative_variance))
-    assert error < precision
-    total = np.sum(probability)
-    assert abs(total - 1) < 4 * error + 1e-4, f"the probabilities of all images sum to {total}"
+    evaluator = BoundEvaluator(model, len(images))
+    for label in labels:
+        given = None if label is None else np.full(len(images), label)
+        bound = evaluator(parameters, images, samples=samples, seed=0, labels=given)
+        probability = np.exp(bound.log_prob) / copies
+        # The relative variance of one image's K weights follows from their effective sample size.
+        relative_variance = (samples / bound.effective_sample_size - 1) / max(samples - 1, 1)
+        error = np.sqrt(np.sum(probability**2 * relative_variance))
+        assert error < precision
+        total = np.sum(probability)
+        assert abs(total - 1) < 4 * error + 1e-4, f"the probabilities of all images sum to {total}"
 
 
 def check_streaming(log_weights):

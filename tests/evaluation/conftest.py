@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.flows.conftest import shallow
+from tests.flows.conftest import shallow, shallow_module
 
-__all__ = ["shallow"]
+__all__ = ["shallow", "shallow_module"]

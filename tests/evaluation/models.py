@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import jax
-
 from nfcli.flows import build
 from nfcli.presets import GaussianNoise, MaskedCouplings, PartitionedCouplings, Preset, Split, Squeeze
 from tests.flows.parameters import random_parameters
@@ -34,8 +32,6 @@ def small(name, *, shape=None, levels=None):
     """A model of the table and its random parameters; shape and levels may be others."""
     layers, dequantization, own_shape, own_levels = SPACES[name]
     model = build(Preset("small", "", layers, dequantization, 0, 0, 0), shape or own_shape, levels=levels or own_levels)
-    parameters = random_parameters(model, seed=4, gain=0.6)
-    if any(isinstance(layer, PartitionedCouplings) for layer in layers):
-        # Unlimited scales of random parameters would make weights that no number of draws averages.
-        parameters = jax.tree.map(lambda leaf: 0.3 * leaf, parameters)
-    return model, parameters
+    # Unlimited scales of random parameters would make weights that no number of draws averages.
+    unlimited = any(isinstance(layer, PartitionedCouplings) for layer in layers)
+    return model, random_parameters(model, seed=4, gain=0.6, share=0.3 if unlimited else 1.0)

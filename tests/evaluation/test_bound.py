@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,7 +19,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 4, 4, 1), dtype=np.ui
 
 
 @pytest.fixture(scope="module")
-def model_and_parameters():
+def model_and_parameters(shallow_module):
     return small("two pixels, one coupling each, 8 levels", shape=(4, 4, 1), levels=256)
 
 
@@ -118,7 +117,7 @@ def test_weights_are_the_models(model_and_parameters, evaluate, monkeypatch):
         keys = indexed_keys(jax.random.fold_in(stream(7, Purpose.EVALUATION), draw), np.arange(4, dtype=np.uint32))
         np.testing.assert_allclose(model.log_prob(parameters, IMAGES[:4], keys), draws[draw], rtol=1e-5)
         with jax.enable_x64(True):
-            double = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), parameters)
+            double = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), parameters)
             want = jax.jit(model.log_prob)(double, IMAGES[:4], keys)
         np.testing.assert_allclose(draws[draw], want, rtol=1e-5)
 

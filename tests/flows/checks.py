@@ -26,29 +26,36 @@ def check_log_det(forward, x, *others, tolerance):
         x: (B, ...), what is differentiated by.
         others: Further batched arguments.
         tolerance: Relative and absolute.
+
+    Returns:
+        What `forward` makes of `x`.
     """
 
-    def outputs(x, *others):
-        z = forward(x[None], *(other[None] for other in others))[0]
-        return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(z)])
+    @jax.jit
+    def row(direction, x, *others):
+        """Of the Jacobian of each image; what an image does to another one would be seen in it, too."""
 
-    def both(x, *others):
-        return forward(x, *others)[1], jax.vmap(jax.jacrev(outputs))(x, *others)
+        def outputs(x):
+            z, ldj = forward(x, *others)
+            return jnp.concatenate([leaf.reshape(len(x), -1) for leaf in jax.tree.leaves(z)], axis=1), (z, ldj)
 
-    ldj, jacobian = jax.jit(both)(x, *others)
+        flat, pullback, found = jax.vjp(outputs, x, has_aux=True)
+        return found, pullback(jnp.broadcast_to(direction, flat.shape))[0]
+
+    # One small program, called for each output: tracing and compiling all of them at once takes longest by far.
+    results = [row(direction, x, *others) for direction in np.eye(x[0].size, dtype=x.dtype)[:, None]]
+    z, ldj = results[0][0]
     assert ldj.shape == (len(x),)
     assert ldj.dtype == x.dtype
-    square = np.asarray(jacobian, np.float64).reshape(len(x), x[0].size, x[0].size)
-    np.testing.assert_allclose(ldj, np.linalg.slogdet(square).logabsdet, rtol=tolerance, atol=tolerance)
+    jacobian = np.stack([np.asarray(of_each, np.float64).reshape(len(x), -1) for _, of_each in results], axis=1)
+    np.testing.assert_allclose(ldj, np.linalg.slogdet(jacobian).logabsdet, rtol=tolerance, atol=tolerance)
+    return z
 
 
-def check_inverse(layer, x, *others, tolerance):
-    """`inverse(forward(x))` is x."""
-
-    def there_and_back(x, *others):
-        return layer.inverse(layer.forward(x, *others)[0], *others)
-
-    back = jax.jit(there_and_back)(x, *others)
+def check_inverse(layer, x, *others, tolerance, z=None):
+    """`inverse(forward(x))` is x; `z` is `forward(x)`, where it is known."""
+    z = jax.jit(layer.forward)(x, *others)[0] if z is None else z
+    back = jax.jit(layer.inverse)(z, *others)
     assert back.shape == x.shape
     np.testing.assert_allclose(back, x, rtol=tolerance, atol=tolerance)
 
@@ -93,17 +100,25 @@ def check_prior(tolerance=1e-6):
     np.testing.assert_allclose(pair, [-0.625 - np.log(2 * np.pi), -2 - np.log(2 * np.pi)], rtol=tolerance)
 
 
-def check_one_pixel(levels, s, t, *, dtype, tolerance, noise=None, values=None, nodes=2**13):
+def check_one_pixel(levels, maps, *, dtype, tolerance, noise=None, values=None, nodes=2**13):
     """A flow of one pixel against its closed form, by the average over a grid of noises.
 
     A 1x1 image conditions nothing, so the coupling is `z = (y + t) exp(s)`, and the integral over the noise is a
     difference of two values of the normal distribution's Phi. Learned noise, `n = (logit(u) + t') exp(s')` then a
     sigmoid, covers all of the bin but what the squash of the logit keeps it from.
+
+    Args:
+        levels: Number of values that the pixel can have.
+        maps: Pairs of s and t, for which one program is compiled.
+        dtype: Of all that is computed.
+        tolerance: Relative and absolute.
+        noise: s' and t', None for uniform noise.
+        values: Of the pixel; five of them by default.
+        nodes: Of the grid.
     """
     one = MaskedCouplings(1, "checkerboard", 2)
     model = build(Preset("pixel", "", (one,), noise and one, 0, 0, 0), (1, 1, 1), levels=levels)
     parameters = random_parameters(model, dtype=dtype)
-    set_affine(parameters["transform"]["levels"]["0"]["0"], s, t)
     ends = np.array([0.0, 1.0])
     if noise is not None:
         set_affine(parameters["dequantization"]["couplings"]["0"], *noise)
@@ -111,20 +126,22 @@ def check_one_pixel(levels, s, t, *, dtype, tolerance, noise=None, values=None, 
         ends = special.expit((squashed + noise[1]) * np.exp(noise[0]))
     values = np.unique(np.linspace(0, levels - 1, 5).astype(int)) if values is None else np.array(values)
     edges = (values[:, None] + ends) / levels * (1 - model.alpha) + model.alpha / 2
-    z = (special.logit(edges) + t) * np.exp(s)
-    z = np.where(z[:, :1] > 0, -z[:, ::-1], z)  # the tail where a difference keeps its digits
-    want = np.log(special.ndtr(z[:, 1]) - special.ndtr(z[:, 0]))
-    grid = jnp.asarray((np.arange(nodes) + 0.5) / nodes, dtype)[:, None, None, None]
-    with mock.patch.object(dequantization_module, "uniform_noise", return_value=grid):
-        log_prob = jax.jit(lambda value: model.log_prob(parameters, jnp.full(grid.shape, value), None))
-        draws = [np.asarray(log_prob(value), np.float64) for value in values]
-    got = special.logsumexp(np.array(draws), axis=1) - np.log(len(grid))
-    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+    grid = ((np.arange(nodes) + 0.5) / nodes).astype(dtype)[:, None, None, None]
+    log_prob = jax.jit(lambda parameters, value: model.log_prob(parameters, jnp.full(grid.shape, value), None))
+    for s, t in maps:
+        z = (special.logit(edges) + t) * np.exp(s)
+        z = np.where(z[:, :1] > 0, -z[:, ::-1], z)  # the tail where a difference keeps its digits
+        want = np.log(special.ndtr(z[:, 1]) - special.ndtr(z[:, 0]))
+        set_affine(parameters["transform"]["levels"]["0"]["0"], s, t)
+        with mock.patch.object(dequantization_module, "uniform_noise", return_value=jnp.asarray(grid)):
+            draws = [np.asarray(log_prob(parameters, value), np.float64) for value in values]
+        got = special.logsumexp(np.array(draws), axis=1) - np.log(len(grid))
+        np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 
 def set_affine(coupling, s, t):
     """Make a coupling's network say the same scale and shift for every input."""
-    dtype, limit = coupling["scaling_factor"].dtype, 1 + 2 * abs(s)
-    coupling["scaling_factor"] = jnp.asarray([np.log(limit)], dtype)
-    coupling["network"]["conv_out"]["kernel"] *= 0
-    coupling["network"]["conv_out"]["bias"] = jnp.asarray([np.arctanh(s / limit) * limit, t], dtype)
+    dtype, limit, out = coupling["scaling_factor"].dtype, 1 + 2 * abs(s), coupling["network"]["conv_out"]
+    coupling["scaling_factor"] = np.array([np.log(limit)], dtype)
+    out["kernel"] = np.zeros(out["kernel"].shape, dtype)
+    out["bias"] = np.array([np.arctanh(s / limit) * limit, t], dtype)

@@ -36,9 +36,9 @@ class Case:
     def inputs(self, batch=3, dtype=jnp.float32, seed=1):
         """What `forward` takes: a batch of input, and of context if there is one."""
         generator = np.random.default_rng(seed)
-        x = jnp.asarray(2 * generator.standard_normal((batch, *self.shape)), dtype)
-        context = jnp.asarray(generator.uniform(-1, 1, (batch, *self.shape[:2], self.context)), dtype)
-        return (x, context) if self.context else (x,)
+        x = 2 * generator.standard_normal((batch, *self.shape)).astype(dtype)
+        context = generator.uniform(-1, 1, (batch, *self.shape[:2], self.context)).astype(dtype)
+        return tuple(map(jnp.asarray, (x, context) if self.context else (x,)))
 
 
 def coupling(shape, mask, *, invert=False, context=0, hidden=4):

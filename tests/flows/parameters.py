@@ -19,9 +19,9 @@ def randomized(factory, seed=0, dtype=jnp.float32, *, gain=1.0):
     return nnx.merge(graph, _random_leaves(state, seed, dtype, gain))
 
 
-def random_parameters(model: FlowModel, seed=0, dtype=jnp.float32, *, gain=1.0) -> Parameters:
-    """Random parameters for a model; `gain` multiplies the kernels."""
-    return _random_leaves(model.parameter_shapes(), seed, dtype, gain)
+def random_parameters(model: FlowModel, seed=0, dtype=jnp.float32, *, gain=1.0, share=1.0) -> Parameters:
+    """Random parameters for a model; `gain` multiplies the kernels, `share` everything."""
+    return _random_leaves(model.parameter_shapes(), seed, dtype, gain, share)
 
 
 def short_preset(name: str) -> Preset:
@@ -29,12 +29,13 @@ def short_preset(name: str) -> Preset:
     return shorten(get_preset(name, smoke=True), most=2, blocks=0)
 
 
-def _random_leaves(tree, seed, dtype, gain):
+def _random_leaves(tree, seed, dtype, gain, share=1.0):
     leaves, structure = jax.tree.flatten_with_path(tree)
     generator = np.random.default_rng(seed)
     values = [_random_leaf(jax.tree_util.keystr(path), leaf.shape, generator, gain) for path, leaf in leaves]
     assert all(np.all(value != 0) for value in values)
-    return jax.tree.unflatten(structure, [jnp.asarray(value, dtype) for value in values])
+    # Converted by numpy: jax would compile a program for every shape.
+    return jax.tree.unflatten(structure, [jnp.asarray(np.asarray(share * value, dtype)) for value in values])
 
 
 def _random_leaf(name, shape, generator, gain):

@@ -46,7 +46,7 @@ def gated_block(parameters, x):
 
 def network(parameters, x):
     x = convolution(parameters["conv_in"], x)
-    for index in "012":
+    for index in sorted(parameters.get("blocks", ())):
         x = layer_norm(parameters["norms"][index], gated_block(parameters["blocks"][index], x))
     return convolution(parameters["conv_out"], concat_elu(x))
 

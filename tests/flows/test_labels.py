@@ -25,7 +25,7 @@ MODELS = [*map(short_preset, PRESETS), LEARNED_PRIOR]
 def conditional(preset, dtype=jnp.float32):
     """A preset for three classes, with random parameters that are not too wild."""
     model = build(preset, SHAPE, classes=3)
-    return model, jax.tree.map(lambda leaf: 0.4 * leaf, random_parameters(model, dtype=dtype))
+    return model, random_parameters(model, dtype=dtype, share=0.4)
 
 
 @pytest.mark.parametrize("preset", MODELS, ids=[preset.name for preset in MODELS])
@@ -61,9 +61,7 @@ def test_log_det_given_a_label(name, shallow):
 def test_every_label_has_all_the_probability(optimized):
     layers = (*PLAIN, Squeeze(), HALVES)
     model = build(Preset("small", "", layers, None, None, None, 0), (2, 2, 1), levels=2, classes=2)
-    parameters = jax.tree.map(lambda leaf: 0.5 * leaf, random_parameters(model, seed=4))
-    for label in (0, 1):
-        check_total_probability(model, parameters, label=label)
+    check_total_probability(model, random_parameters(model, seed=4, share=0.5), labels=(0, 1))
 
 
 def test_labels_must_be_given_to_who_knows_them():

@@ -27,7 +27,12 @@ from tests.flows import reference
 from tests.flows.checks import set_affine
 from tests.flows.parameters import random_parameters
 
+# What networks are made of decides neither where noise ends, nor what density it has.
+pytestmark = pytest.mark.usefixtures("shallow")
+
 CELLS = 2**NOISE_BITS
+
+compiled_keep_in_bin = jax.jit(keep_in_bin, static_argnums=2)
 
 
 def check_drawn(u):
@@ -91,7 +96,7 @@ def test_any_number_is_kept_in_its_bin(numbers):
 
 def check_keeping(u):
     """Of the lowest, an inner and the highest value; what is not near an edge stays as it is."""
-    for keep in (keep_in_bin, jax.jit(keep_in_bin, static_argnums=2)):
+    for keep in (keep_in_bin, compiled_keep_in_bin):
         for value in (0, 1, 3):
             x = np.full(u.shape, value)
             kept = np.asarray(keep(x, jnp.asarray(u), 4))
@@ -106,27 +111,38 @@ def test_gradients_pass_through_the_edges():
     assert jax.grad(lambda u: jnp.sum(3 * keep_in_bin(x, u, 4)))(u).tolist() == [3, 3, 3, 3]
 
 
+@functools.cache
+def model_that_is_driven():
+    """A model of four pixels; and the noise, the bound and the images again, compiled once for all parameters."""
+    one, two = (MaskedCouplings(count, "checkerboard", 2) for count in (1, 2))
+    model = build(Preset("extreme", "", (one,), two, 0, 0, 0), (2, 2, 1))
+
+    @jax.jit
+    def compute(parameters, x, keys):
+        noise = model._flow(parameters).dequantization.noise(x, keys, jnp.float32)
+        again = model.quantize(model.dequantize(parameters, x, keys))
+        return *noise, model.log_prob(parameters, x, keys), again
+
+    return model, compute
+
+
 @pytest.mark.parametrize("limit", [0.5, 20.0])
 @pytest.mark.parametrize("shift", [100.0, -100.0, 1e4, -1e4])
 def test_extreme_outputs_stay_in_the_bin(shift, limit):
     """Whatever the network says, no noise is 0 or 1, no density is NaN, no pixel moves."""
-    preset = Preset(
-        "extreme", "", (MaskedCouplings(1, "checkerboard", 2),), MaskedCouplings(2, "checkerboard", 2), 0, 0, 0
-    )
-    model = build(preset, (2, 2, 1))
+    model, compute = model_that_is_driven()
     parameters = random_parameters(model)
     for sign, coupling in zip((1, -1), parameters["dequantization"]["couplings"].values(), strict=True):
         set_affine(coupling, 0.0, 0.0)
-        coupling["scaling_factor"] = jnp.log(jnp.full(1, limit))
-        coupling["network"]["conv_out"]["bias"] = jnp.asarray([sign * shift, shift])
+        coupling["scaling_factor"] = np.log(np.full(1, limit, np.float32))
+        coupling["network"]["conv_out"]["bias"] = np.array([sign * shift, shift], np.float32)
     x = np.random.default_rng(0).integers(0, 256, (64, 2, 2, 1), dtype=np.uint8)
     keys = jax.random.split(jax.random.key(0), 64)
-    layer = model._flow(parameters).dequantization
-    u, log_q = layer.noise(jnp.asarray(x), keys, jnp.float32)
+    u, log_q, log_prob, again = compute(parameters, x, keys)
     check_kept(x, u, 256)
     assert np.all(np.isfinite(log_q))
-    assert np.all(np.isfinite(model.log_prob(parameters, x, keys)))
-    np.testing.assert_array_equal(model.quantize(model.dequantize(parameters, x, keys)), x)
+    assert np.all(np.isfinite(log_prob))
+    np.testing.assert_array_equal(again, x)
 
 
 @pytest.mark.parametrize("learned", [False, True])

@@ -16,8 +16,8 @@ LONG = 600
 """Seconds that are enough also where others use the machine."""
 
 
-def settings(digits: Path, runs: Path, name: str = "run", preset: str = "tiny", **more: Any) -> Sequence[Any]:
-    """`train` of a tiny preset, one step an epoch, so that metrics.jsonl holds the loss of every step."""
+def settings(digits: Path, runs: Path, name: str = "run", **more: Any) -> Sequence[Any]:
+    """`train` of preset tiny, one step an epoch, so that metrics.jsonl holds the loss of every step."""
     options = {
         "dataset": digits,
         "train-size": 32,
@@ -28,7 +28,7 @@ def settings(digits: Path, runs: Path, name: str = "run", preset: str = "tiny", 
         "name": name,
         **more,
     }
-    return ("train", preset, *(word for name, value in options.items() for word in (f"--{name}", value)))
+    return ("train", "tiny", *(word for name, value in options.items() for word in (f"--{name}", value)))
 
 
 def free_port() -> int:

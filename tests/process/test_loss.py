@@ -31,7 +31,7 @@ def bereaved(digits, tmp_path_factory):
     pairs = []
     try:
         for _ in VICTIMS:
-            words = settings(digits, tmp_path_factory.mktemp("runs"), preset="tiny-coupling", epochs=100_000)
+            words = settings(digits, tmp_path_factory.mktemp("runs"), epochs=100_000)
             pairs.append(Pair(*words, NF_LOST_SECONDS="5"))
         for pair in pairs:
             pair.trains()
@@ -70,7 +70,7 @@ def test_a_killed_run_continues_with_the_same_commands(together, digits, tmp_pat
 
 
 def test_a_signal_to_one_stops_both_after_saving(digits, tmp_path):
-    pair = Pair(*settings(digits, tmp_path, preset="tiny-coupling", epochs=100_000))
+    pair = Pair(*settings(digits, tmp_path, epochs=100_000))
     pair.trains()
     pair.second.send(signal.SIGTERM)
     assert pair.finish() == (143, 143)
@@ -82,7 +82,7 @@ def test_a_signal_to_one_stops_both_after_saving(digits, tmp_path):
 
 
 def test_no_process_begins_a_run_that_the_other_has_no_time_for(digits, tmp_path):
-    words = settings(digits, tmp_path, preset="tiny-coupling", epochs=1)
+    words = settings(digits, tmp_path, epochs=1)
     pair = Pair(*words, "--seeds", "1,2", last=("--max-minutes", 1e-9), NF_LOST_SECONDS="5")
     assert pair.finish() == (0, 0), (pair.first.lines, pair.second.lines)
     assert [path.name for path in tmp_path.iterdir()] == ["run-seed1"]

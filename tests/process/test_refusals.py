@@ -73,7 +73,7 @@ def in_vain(digits, tmp_path_factory):
     where = f"--coordinator 127.0.0.1:{free_port()} --num-processes 2 --process-id 0"
     line, around = f"exec {' '.join(NF)} eval simple {where} >&-", environment(NF_JOIN_SECONDS="1")
     closed = subprocess.Popen(line, shell=True, cwd=folder, env=around, stderr=subprocess.PIPE, text=True)
-    words = settings(digits, folder / "here", preset="tiny-coupling")
+    words = settings(digits, folder / "here")
     apart = Pair(*words, last=("--runs-dir", folder / "there"))
     try:
         yield InVain(alone, closed, apart, folder)

@@ -23,7 +23,7 @@ TIMINGS = {"images_per_second", "seconds"}
 
 
 class Process:
-    """A running `nf` that also knows the presets of `tests.tiny`.
+    """A running `nf` that also knows preset `tiny`.
 
     Args:
         arguments: Of the command line.
@@ -115,9 +115,7 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert rows(first) == rows(second)
 
 
-def train_arguments(
-    runs: Path, digits: Path, *more: Any, preset: str = "tiny-coupling", name: str = "run", epochs: int = 4
-) -> Sequence[Any]:
-    """`train` of a tiny preset: 5 steps an epoch."""
+def train_arguments(runs: Path, digits: Path, *more: Any, name: str = "run", epochs: int = 4) -> Sequence[Any]:
+    """`train` of preset tiny: 5 steps an epoch."""
     settings = {"--dataset": digits, "--batch-size": 32, "--epochs": epochs, "--eval-every": 10, "--runs-dir": runs}
-    return ("train", preset, *(word for pair in settings.items() for word in pair), "--name", name, *more)
+    return ("train", "tiny", *(word for pair in settings.items() for word in pair), "--name", name, *more)

@@ -41,7 +41,7 @@ def test_a_run_stopped_by_a_signal_and_continued_is_the_same(digits, undisturbed
 
 def test_a_signal_ends_a_run_at_once_that_has_nothing_to_save(digits, tmp_path):
     # A batch size of its own: no program of it is in the cache.
-    process = Process(*train_arguments(tmp_path, digits, "--batch-size", 40, preset="tiny"))
+    process = Process(*train_arguments(tmp_path, digits, "--batch-size", 40))
     assert process.says("compiling")
     time.sleep(0.5)
     start = time.monotonic()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nfcli.backend import programs
 from nfcli.config import TrainConfig
+from nfcli.flows import coupling
+from nfcli.flows.networks import GatedConvNet
 from tests.tiny import tiny_preset
 
 
@@ -16,6 +20,19 @@ from tests.tiny import tiny_preset
 def _tiny_preset() -> Iterator[None]:
     with tiny_preset():
         yield
+
+
+@pytest.fixture
+def changed_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program that was compiled before knows of code that a test changed, and none of these is kept."""
+    monkeypatch.setattr(programs, "_folder", lambda: None)
+    monkeypatch.setattr(programs, "_latest", {})
+
+
+@pytest.fixture
+def one_block(changed_code: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks with a gated block, where what is checked depends on all that they compute."""
+    monkeypatch.setattr(coupling, "GatedConvNet", functools.partial(GatedConvNet, blocks=1))
 
 
 @pytest.fixture

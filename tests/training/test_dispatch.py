@@ -84,6 +84,7 @@ def test_images_are_those_of_the_order(configure: Configure) -> None:
     many.compile(step.init())
     together, (loss, _) = many(step.init(), chosen)
     apart = step.init()
+    step.compile(apart)
     for indices in chosen:
         apart, (last, _) = step(apart, job.train.images[indices])
     assert float(loss) == pytest.approx(float(last), rel=1e-5)

@@ -47,6 +47,7 @@ def finished(matrix_units_here: None, configure: Configure) -> TrainConfig:
     return config
 
 
+@pytest.mark.usefixtures("one_block")
 def test_a_run_says_what_it_is_computed_with_and_continues_bit_for_bit(
     finished: TrainConfig, configure: Configure, tmp_path: Path
 ) -> None:

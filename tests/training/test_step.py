@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,11 +12,10 @@ import numpy as np
 import optax
 import pytest
 
-from nfcli.backend import programs
 from nfcli.config import TrainConfig
 from nfcli.errors import DivergedError
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
-from nfcli.presets import Preset
+from nfcli.presets import MaskedCouplings, Preset, Split, Squeeze
 from nfcli.runs import RunDir
 from nfcli.training import saved
 from nfcli.training.loop import train
@@ -24,6 +24,7 @@ from nfcli.training.reporter import Reporter
 from nfcli.training.setup import prepare_job
 from nfcli.training.step import TrainStep
 from tests.cli.small import shorten
+from tests.tiny import TINY
 
 Configure = Callable[..., TrainConfig]
 
@@ -42,24 +43,26 @@ def gradient_of(step: TrainStep, parameters: dict, images: np.ndarray) -> tuple[
     def loss(parameters: dict) -> jax.Array:
         return -jnp.mean(step.model.log_prob(parameters, images, keys)) / (64 * jnp.log(2))
 
-    return jax.jit(jax.value_and_grad(loss))(parameters)
+    return jax.device_get(jax.jit(jax.value_and_grad(loss))(parameters))
 
 
-@pytest.mark.parametrize("clip", [1e-3, 1e6])
-def test_the_first_step_is_adam_s(configure: Configure, clip: float) -> None:
-    step, images = make_step(configure(clip_norm=clip))
-    state = step.init()
-    before = jax.tree.map(np.array, state["parameters"])
-    loss, gradient = gradient_of(step, before, images)
-    norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradient)))
-    scale = min(1.0, clip / norm)
-    after, (reported, skipped) = step(state, images)
-    assert float(reported) == pytest.approx(float(loss), rel=1e-5)
-    assert int(skipped) == 0
-    for old, new, slope in zip(*map(jax.tree.leaves, (before, after["parameters"], gradient)), strict=True):
-        # After bias correction, Adam's first step is the learning rate times g / (|g| + eps).
-        slope = slope * scale
-        np.testing.assert_allclose(new, old - 1e-3 * slope / (np.abs(slope) + 1e-8), atol=1e-4)
+def test_the_first_step_is_adam_s(configure: Configure) -> None:
+    loss: Any = None
+    for clip in (1e-3, 1e6):
+        step, images = make_step(configure(clip_norm=clip))
+        state = step.init()
+        before = jax.tree.map(np.array, state["parameters"])
+        if loss is None:  # it does not depend on how it is clipped
+            loss, gradient = gradient_of(step, before, images)
+        norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradient)))
+        scale = min(1.0, clip / norm)
+        after, (reported, skipped) = step(state, images)
+        assert float(reported) == pytest.approx(float(loss), rel=1e-5)
+        assert int(skipped) == 0
+        for old, new, slope in zip(*map(jax.tree.leaves, (before, after["parameters"], gradient)), strict=True):
+            # After bias correction, Adam's first step is the learning rate times g / (|g| + eps).
+            slope = slope * scale
+            np.testing.assert_allclose(new, old - 1e-3 * slope / (np.abs(slope) + 1e-8), atol=1e-4)
 
 
 @pytest.mark.parametrize("clip", [0.5, 1e6])
@@ -68,14 +71,20 @@ def test_one_vector_is_updated_as_its_parts_are(configure: Configure, clip: floa
     config = configure(clip_norm=clip, weight_decay=decay)
     schedule = learning_rate_schedule(config, 5)
     adam = optax.adamw(schedule, weight_decay=decay, mask=_kernels) if decay else optax.adam(schedule)
-    parameters = make_step(config)[0].init()["parameters"]
+    # One coupling has all kinds of them, and takes a third of the time to compile.
+    parameters = jax.device_get(make_step(config)[0].init()["parameters"]["transform"]["levels"]["0"]["0"])
     outcomes = []
     for optimizer in (make_optimizer(config, 5), optax.chain(optax.clip_by_global_norm(clip), adam)):
+
+        @jax.jit
+        def move(weights: Any, state: Any, step: int, optimizer: Any = optimizer) -> tuple[Any, Any]:
+            slope = jax.tree.map(lambda leaf: jnp.cos(leaf + step), weights)
+            updates, state = optimizer.update(slope, state, weights)
+            return optax.apply_updates(weights, updates), state
+
         weights, state = parameters, optimizer.init(parameters)
         for step in range(3):
-            slope = jax.tree.map(lambda leaf, step=step: jnp.cos(leaf + step), weights)
-            updates, state = jax.jit(optimizer.update)(slope, state, weights)
-            weights = optax.apply_updates(weights, updates)
+            weights, state = move(weights, state, step)
         outcomes.append(weights)
     jax.tree.map(lambda *both: np.testing.assert_allclose(*both, atol=1e-6), *outcomes)
 
@@ -87,34 +96,36 @@ def test_the_optimizer_starts_as_optax_starts_it(configure: Configure, settings:
     jax.tree.map(np.testing.assert_array_equal, state["optimizer"], step.optimizer.init(state["parameters"]))
 
 
-@pytest.mark.parametrize(
-    "changes", [{"remat": True}, {"accumulate": 4}, {"remat": True, "accumulate": 2, "devices": 2}]
-)
-def test_saving_memory_changes_rounding_alone(configure: Configure, changes: dict) -> None:
+@pytest.mark.usefixtures("one_block")
+def test_saving_memory_changes_rounding_alone(configure: Configure) -> None:
+    layers = (MaskedCouplings(1, "checkerboard", 8), Squeeze(), Split())
+    one_coupling: dict = {"preset": "mine", "custom": replace(TINY, name="mine", layers=layers, dequantization=None)}
     outcomes = []
-    for config in (configure(), configure(**changes)):
-        step, images = make_step(config)
+    for changes in ({}, {"remat": True}, {"accumulate": 4}, {"remat": True, "accumulate": 2, "devices": 2}):
+        step, images = make_step(configure(**one_coupling, **changes))
         state, losses = step.init(), []
         for _ in range(3):
             state, (loss, _) = step(state, images)
             losses.append(float(loss))
         outcomes.append((losses, jax.tree.map(np.array, state["parameters"])))
-    (losses, parameters), (other_losses, other_parameters) = outcomes
-    np.testing.assert_allclose(losses, other_losses, rtol=1e-5)
-    for leaf, other in zip(jax.tree.leaves(parameters), jax.tree.leaves(other_parameters), strict=True):
-        # Adam turns the rounding of a vanishing gradient into a step of any sign.
-        assert np.mean(np.abs(leaf - other)) < 1e-4
+    (losses, parameters), *others = outcomes
+    for other_losses, other_parameters in others:
+        np.testing.assert_allclose(losses, other_losses, rtol=1e-5)
+        for leaf, other in zip(jax.tree.leaves(parameters), jax.tree.leaves(other_parameters), strict=True):
+            # Adam turns the rounding of a vanishing gradient into a step of any sign.
+            assert np.mean(np.abs(leaf - other)) < 1e-4
 
 
 def temporary(**settings: Any) -> int:
     """Bytes that a step needs besides its arguments and results, of a preset with real networks."""
-    config = TrainConfig("simple", smoke=True, batch_size=32, train_size=64, val_size=8, devices=1, **settings)
+    config = TrainConfig("simple", smoke=True, batch_size=16, train_size=64, val_size=8, devices=1, **settings)
     job = prepare_job(config)
     step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.policy)
     step.compile(step.init())
     return step._compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.usefixtures("one_block")
 def test_saving_memory_saves_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     narrow = Preset.smoke_twin
     monkeypatch.setattr(Preset, "smoke_twin", lambda preset: shorten(narrow(preset), most=4, blocks=9))
@@ -126,6 +137,7 @@ def test_saving_memory_saves_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_step_that_is_not_finite_leaves_the_parameters(configure: Configure) -> None:
     step, images = make_step(configure())
     state = step.init()
+    step.compile(state)
     poisoned = jax.tree.map(np.array, state)
     poisoned["parameters"]["transform"]["levels"]["0"]["0"]["scaling_factor"][:] = np.nan
     before = jax.tree.map(np.copy, poisoned)
@@ -147,13 +159,7 @@ class Warnings(Reporter):
         self.texts.append(text)
 
 
-@pytest.fixture
-def _changed_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No program that was compiled before knows of code that a test changed."""
-    monkeypatch.setattr(programs, "_folder", lambda: None)
-
-
-@pytest.mark.usefixtures("_changed_code")
+@pytest.mark.usefixtures("changed_code")
 def test_a_run_that_stays_bad_gives_up(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saved, "SKIPPED_IN_A_ROW", 3)
     monkeypatch.setattr(TrainStep, "_loss", lambda self, parameters, *batch: jnp.float32(jnp.nan))
@@ -198,7 +204,7 @@ def bad_from(step: int) -> Callable[..., tuple]:
     return fragile
 
 
-@pytest.mark.usefixtures("_changed_code")
+@pytest.mark.usefixtures("changed_code")
 @pytest.mark.parametrize(("in_a_row", "bad"), [(3, 5), (10, 8)], ids=["in the middle", "at the end"])
 def test_a_run_recovers_with_a_smaller_learning_rate(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, in_a_row: int, bad: int
@@ -212,7 +218,7 @@ def test_a_run_recovers_with_a_smaller_learning_rate(
     assert result.steps == 10
 
 
-@pytest.mark.usefixtures("_changed_code")
+@pytest.mark.usefixtures("changed_code")
 def test_a_recovery_passes_over_checkpoints_of_a_bad_row(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad from step 6 on until the learning rate is halved, and a checkpoint after every step."""
     monkeypatch.setattr(saved, "SKIPPED_IN_A_ROW", 3)
