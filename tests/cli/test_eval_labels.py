@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nfcli.cli.app import run
 from nfcli.drawing.grid import image_grid
 from nfcli.evaluation.latents import decode_file
 from nfcli.runs import find_run
@@ -32,15 +33,28 @@ def made(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def home(made, tmp_path):
-    """A copy of it, to be changed."""
-    copy = shutil.copytree(made, tmp_path / "copy")
+def copied(made, to):
+    copy = shutil.copytree(made, to)
     config = copy / "runs/simple/config.json"
     content = json.loads(config.read_text())
     content["data"]["source"] = str(copy / "tiny.npz")
     config.write_text(json.dumps(content))
     return copy
+
+
+@pytest.fixture
+def home(made, tmp_path):
+    """A copy of it, to be changed."""
+    return copied(made, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def measured_once(made, tmp_path_factory):
+    """What results.json says after `nf eval`."""
+    home = copied(made, tmp_path_factory.mktemp("measured") / "copy")
+    words = ("eval", "simple", "--limit", "2", "--split", "test", "-k", "1", "--runs-dir", home / "runs")
+    assert run([*map(str, words)]) == 0
+    return json.loads((home / "runs/simple/results.json").read_text())
 
 
 def results(home):
@@ -82,12 +96,10 @@ def test_a_table_that_fits_the_terminal(home, call):
 
 
 @pytest.mark.parametrize("value", ["x", [], {}, 1, {"bpd": "x"}])
-def test_a_classification_of_another_kind_is_refused(value, home, call):
-    assert call("eval", "simple", "--limit", "2", "--split", "test", "-k", "1", cwd=home).code == 0
-    path = home / "runs/simple/results.json"
-    content = json.loads(path.read_text())
-    content["evaluations"][0]["classification"] = value
-    path.write_text(json.dumps(content))
+def test_a_classification_of_another_kind_is_refused(value, measured_once, home, call):
+    (evaluation,) = measured_once["evaluations"]
+    content = {**measured_once, "evaluations": [{**evaluation, "classification": value}]}
+    (home / "runs/simple/results.json").write_text(json.dumps(content))
     assert_refused(call("compare", "simple", cwd=home), 3)
 
 
