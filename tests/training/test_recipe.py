@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -84,12 +85,6 @@ def test_impossible_recipes_are_refused(changes: dict[str, Any]) -> None:
         TrainConfig("simple", **changes)
 
 
-def test_a_cosine_cannot_be_extended(configure: Configure) -> None:
-    train(configure(schedule="cosine", epochs=1))
-    with pytest.raises(UsageError, match="cosine over --epochs 1"):
-        train(configure(schedule="cosine", epochs=2))
-
-
 @pytest.mark.usefixtures("one_block")
 def test_weight_decay_is_of_kernels_alone(configure: Configure) -> None:
     # No weight is 0, which would not decay in any case.
@@ -134,9 +129,11 @@ def test_activations_start_normalized_on_the_first_batch(configure: Configure) -
     jax.tree.map(np.testing.assert_array_equal, state["parameters"], state["trained"])
 
 
-def test_a_run_with_averages_continues_bit_for_bit(configure: Configure) -> None:
+def test_a_run_with_averages_continues_bit_for_bit_and_its_cosine_cannot_be_extended(configure: Configure) -> None:
     whole = configure(**MIXTURE, name="whole")
     train(whole)
+    with pytest.raises(UsageError, match="cosine over --epochs 2"):
+        train(replace(whole, epochs=3))
     for step in (2, 7):
         cut = configure(**MIXTURE, name=f"cut-{step}")
         with pytest.raises(Crash):
