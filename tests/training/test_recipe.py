@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -25,12 +26,13 @@ Configure = Callable[..., TrainConfig]
 MIXTURE: dict[str, Any] = {"preset": "tiny-mixture", "ema_decay": 0.9, "schedule": "cosine", "warmup_steps": 3}
 
 
-def steps_of(config: TrainConfig, count: int) -> list[dict[str, Any]]:
-    """The states after each of the first steps, on the same batch."""
+def steps_of(config: TrainConfig, count: int, *, more: float = 0.0) -> list[dict[str, Any]]:
+    """The states after each of the first steps, on the same batch, from initial weights and so much more."""
     job = prepare_job(config)
     step = TrainStep(job.model, config, job.steps_per_epoch, job.mesh, job.policy)
     images = job.train.images[: config.batch_size]
-    state = step.data_dependent_init(step.init(), images)
+    fresh = step.data_dependent_init(step.init(), images)["parameters"]
+    state = step.start_from(jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(more), fresh))
     step.compile(state)
     states = [jax.tree.map(np.array, state)]
     for _ in range(count):
@@ -83,14 +85,10 @@ def test_impossible_recipes_are_refused(changes: dict[str, Any]) -> None:
         TrainConfig("simple", **changes)
 
 
-def test_a_cosine_cannot_be_extended(configure: Configure) -> None:
-    train(configure(schedule="cosine", epochs=1))
-    with pytest.raises(UsageError, match="cosine over --epochs 1"):
-        train(configure(schedule="cosine", epochs=2))
-
-
+@pytest.mark.usefixtures("one_block")
 def test_weight_decay_is_of_kernels_alone(configure: Configure) -> None:
-    with_decay, without = (steps_of(configure(weight_decay=decay), 1) for decay in (0.5, 0.0))
+    # No weight is 0, which would not decay in any case.
+    with_decay, without = (steps_of(configure(weight_decay=decay), 1, more=0.1) for decay in (0.5, 0.0))
     before = with_decay[0]["parameters"]
     pairs = zip(*map(jax.tree.leaves_with_path, (with_decay[1]["parameters"], without[1]["parameters"])), strict=True)
     for (path, left), (_, right) in pairs:
@@ -131,9 +129,11 @@ def test_activations_start_normalized_on_the_first_batch(configure: Configure) -
     jax.tree.map(np.testing.assert_array_equal, state["parameters"], state["trained"])
 
 
-def test_a_run_with_averages_continues_bit_for_bit(configure: Configure) -> None:
+def test_a_run_with_averages_continues_bit_for_bit_and_its_cosine_cannot_be_extended(configure: Configure) -> None:
     whole = configure(**MIXTURE, name="whole")
     train(whole)
+    with pytest.raises(UsageError, match="cosine over --epochs 2"):
+        train(replace(whole, epochs=3))
     for step in (2, 7):
         cut = configure(**MIXTURE, name=f"cut-{step}")
         with pytest.raises(Crash):
