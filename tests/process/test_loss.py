@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,20 +29,44 @@ def assert_told(process):
 VICTIMS = [(0, signal.SIGKILL), (1, signal.SIGSTOP)]
 
 
+@dataclass(frozen=True)
+class Bereaved:
+    """Pairs of which one process was lost.
+
+    Attributes:
+        endless: For each of `VICTIMS`.
+        killed: The pair of a run that has an end, by SIGKILL to the second process after two checkpoints.
+        words: Its command line.
+        run: Its run.
+        since: When the first of those of `endless` was lost.
+    """
+
+    endless: list[Pair]
+    killed: Pair
+    words: Sequence[Any]
+    run: Path
+    since: float
+
+
 @pytest.fixture(scope="module")
 def bereaved(digits, tmp_path_factory):
-    """Pairs of which one process was lost, all at the same time: noticing takes long, and is nothing but waiting."""
-    pairs = []
+    """All at the same time: noticing takes long, and is nothing but waiting."""
+    folder, pairs = tmp_path_factory.mktemp("runs"), []
+    words = settings(digits, folder / "killed")
+    checkpoints = Checkpoints(folder / "killed/run/checkpoints")
     try:
-        for _ in VICTIMS:
-            words = settings(digits, tmp_path_factory.mktemp("runs"), epochs=100_000)
-            pairs.append(Pair(*words, NF_LOST_SECONDS="5"))
-        for pair in pairs:
+        killed = Pair(*words, "--checkpoint-minutes", 1e-6, NF_LOST_SECONDS="5")
+        pairs.append(killed)
+        for number, _ in enumerate(VICTIMS):
+            pairs.append(Pair(*settings(digits, folder / f"{number}", epochs=100_000), NF_LOST_SECONDS="5"))
+        killed.wait_until(lambda: len(checkpoints.steps()) >= 2)
+        killed.second.send(signal.SIGKILL)
+        for pair in pairs[1:]:
             pair.trains()
-        start = time.monotonic()
-        for (victim, signum), pair in zip(VICTIMS, pairs, strict=True):
+        since = time.monotonic()
+        for (victim, signum), pair in zip(VICTIMS, pairs[1:], strict=True):
             (pair.first, pair.second)[victim].send(signum)
-        yield pairs, start
+        yield Bereaved(pairs[1:], killed, words, folder / "killed/run", since)
     finally:
         for pair in pairs:
             pair.kill()
@@ -46,27 +74,21 @@ def bereaved(digits, tmp_path_factory):
 
 @pytest.mark.parametrize(("victim", "signum"), VICTIMS)
 def test_a_process_that_dies_or_freezes_ends_the_other(bereaved, victim, signum):
-    pairs, start = bereaved
-    pair = pairs[VICTIMS.index((victim, signum))]
+    pair = bereaved.endless[VICTIMS.index((victim, signum))]
     lost, other = (pair.first, pair.second) if victim == 0 else (pair.second, pair.first)
     other.finish(LONG)
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - bereaved.since < 30
     lost.send(signal.SIGKILL)
     pair.finish()
     assert_told(other)
 
 
-def test_a_killed_run_continues_with_the_same_commands(together, digits, tmp_path):
-    arguments = settings(digits, tmp_path)
-    pair = Pair(*arguments, "--checkpoint-minutes", 1e-6, NF_LOST_SECONDS="5")
-    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
-    pair.wait_until(lambda: len(checkpoints.steps()) >= 2)
-    pair.second.send(signal.SIGKILL)
-    assert pair.finish() == (1, -signal.SIGKILL)
-    assert_told(pair.first)
-    again = run_pair(*arguments)
+def test_a_killed_run_continues_with_the_same_commands(together, bereaved):
+    assert bereaved.killed.finish() == (1, -signal.SIGKILL)
+    assert_told(bereaved.killed.first)
+    again = run_pair(*bereaved.words)
     assert [line for line in again.first.lines if line.startswith("continuing run 'run' after step ")]
-    assert_same_run(together.path, tmp_path / "run")
+    assert_same_run(together.path, bereaved.run)
 
 
 def test_a_signal_to_one_stops_both_after_saving(digits, tmp_path):
