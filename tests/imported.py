@@ -20,8 +20,8 @@ import tests.tiny  # noqa: E402, F401
 from nfcli.cli.app import run  # noqa: E402
 from nfcli.drawing.style import figure  # noqa: E402
 
-# Some is imported, and fonts are found, while a command line is read and a picture is drawn. Neither may need a device:
-# jax must not have looked for any before a fork.
+# Some is imported, and fonts are found, while a command line is read and a picture is drawn, and jaxlib's dialects when
+# something is compiled. None of it may need a device: jax must not have looked for any before a fork.
 with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
     run(["compare", "--quiet", "--runs-dir", folder])
 with figure(io.BytesIO(), 4, 3) as drawn:

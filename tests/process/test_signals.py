@@ -21,7 +21,7 @@ from nfcli.process.signals import listen
 listen()
 gc.callbacks.append(lambda *_: signal.raise_signal(signal.SIGINT))
 gc.collect()
-time.sleep(0.3)
+time.sleep(1)
 print("went on")
 """
 
