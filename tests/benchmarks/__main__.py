@@ -3,7 +3,8 @@
 Every contender runs in its own process; all take turns, and medians over the turns are reported, with nf over the
 fastest of its peers. Before that, all must give the same loss on the same parameters, images and noise. PyTorch takes
 part where it is installed, eager and, where there is a C++ compiler, compiled; each in float32 and with bfloat16 as
-autocast chooses it. nf trains as `nf train` does: with `NF_MATRIX_UNITS=0` in float32.
+autocast chooses it. nf trains as `nf train` does; nf-float32 and nf-bfloat16 are what they say. Where there is a GPU,
+all run there: with the images in its memory and, as `nf train` does it, 50 steps to a call of nf.
 
 A start lasts until the end of the first training step: cold with an empty cache of compiled programs, then warm.
 """
@@ -30,6 +31,10 @@ from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENDERS = ("nf", "course", "torch", "torch-bfloat16", "torch-compiled", "torch-compiled-bfloat16")
+BY_NAME_ONLY = ("nf-float32", "nf-bfloat16", "torch-compiled-graphs-bfloat16")
+"""The last one records CUDA graphs."""
+
+TASKS = ("training", "evaluation", "sampling")
 
 # All ask glibc for memory at every step; keeping it saves page faults. nf sees to that itself, its peers are told to.
 MEMORY = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": "67108864"}
@@ -44,15 +49,25 @@ class Worker:
     def __init__(self, name: str, preset: str, batch: int, **settings: str) -> None:
         command = [sys.executable, "-m", "tests.benchmarks.contenders", name, preset, str(batch)]
         pipe = subprocess.PIPE
-        around = {**os.environ, **({} if name == "nf" else MEMORY), **settings}
+        # Several share a GPU.
+        around = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **settings}
+        around |= {} if name.startswith("nf") else MEMORY
         self.process = subprocess.Popen(command, cwd=ROOT, env=around, stdin=pipe, stdout=pipe, text=True)
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send one request and wait for its answer."""
+        self.send(**request)
+        return self.answer()
+
+    def send(self, **request: Any) -> None:
+        """Send one request."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the answer to the last one."""
+        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
@@ -87,7 +102,7 @@ def starts(name: str, preset: str, batch: int) -> dict[str, float]:
 
 def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
     """All contenders on one preset: losses, images a second of each turn, peak memory."""
-    begun = {name: starts(name, preset, options.batch) for name in options.contenders}
+    begun = {name: starts(name, preset, options.batch) for name in options.contenders if options.starts}
     tasks = {
         "training": {"do": "train", "batch": options.batch, "steps": options.steps},
         "evaluation": {"do": "evaluate", "images": options.eval_images, "draws": 8},
@@ -105,6 +120,12 @@ def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
             raise RuntimeError(f"{name} has the loss {loss} on preset {preset}, nf has {losses['nf']}")
     found: dict[str, Any] = {"losses": losses, "start_seconds": begun}
     for task, request in tasks.items():
+        if task not in options.tasks:
+            continue
+        for worker in workers.values():  # what is not compiled yet is compiled side by side
+            worker.send(**request)
+        for worker in workers.values():
+            worker.answer()
         speeds: dict[str, list[float]] = {name: [] for name in workers}
         for turn in range(-WARM_UP, options.repetitions):
             for name, worker in workers.items():
@@ -133,11 +154,12 @@ def table(results: dict[str, Any], contenders: list[str], task: str) -> str:
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
-def report(results: dict[str, Any], contenders: list[str]) -> Iterator[str]:
+def report(results: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
     """The tables, as Markdown."""
-    for task in ("training", "evaluation", "sampling"):
+    contenders = options.contenders
+    for task in options.tasks:
         yield table(results, contenders, task)
-    for kind in ("cold", "warm"):
+    for kind in ("cold", "warm") if options.starts else ():
         rows = [
             [preset, *(f"{found['start_seconds'][name][kind]:.1f}" for name in contenders)]
             for preset, found in results.items()
@@ -165,7 +187,11 @@ def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--presets", nargs="+", default=["simple", "vardeq", "multiscale"])
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="nf is always one of them")
+    parser.add_argument(
+        "--contenders", nargs="+", choices=(*CONTENDERS, *BY_NAME_ONLY), help="nf is always one of them"
+    )
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--no-starts", dest="starts", action="store_false", help="do not time starts")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=2, help="steps a turn")
     parser.add_argument("--eval-images", type=int, default=128, help="images a turn, 8 draws each")
@@ -176,7 +202,7 @@ def main() -> None:
     results = {}
     for preset in options.presets:
         results[preset] = measure(preset, options)
-    text = "\n\n".join(report(results, options.contenders)) + "\n"
+    text = "\n\n".join(report(results, options)) + "\n"
     print(text, end="")
     if options.output is not None:
         described = {"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}

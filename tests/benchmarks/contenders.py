@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +25,8 @@ class Contender(Protocol):
     def loss(self, images: np.ndarray, given: dict[str, Any]) -> float:
         """Mean bits per dimension of images, with the parameters and the uniform noise of the file."""
 
-    def train(self, batches: list[np.ndarray]) -> None:
-        """A step for each batch, waited for at the end."""
+    def train(self, order: np.ndarray) -> None:
+        """A step for each row of (steps, batch) indices of images, waited for at the end."""
 
     def evaluate(self, images: np.ndarray, draws: int) -> None:
         """The bound with so many draws of each image, waited for."""
@@ -33,35 +34,39 @@ class Contender(Protocol):
     def sample(self, count: int) -> np.ndarray:
         """So many new images, on the host."""
 
+    def peak(self) -> int:
+        """Bytes of memory at the most: of the GPU, if there is one."""
+
 
 class NF:
-    """nf as it is installed."""
+    """nf as it is installed, with `dtype` in its networks."""
 
-    def __init__(self, preset: str, batch: int) -> None:
+    def __init__(self, preset: str, batch: int, images: np.ndarray, dtype: str = "auto") -> None:
         from nfcli.backend import runtime
 
         runtime.prepare()
         import jax
 
         from nfcli.backend.mesh import data_mesh
-        from nfcli.backend.probe import matrix_units_found
         from nfcli.config import TrainConfig
         from nfcli.evaluation.bound import BoundEvaluator
         from nfcli.flows import build
         from nfcli.presets import get_preset
-        from nfcli.training.setup import devices_of, policy_of
+        from nfcli.training.dispatch import make_dispatch
+        from nfcli.training.setup import devices_of, network_dtype, policy_of
         from nfcli.training.step import TrainStep
 
         self.jax = jax
         self.model = build(get_preset(preset), (28, 28, 1))
-        dtype = os.environ.get("NF_BENCHMARK_DTYPE") or ("bfloat16" if matrix_units_found() else "float32")
         config = TrainConfig(preset=preset, batch_size=batch, network_dtype=dtype)
+        config = replace(config, network_dtype=network_dtype(config, None))
         policy = policy_of(config)
         mesh = data_mesh(batch, devices_of(config, policy))
-        self.step = TrainStep(self.model, config, 390, mesh, policy)
-        self.step.fetch()
-        self.state = self.step.init()
-        self.step.compile(self.state)
+        step = TrainStep(self.model, config, len(images) // batch, mesh, policy)
+        self.dispatch = make_dispatch(step, (images,), None)
+        self.dispatch.fetch()
+        self.state = step.init()
+        self.dispatch.compile(self.state)
         self.evaluator = functools.cache(lambda images: BoundEvaluator(self.model, batch, images=images))
         self.parameters = self.model.init(jax.random.key(0))
         self.draw = jax.jit(self.model.sample)
@@ -86,9 +91,10 @@ class NF:
     def loss(self, images: np.ndarray, given: dict[str, Any]) -> float:
         raise NotImplementedError("the others are compared with nf's `reference`")
 
-    def train(self, batches: list[np.ndarray]) -> None:
-        for batch in batches:
-            self.state, _ = self.jax.block_until_ready(self.step(self.state, batch))
+    def train(self, order: np.ndarray) -> None:
+        at_once = self.dispatch.per_dispatch
+        for start in range(0, len(order), at_once):
+            self.state, _ = self.jax.block_until_ready(self.dispatch(self.state, order[start : start + at_once]))
 
     def evaluate(self, images: np.ndarray, draws: int) -> None:
         self.evaluator(len(images))(self.parameters, images, samples=draws, seed=0)
@@ -97,18 +103,21 @@ class NF:
         keys = self.jax.random.split(self.jax.random.key(0), count)
         return np.asarray(self.draw(self.parameters, keys))
 
+    def peak(self) -> int:
+        return _peak_of_jax()
+
 
 class Course:
     """The plain Flax program with jax as it comes."""
 
-    def __init__(self, preset: str, batch: int) -> None:
+    def __init__(self, preset: str, batch: int, images: np.ndarray) -> None:
         import jax
 
         from tests.benchmarks import course
 
-        self.jax, self.course, self.flow = jax, course, course.COURSE[preset]
-        images = np.zeros((2, 28, 28, 1), np.uint8)
-        parameters = self.flow.init(jax.random.key(0), images, np.full(images.shape, 0.5, np.float32))["params"]
+        self.jax, self.course, self.flow, self.images = jax, course, course.COURSE[preset], images
+        few = images[:2]
+        parameters = self.flow.init(jax.random.key(0), few, np.full(few.shape, 0.5, np.float32))["params"]
         self.state, self.rng, self.batch = course.make_state(self.flow, parameters), jax.random.key(1), batch
         self.steps: dict[int, Any] = {}
 
@@ -116,9 +125,9 @@ class Course:
         parameters = self.course.from_nf(given["parameters"])
         return float(self.flow.apply({"params": parameters}, images, given["noise"]).mean())
 
-    def train(self, batches: list[np.ndarray]) -> None:
-        for batch in batches:
-            self.state, self.rng, loss = self.course.train_step(self.state, self.rng, batch)
+    def train(self, order: np.ndarray) -> None:
+        for chosen in order:
+            self.state, self.rng, loss = self.course.train_step(self.state, self.rng, self.images[chosen])
         self.jax.block_until_ready((self.state, loss))
 
     def evaluate(self, images: np.ndarray, draws: int) -> None:
@@ -133,23 +142,43 @@ class Course:
     def sample(self, count: int) -> np.ndarray:
         return np.asarray(self.course.sample_step(self.flow, self.state.params, self.rng, (count, 28, 28, 1)))
 
+    def peak(self) -> int:
+        return _peak_of_jax()
+
 
 class Torch:
-    """PyTorch, eager or compiled, in float32 or with bfloat16 as autocast chooses it."""
+    """PyTorch, eager or compiled, in float32 or with bfloat16 as autocast chooses it; on a GPU if there is one.
 
-    def __init__(self, preset: str, batch: int, *, compiled: bool = False, bfloat16: bool = False) -> None:
+    With `graphs` what is compiled is recorded as CUDA graphs, which take the host's time out of small steps.
+    """
+
+    def __init__(
+        self,
+        preset: str,
+        batch: int,
+        images: np.ndarray,
+        *,
+        compiled: bool = False,
+        bfloat16: bool = False,
+        graphs: bool = False,
+    ) -> None:
         import torch
 
         from tests.benchmarks.course import COURSE
         from tests.benchmarks.torch_flow import TorchFlow
 
         self.torch, self.batch = torch, batch
-        self.autocast = functools.partial(torch.autocast, "cpu", torch.bfloat16, enabled=bfloat16)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.autocast = functools.partial(torch.autocast, self.device, torch.bfloat16, enabled=bfloat16)
         torch.set_num_threads(len(_cores()))
+        if self.device == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32, as jax has it
         flow = TorchFlow(COURSE[preset].layers, variational=COURSE[preset].variational, shape=(28, 28, 1))
-        self.plain = flow.to(memory_format=torch.channels_last)
-        self.flow: Any = torch.compile(self.plain, dynamic=False) if compiled else self.plain
-        self.optimizer = torch.optim.Adam(self.plain.parameters(), lr=1e-3)
+        self.plain = flow.to(self.device, memory_format=torch.channels_last)
+        mode = "reduce-overhead" if graphs else None
+        self.flow: Any = torch.compile(self.plain, dynamic=False, mode=mode) if compiled else self.plain
+        self.optimizer = torch.optim.Adam(self.plain.parameters(), lr=1e-3, fused=self.device == "cuda")
+        self.images = torch.from_numpy(np.array(images).transpose(0, 3, 1, 2).copy()).to(self.device)
 
     def loss(self, images: np.ndarray, given: dict[str, Any]) -> float:
         from tests.benchmarks.course import from_nf
@@ -158,16 +187,17 @@ class Torch:
         with self.torch.no_grad(), self.autocast():
             return float(self.flow(self._tensor(images), self._tensor(given["noise"])).mean())
 
-    def train(self, batches: list[np.ndarray]) -> None:
-        for batch in batches:
-            images = self._tensor(batch)
-            noise = self.torch.rand(images.shape)
+    def train(self, order: np.ndarray) -> None:
+        for chosen in self.torch.from_numpy(order).to(self.device):
+            images = self.images[chosen].contiguous(memory_format=self.torch.channels_last)
+            noise = self._noise(images.shape)
             self.optimizer.zero_grad(set_to_none=True)
             with self.autocast():
                 loss = self.flow(images, noise).mean()
             loss.backward()
             self.torch.nn.utils.clip_grad_norm_(self.plain.parameters(), 1.0)
             self.optimizer.step()
+        self._wait()
 
     def evaluate(self, images: np.ndarray, draws: int) -> None:
         scale = np.log(2) * images[0].size
@@ -175,25 +205,37 @@ class Torch:
         with self.torch.no_grad(), self.autocast():
             for start in range(0, len(images), size):
                 tensor = self._tensor(images[start : start + size]).repeat_interleave(draws, 0)
-                bits = self.flow(tensor, self.torch.rand(tensor.shape)).view(-1, draws)
+                bits = self.flow(tensor, self._noise(tensor.shape)).view(-1, draws)
                 self.torch.logsumexp(-bits * scale, 1)
+        self._wait()
 
     def sample(self, count: int) -> np.ndarray:
         with self.torch.no_grad(), self.autocast():
-            return np.asarray(self.plain.sample(count).float())
+            return np.asarray(self.plain.sample(count, self.device).float().cpu())
+
+    def peak(self) -> int:
+        return _peak_of_host() if self.device == "cpu" else int(self.torch.cuda.max_memory_allocated())
+
+    def _noise(self, shape: Any) -> Any:
+        return self.torch.rand(shape, device=self.device)
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            self.torch.cuda.synchronize()
 
     def _tensor(self, array: np.ndarray) -> Any:
-        tensor = self.torch.from_numpy(np.array(array).transpose(0, 3, 1, 2).copy())
+        tensor = self.torch.from_numpy(np.array(array).transpose(0, 3, 1, 2).copy()).to(self.device)
         return tensor.contiguous(memory_format=self.torch.channels_last)
 
 
-def make(name: str, preset: str, batch: int) -> Contender:
-    """A contender by its name."""
-    if name == "nf":
-        return NF(preset, batch)
+def make(name: str, preset: str, batch: int, images: np.ndarray) -> Contender:
+    """A contender by its name, which trains on these images."""
+    if name.startswith("nf"):
+        return NF(preset, batch, images, *name.split("-")[1:])
     if name == "course":
-        return Course(preset, batch)
-    return Torch(preset, batch, compiled="compiled" in name, bfloat16="bfloat16" in name)
+        return Course(preset, batch, images)
+    kinds = {kind: kind in name for kind in ("compiled", "bfloat16", "graphs")}
+    return Torch(preset, batch, images, **kinds)
 
 
 def answer(contender: Any, request: dict[str, Any], images: np.ndarray) -> dict[str, Any]:
@@ -203,13 +245,11 @@ def answer(contender: Any, request: dict[str, Any], images: np.ndarray) -> dict[
     if request["do"] == "loss":
         return {"loss": contender.loss(images[: request["images"]], _load(Path(request["file"])))}
     if request["do"] == "peak":
-        return {"mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        return {"mebibytes": contender.peak() / 2**20}
     start = time.perf_counter()
     if request["do"] == "train":
-        size = request["batch"]
-        batches = [images[index * size : (index + 1) * size] for index in range(request["steps"])]
-        contender.train(batches)
-        done = size * request["steps"]
+        done = request["batch"] * request["steps"]
+        contender.train((np.arange(done) % len(images)).reshape(-1, request["batch"]))
     elif request["do"] == "sample":
         done = len(contender.sample(request["images"]))
     else:
@@ -235,9 +275,18 @@ def _leaves(tree: Any) -> list[tuple[Any, Any]]:
     return list(jax.tree.leaves_with_path(tree))
 
 
-def _cores() -> set[int]:
-    import os
+def _peak_of_jax() -> int:
+    import jax
 
+    memory = jax.local_devices()[0].memory_stats()
+    return int(memory["peak_bytes_in_use"]) if memory else _peak_of_host()
+
+
+def _peak_of_host() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _cores() -> set[int]:
     return os.sched_getaffinity(0)
 
 
@@ -247,7 +296,7 @@ def main() -> None:
     from nfcli.data import load_dataset
 
     images = load_dataset("mnist").train.images
-    contender = make(name, preset, batch)
+    contender = make(name, preset, batch, images)
     for line in sys.stdin:
         print(json.dumps(answer(contender, json.loads(line), images)), flush=True)
 

@@ -1,4 +1,4 @@
-"""The reference models in PyTorch, as a peer: eager, channels_last, one optimizer step like the recipe's."""
+"""The reference models in PyTorch, as a peer: channels_last, one optimizer step like the recipe's."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class TorchFlow(nn.Module):
 
     def forward(self, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Bits per dimension of images with their uniform noise, both (B, C, H, W), to (B,)."""
-        image, ldj = x.float(), torch.zeros(x.shape[0])
+        image, ldj = x.float(), torch.zeros(x.shape[0], device=x.device)
         if len(self.noise):
             n, ldj = logit(u, ldj)
             for coupling in self.noise:
@@ -162,10 +162,10 @@ class TorchFlow(nn.Module):
                 z, ldj = next(couplings)(z, ldj)
         return -(ldj + log_normal(z)) / (math.log(2) * x[0].numel())
 
-    def sample(self, count: int) -> torch.Tensor:
+    def sample(self, count: int, device: str) -> torch.Tensor:
         """Images of new latents, (count, C, H, W)."""
-        z = torch.randn(count, *self.latent).contiguous(memory_format=torch.channels_last)
-        couplings, nothing = reversed(self.couplings), torch.zeros(count)
+        z = torch.randn(count, *self.latent, device=device).contiguous(memory_format=torch.channels_last)
+        couplings, nothing = reversed(self.couplings), torch.zeros(count, device=device)
         for step in reversed(self.steps):
             if step == "squeeze":
                 z = unsqueeze(z)
