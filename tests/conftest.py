@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from nfcli.backend import runtime
@@ -24,9 +25,12 @@ for _name in ("NF_RUNS_DIR", "NF_DEBUG", "NO_COLOR", "FORCE_COLOR", "JAX_COMPILA
 # The same programs on every machine; tests of matrix units switch them on.
 os.environ["NF_MATRIX_UNITS"] = "0"
 # Programs for tiny models take longer to compile than to run: not optimized, in one piece and with XLA's older way to
-# emit loops, they take half the time. What is installed, in test_packages.py, has XLA as users have it.
+# emit loops, which jaxlib 0.11 has no more, they take half the time. What is installed, in test_packages.py, has XLA as
+# users have it.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-_QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+_QUICKLY = "--xla_cpu_parallel_codegen_split_count=1"
+if version("jaxlib").startswith("0.10."):
+    _QUICKLY += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICKLY}"
 # Most of them take less than what nf thinks worth keeping, and are needed again by the next test or program.
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"

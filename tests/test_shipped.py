@@ -105,7 +105,7 @@ def bits(policy):
     """Bits per dimension of real digits by trained weights, with the same noise however networks are computed."""
     (run,) = (run for run in PRETRAINED if run.path.name == "multiscale")
     trained = trained_of(run)
-    model, images, keys = trained.model.with_policy(policy), mnist().test.images[:32], jax.random.key(1)
+    model, images, keys = trained.model.with_policy(policy), mnist().test.images[:128], jax.random.key(1)
     log_prob = jax.jit(model.log_prob)(trained.parameters, images, jax.random.split(keys, len(images)))
     return -np.asarray(log_prob) / (model.dimensions * np.log(2))
 

@@ -180,7 +180,15 @@ def network_dtype(config: TrainConfig, begun: dict[str, Any] | None) -> str:
         return config.network_dtype
     if begun is not None:
         return str(begun.get("network_dtype", "float32"))
-    return "bfloat16" if not config.smoke and _has_matrix_units() else "float32"
+    fast = multiplies_bfloat16(jax.local_devices()[0]) or _has_matrix_units()
+    return "bfloat16" if fast and not config.smoke else "float32"
+
+
+def multiplies_bfloat16(device: Any) -> bool:
+    """Whether this is an NVIDIA GPU with bfloat16 in its tensor cores, as Ampere and later have: multiscale trains 1.5
+    times as fast on an H200."""
+    generation = str(getattr(device, "compute_capability", "")).partition(".")[0]  # "9.0"; AMD's are words
+    return device.platform == "gpu" and generation.isdigit() and int(generation) >= 8
 
 
 def policy_of(config: TrainConfig) -> ComputePolicy:

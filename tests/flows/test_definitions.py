@@ -10,9 +10,10 @@ from flax import nnx
 
 from nfcli.flows import build
 from nfcli.flows.coupling import limit_scale
+from nfcli.flows.cpu import plain
 from nfcli.flows.initializers import Initializer
 from nfcli.flows.networks import ComputePolicy, GatedConvNet
-from nfcli.flows.operations import concat_elu
+from nfcli.flows.operations import both_elus, concat_elu
 from nfcli.flows.partitions import make_mask
 from nfcli.flows.prior import standard_normal_log_prob
 from nfcli.flows.reshaping import Squeeze, split_channels
@@ -195,3 +196,8 @@ def test_concat_elu_near_zero(dtype):
     np.testing.assert_allclose(both, want, rtol=8e-3 if dtype == jnp.bfloat16 else 1e-4)
     slopes = jax.jacrev(lambda value: concat_elu(value[None]))(dtype(0))
     np.testing.assert_array_equal(slopes.astype(jnp.float32), [1, -1])
+
+
+def test_concat_elu_is_the_same_on_cpus_and_elsewhere():
+    x = jnp.concatenate([jnp.zeros(1), jnp.logspace(-8, 2, 40), -jnp.logspace(-8, 2, 40)])
+    np.testing.assert_allclose(both_elus(x), plain.both_elus(x), rtol=1e-6, atol=0)

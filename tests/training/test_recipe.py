@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from nfcli.presets import PRESETS
 from nfcli.runs import RunDir
 from nfcli.training.loop import train
 from nfcli.training.optimizer import ema_decay, learning_rate_schedule
-from nfcli.training.setup import prepare_job
+from nfcli.training.setup import multiplies_bfloat16, prepare_job
 from nfcli.training.step import TrainStep
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
@@ -142,3 +143,12 @@ def test_a_run_with_averages_continues_bit_for_bit_and_its_cosine_cannot_be_exte
         assert rows(cut) == rows(whole)
         assert_same_state(final_state(cut), final_state(whole))
         assert RunDir(cut.runs_dir / f"cut-{step}").config()["settings"]["ema_decay"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("platform", "capability", "found"),
+    [("gpu", "9.0", True), ("gpu", "8.6", True), ("gpu", "7.5", False), ("gpu", "gfx90a", False), ("cpu", None, False)],
+)
+def test_gpus_that_multiply_bfloat16_are_known_by_their_generation(platform, capability, found):
+    known = {} if capability is None else {"compute_capability": capability}
+    assert multiplies_bfloat16(SimpleNamespace(platform=platform, **known)) == found

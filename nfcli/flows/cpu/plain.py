@@ -39,12 +39,14 @@ def _shifted_sums(x: Array, kernel: Array) -> Array:
     """All products with the kernel as one matrix product; then each is added where it belongs."""
     size, _, inputs, outputs = kernel.shape
     batch, height, width, _ = x.shape
-    products = jnp.einsum("bhwi,ip->bhwp", x, kernel.transpose(2, 0, 1, 3).reshape(inputs, -1))
+    flat = kernel.transpose(2, 0, 1, 3).reshape(inputs, -1)
+    # Sums of half precision would lose their digits.
+    products = jnp.einsum("bhwi,ip->bhwp", x, flat, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32))
     edge = size // 2
     around = jnp.pad(products, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
     around = around.reshape(batch, height + 2 * edge, width + 2 * edge, size, size, outputs)
     parts = [around[:, i : i + height, j : j + width, i, j] for i in range(size) for j in range(size)]
-    return sum(parts[1:], parts[0])
+    return sum(parts[1:], parts[0]).astype(x.dtype)
 
 
 def _two_pixels_at_once(x: Array, kernel: Array) -> Array:
@@ -103,6 +105,14 @@ def _product_with_ones(rows: Array) -> Array:
 
 
 spread.defvjp(lambda values, shape: (spread(values, shape), None), _sum_of_rows)
+
+
+def both_elus(x: Array) -> Array:
+    """`[elu(x), elu(-x)]`, (..., C) to (..., 2, C)."""
+    # One exponential serves both halves, because at most one of x and -x is negative. Stacked, they are computed in one
+    # loop; concatenated, in two.
+    tail = jnp.exp(-jnp.abs(x)) - 1
+    return jnp.stack([jnp.where(x >= 0, x, tail), jnp.where(x > 0, tail, -x)], axis=-2)
 
 
 def once(x: Array) -> Array:
