@@ -16,8 +16,8 @@ from pathlib import Path
 
 from nfcli.backend import private, runtime
 
-TILES, VECTORS = "amx_bf16", "avx512_bf16"
-"""Instructions of x86 processors that multiply bfloat16, as Linux names them."""
+INSTRUCTIONS = {"amx_bf16", "avx512_bf16"}
+"""Of x86 processors that multiply bfloat16, as Linux names them."""
 
 PATIENCE = 120
 """Seconds: what takes longer is of no use."""
@@ -31,7 +31,7 @@ SUFFIX, KEPT = ".matrix-units", 8
 
 def matrix_units_found() -> bool:
     """Whether training can use them; `NF_MATRIX_UNITS=0` says no."""
-    if not runtime.switched_on("NF_MATRIX_UNITS") or not {TILES, VECTORS} & _instructions():
+    if not runtime.switched_on("NF_MATRIX_UNITS") or not INSTRUCTIONS & _instructions():
         return False
     kept = _kept()
     # Whatever is wrong with the cache folder, they can be tried again.
@@ -44,11 +44,6 @@ def matrix_units_found() -> bool:
             private.write(folder, kept.name, b"yes" if found else b"no")
             private.forget_oldest(folder, SUFFIX, KEPT)
     return bool(found)
-
-
-def has_tiles() -> bool:
-    """Whether this processor multiplies bfloat16 in tiles (AMX)."""
-    return TILES in _instructions()
 
 
 def _instructions() -> set[str]:

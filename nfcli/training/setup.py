@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nfcli.backend.mesh import data_mesh, device_description
-from nfcli.backend.probe import has_tiles, matrix_units_found
+from nfcli.backend.probe import matrix_units_found
 from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
 from nfcli.data.reading import shape_text, shown
@@ -129,7 +129,7 @@ def prepare_job(config: TrainConfig, message: Say = lambda _: None, warn: Say = 
     begun = run.config()["settings"] if run.exists() and not config.overwrite else None
     config = replace(config, network_dtype=network_dtype(config, begun), init=settled_init(config, run.name, begun))
     policy = policy_of(config)
-    mesh = data_mesh(config.batch_size // config.accumulate, devices_of(config, policy))
+    mesh = data_mesh(config.batch_size // config.accumulate, config.devices)
     job = Job(config, run, dataset, train, val, model, mesh, policy)
     if begun is not None:
         return job
@@ -196,17 +196,6 @@ def policy_of(config: TrainConfig) -> ComputePolicy:
     if config.network_dtype != "bfloat16":
         return ComputePolicy(remat=config.remat)
     return ComputePolicy(jnp.dtype(jnp.bfloat16), matrix_units=_has_matrix_units(), remat=config.remat)
-
-
-def devices_of(config: TrainConfig, policy: ComputePolicy) -> int | None:
-    """How many devices share a batch, None for as many as pay.
-
-    Where the units are tiles, one device with all cores was ahead: multiscale at 56 images/s, and at 37 with a device a
-    core. Where they are vectors, a device a core is ahead by a fifth.
-    """
-    if config.devices is None and policy.matrix_units and has_tiles():
-        return jax.process_count()
-    return config.devices
 
 
 def policy_in_words(policy: ComputePolicy) -> str:

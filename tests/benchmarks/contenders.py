@@ -53,7 +53,7 @@ class NF:
         from nfcli.flows import build
         from nfcli.presets import get_preset
         from nfcli.training.dispatch import make_dispatch
-        from nfcli.training.setup import devices_of, network_dtype, policy_of
+        from nfcli.training.setup import network_dtype, policy_of
         from nfcli.training.step import TrainStep
 
         self.jax = jax
@@ -61,7 +61,7 @@ class NF:
         config = TrainConfig(preset=preset, batch_size=batch, network_dtype=dtype)
         config = replace(config, network_dtype=network_dtype(config, None))
         policy = policy_of(config)
-        mesh = data_mesh(batch, devices_of(config, policy))
+        mesh = data_mesh(batch, config.devices)
         step = TrainStep(self.model, config, len(images) // batch, mesh, policy)
         self.dispatch = make_dispatch(step, (images,), None)
         self.dispatch.fetch()

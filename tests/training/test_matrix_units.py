@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nfcli.config import TrainConfig
-from nfcli.flows.networks import PLAIN, ComputePolicy
+from nfcli.flows.networks import PLAIN
 from nfcli.runs import RunDir
-from nfcli.training import setup
 from nfcli.training.loop import train
 from nfcli.training.reporter import Reporter
 from nfcli.training.setup import prepare_job
@@ -108,14 +106,3 @@ def test_what_starts_from_data_does_not_depend_on_the_units(matrix_units_here: N
     images = job.train.images[:32]
     here, plain = (step.data_dependent_init(step.init(), images)["parameters"] for step in steps)
     jax.tree.map(np.testing.assert_array_equal, here, plain)
-
-
-@pytest.mark.parametrize(("tiles", "devices"), [(True, 1), (False, None)])
-def test_only_tiles_take_all_cores_for_one_device(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch, tiles: bool, devices: int | None
-) -> None:
-    monkeypatch.setattr(setup, "has_tiles", lambda: tiles)
-    units = ComputePolicy(jnp.dtype(jnp.bfloat16), matrix_units=True)
-    assert setup.devices_of(configure(), units) == devices
-    assert setup.devices_of(configure(devices=2), units) == 2
-    assert setup.devices_of(configure(), ComputePolicy()) is None

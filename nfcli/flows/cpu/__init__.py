@@ -21,9 +21,10 @@ difference below 3 is noise. Less than 5 for every preset is not worth its lines
     few channels by neighbourhoods, not folded                    11        0            1         9
     barriers (without them 6 to 26 % more memory, too)             7       -2           -1         5
     ConcatELU as a product and oneDNN's ELU                        1        5            3         1
-    vectors: a device a core, not one of all cores                25       30           20        34
+    a device a core, not one of all cores                         25       30           20        34
+    the same on two cores with AMX                                20       22           19
 
-Of the matrix units the columns of `simple` and `mixture`, and the last line, are times on the clock, of 12 to 24 turns;
-those of the two pixels for `simple` and `vardeq` are of the whole presets, 8 turns. Tried and left out: two
-exponentials for ConcatELU of up to 16 channels (-1 for `vardeq`; the others were not measured).
+Of the matrix units the columns of `simple` and `mixture`, and the last two lines, are times on the clock, of 12 to 24
+turns, of 6 with AMX; those of the two pixels for `simple` and `vardeq` are of the whole presets, 8 turns. Tried and left
+out: two exponentials for ConcatELU of up to 16 channels (-1 for `vardeq`; the others were not measured).
 """
