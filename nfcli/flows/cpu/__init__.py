@@ -25,6 +25,6 @@ difference below 3 is noise. Less than 5 for every preset is not worth its lines
     the same on two cores with AMX                                20       22           19
 
 Of the matrix units the columns of `simple` and `mixture`, and the last two lines, are times on the clock, of 12 to 24
-turns, of 6 with AMX; those of the two pixels for `simple` and `vardeq` are of the whole presets, 8 turns. Tried and left
-out: two exponentials for ConcatELU of up to 16 channels (-1 for `vardeq`; the others were not measured).
+turns, of 6 with AMX; those of the two pixels for `simple` and `vardeq` are of the whole presets, 8 turns. Tried and
+left out: two exponentials for ConcatELU of up to 16 channels (-1 for `vardeq`; the others were not measured).
 """
