@@ -111,8 +111,8 @@ class TrainConfig:
     # "auto" stays off with --smoke, and a run keeps what it became. Every evaluation is float32.
     network_dtype: str = setting(
         "auto",
-        "Of the coupling networks in training: float32, bfloat16, or auto, which is bfloat16 on GPUs and CPUs that "
-        "multiply it. All else is float32.",
+        "Of the coupling networks in training: float32, bfloat16, or auto, which is bfloat16 on NVIDIA GPUs from "
+        "Ampere on and CPUs that multiply it. All else is float32.",
         choices=DTYPES,
     )
     remat: bool = setting(

@@ -78,6 +78,8 @@ def test_config_is_of_mnist_and_says_what_it_took(run):
     assert (config["data"]["source"], config["data"]["fingerprint"]) == ("mnist", mnist().fingerprint)
     assert not config["model"]["smoke"]
     assert config["training"]["seconds"] > 60
+    # What `nf train --config` would start from is what this one started from.
+    assert config["settings"].get("init") == config.get("init", {}).get("run")
     check_portable(run.path, [Path(__file__).parents[2], Path.home()])
 
 

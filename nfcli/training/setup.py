@@ -180,8 +180,9 @@ def network_dtype(config: TrainConfig, begun: dict[str, Any] | None) -> str:
         return config.network_dtype
     if begun is not None:
         return str(begun.get("network_dtype", "float32"))
-    fast = multiplies_bfloat16(jax.local_devices()[0]) or _has_matrix_units()
-    return "bfloat16" if fast and not config.smoke else "float32"
+    # In this order: matrix units may be looked for with a process, which --smoke need not wait for.
+    fast = not config.smoke and (multiplies_bfloat16(jax.local_devices()[0]) or _has_matrix_units())
+    return "bfloat16" if fast else "float32"
 
 
 def multiplies_bfloat16(device: Any) -> bool:

@@ -4,7 +4,7 @@ Every contender runs in its own process; all take turns, and medians over the tu
 fastest of its peers. Before that, all must give the same loss on the same parameters, images and noise. PyTorch takes
 part where it is installed, eager and, where there is a C++ compiler, compiled; each in float32 and with bfloat16 as
 autocast chooses it. nf trains as `nf train` does; nf-float32 and nf-bfloat16 are what they say. Where there is a GPU,
-all run there: with the images in its memory and, as `nf train` does it, 50 steps to a call of nf.
+all run on one, and `nf train` asks for 50 steps at a time: `--steps 50`.
 
 A start lasts until the end of the first training step: cold with an empty cache of compiled programs, then warm.
 """
@@ -39,7 +39,7 @@ TASKS = ("training", "evaluation", "sampling")
 # All ask glibc for memory at every step; keeping it saves page faults. nf sees to that itself, its peers are told to.
 MEMORY = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": "67108864"}
 
-# Turns before those that count: the first compiles, and the first few find their memory.
+# Turns before those that count: the first few find their memory.
 WARM_UP = 3
 
 
@@ -134,7 +134,9 @@ def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
                     speeds[name].append(speed)
             say(f"{preset}: {task}, turn {turn + WARM_UP + 1} of {WARM_UP + options.repetitions}")
         found[task] = speeds
-    found["peak_mebibytes"] = {name: worker.ask(do="peak")["mebibytes"] for name, worker in workers.items()}
+    ends = {name: worker.ask(do="peak") for name, worker in workers.items()}
+    found["peak_mebibytes"] = {name: end["mebibytes"] for name, end in ends.items()}
+    found["devices"] = {name: end["device"] for name, end in ends.items()}
     for worker in workers.values():
         worker.close()
     return found
@@ -146,11 +148,11 @@ def table(results: dict[str, Any], contenders: list[str], task: str) -> str:
     for preset, found in results.items():
         medians = {name: statistics.median(found[task][name]) for name in contenders}
         ratios = [f"{medians['nf'] / medians[name]:.2f}" for name in contenders if name != "nf"]
-        peers = {name: speed for name, speed in medians.items() if name != "nf"}
+        peers = {name: speed for name, speed in medians.items() if not name.startswith("nf")}
         fastest = [f"{medians['nf'] / max(peers.values()):.2f}, {max(peers, key=peers.get)}"] if peers else []
         rows.append([preset, *(f"{medians[name]:.1f}" for name in contenders), *ratios, *fastest])
     header = [f"{task}, images/s", *contenders, *(f"nf / {name}" for name in contenders if name != "nf")]
-    header += ["nf / fastest peer"] if len(contenders) > 1 else []
+    header += ["nf / fastest peer"] if any(not name.startswith("nf") for name in contenders) else []
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
@@ -206,7 +208,8 @@ def main() -> None:
     print(text, end="")
     if options.output is not None:
         described = {"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
-        content = {**described, "versions": _versions(), "batch": options.batch, "presets": results}
+        sizes = {"batch": options.batch, "steps": options.steps}
+        content = {**described, "versions": _versions(), **sizes, "presets": results}
         options.output.with_suffix(".md").write_text(text)
         options.output.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
 

@@ -60,17 +60,13 @@ def _masked() -> Preset:
     return replace(FULL, layers=layers)
 
 
-def _sized(hidden: tuple[int, int] = (40, 64), count: tuple[int, int] = (4, 6), **changes: Any) -> Preset:
-    """Other widths and numbers of couplings at the two resolutions."""
-    sizes = iter(zip(hidden, count, strict=True))
-
-    def resize(layer: Any) -> Any:
-        if not isinstance(layer, PartitionedCouplings):
-            return layer
-        channels, couplings = next(sizes)
-        return replace(layer, hidden=channels, count=couplings, **changes)
-
-    return replace(FULL, layers=tuple(map(resize, FULL.layers)))
+def _sized(**sizes: tuple[int, int]) -> Preset:
+    """Other widths, numbers of couplings and the like at the two resolutions."""
+    at_each = iter([{name: of[place] for name, of in sizes.items()} for place in range(2)])
+    layers = tuple(
+        replace(layer, **next(at_each)) if isinstance(layer, PartitionedCouplings) else layer for layer in FULL.layers
+    )
+    return replace(FULL, layers=layers)
 
 
 def _split(*split: Split) -> Preset:
@@ -93,12 +89,13 @@ VARIANTS: dict[str, Preset] = {
     "uniform noise": replace(FULL, dequantization=None),
     "noise of vardeq": replace(FULL, dequantization=PRESETS["vardeq"].dequantization),
     "multiscale": PRESETS["multiscale"],
-    "wider networks": _sized(hidden=(64, 96)),
-    "twice as wide": _sized(hidden=(80, 128)),
-    "narrower networks": _sized(hidden=(24, 40)),
+    "wider networks": _sized(hidden=(96, 96)),
+    "twice as wide": _sized(hidden=(128, 128)),
+    "narrower networks": _sized(hidden=(40, 40)),
+    "smaller at 14x14": _sized(hidden=(40, 64), blocks=(2, 2)),
     "more couplings": _sized(count=(8, 8)),
-    "4 blocks for 2": _sized(blocks=4),
-    "12 logistics for 6": _sized(components=12),
+    "4 blocks": _partitioned(blocks=4),
+    "12 logistics for 6": _partitioned(components=12),
 }
 
 

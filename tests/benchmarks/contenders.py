@@ -37,6 +37,9 @@ class Contender(Protocol):
     def peak(self) -> int:
         """Bytes of memory at the most: of the GPU, if there is one."""
 
+    device: str
+    """What it runs on."""
+
 
 class NF:
     """nf as it is installed, with `dtype` in its networks."""
@@ -56,12 +59,14 @@ class NF:
         from nfcli.training.setup import network_dtype, policy_of
         from nfcli.training.step import TrainStep
 
-        self.jax = jax
+        self.jax, self.device = jax, jax.local_devices()[0].device_kind
         self.model = build(get_preset(preset), (28, 28, 1))
         config = TrainConfig(preset=preset, batch_size=batch, network_dtype=dtype)
         config = replace(config, network_dtype=network_dtype(config, None))
         policy = policy_of(config)
-        mesh = data_mesh(batch, config.devices)
+        # Of several GPUs one, as all others take.
+        mesh = data_mesh(batch, None if jax.default_backend() == "cpu" else 1)
+        self.trained = self.model.with_policy(policy)
         step = TrainStep(self.model, config, len(images) // batch, mesh, policy)
         self.dispatch = make_dispatch(step, (images,), None)
         self.dispatch.fetch()
@@ -85,11 +90,16 @@ class NF:
             noise = keep_in_bin(images, noise, self.model.levels)
         named = {jax.tree_util.keystr(place, simple=True, separator="/"): leaf for place, leaf in _leaves(parameters)}
         np.savez(path, **{f"parameters/{name}": np.asarray(leaf) for name, leaf in named.items()}, noise=noise)
-        log_prob = jax.jit(self.model.log_prob)(parameters, images, keys)
-        return float(-log_prob.mean() / (self.model.dimensions * np.log(2)))
+        return self._loss(self.model, parameters, images)
 
     def loss(self, images: np.ndarray, given: dict[str, Any]) -> float:
-        raise NotImplementedError("the others are compared with nf's `reference`")
+        # The noise follows from the same keys.
+        return self._loss(self.trained, given["parameters"], images)
+
+    def _loss(self, model: Any, parameters: Any, images: np.ndarray) -> float:
+        keys = self.jax.random.split(self.jax.random.key(1), len(images))
+        log_prob = self.jax.jit(model.log_prob)(parameters, images, keys)
+        return float(-log_prob.mean() / (model.dimensions * np.log(2)))
 
     def train(self, order: np.ndarray) -> None:
         at_once = self.dispatch.per_dispatch
@@ -118,6 +128,7 @@ class Course:
         self.jax, self.course, self.flow, self.images = jax, course, course.COURSE[preset], images
         few = images[:2]
         parameters = self.flow.init(jax.random.key(0), few, np.full(few.shape, 0.5, np.float32))["params"]
+        self.device = jax.local_devices()[0].device_kind
         self.state, self.rng, self.batch = course.make_state(self.flow, parameters), jax.random.key(1), batch
         self.steps: dict[int, Any] = {}
 
@@ -245,7 +256,7 @@ def answer(contender: Any, request: dict[str, Any], images: np.ndarray) -> dict[
     if request["do"] == "loss":
         return {"loss": contender.loss(images[: request["images"]], _load(Path(request["file"])))}
     if request["do"] == "peak":
-        return {"mebibytes": contender.peak() / 2**20}
+        return {"mebibytes": contender.peak() / 2**20, "device": contender.device}
     start = time.perf_counter()
     if request["do"] == "train":
         done = request["batch"] * request["steps"]

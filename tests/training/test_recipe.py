@@ -153,3 +153,8 @@ def test_a_run_with_averages_continues_bit_for_bit_and_its_cosine_cannot_be_exte
 def test_gpus_that_multiply_bfloat16_are_known_by_their_generation(platform, capability, found):
     known = {} if capability is None else {"compute_capability": capability}
     assert multiplies_bfloat16(SimpleNamespace(platform=platform, **known)) == found
+
+
+def test_smoke_does_not_look_for_matrix_units(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nfcli.training.setup.matrix_units_found", lambda: pytest.fail("looked for"))
+    assert prepare_job(configure(smoke=True)).config.network_dtype == "float32"

@@ -78,11 +78,14 @@ def _towards_kernel(x: Array, kernel: Array, gradient: Array) -> Array:
 def _in_chunks(x: Array, kernel: Array, gradient: Array) -> Array:
     """A correlation of the gradient, which has fewer channels, with the images: its output is the kernel backwards."""
     edge, layout = (len(kernel) // 2, len(kernel) // 2), ("CHWN", "IHWO", "HWCN")
-    total = jnp.zeros_like(kernel)
+    wide = jnp.promote_types(kernel.dtype, jnp.float32)
+    total = jnp.zeros(kernel.shape, wide)
     for start in range(0, len(x), CHUNK):
         few, many = gradient[start : start + CHUNK], x[start : start + CHUNK]
-        total += jax.lax.conv_general_dilated(few, many, (1, 1), (edge, edge), dimension_numbers=layout)
-    return jnp.flip(total, (0, 1))
+        total += jax.lax.conv_general_dilated(
+            few, many, (1, 1), (edge, edge), dimension_numbers=layout, preferred_element_type=wide
+        )
+    return jnp.flip(total, (0, 1)).astype(kernel.dtype)
 
 
 convolve.defvjp(lambda x, kernel: (convolve(x, kernel), (x, kernel)), _backwards)
