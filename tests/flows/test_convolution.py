@@ -60,3 +60,10 @@ def test_half_precision_loses_nothing_in_the_gradient_of_the_bias():
     assert convolve(x, kernel, bias).dtype == jnp.bfloat16
     assert gradient.dtype == jnp.float32
     np.testing.assert_array_equal(gradient, 32 * 28 * 28)
+
+
+def test_half_precision_loses_nothing_between_chunks_of_a_kernel_s_gradient():
+    # 25 ones of each of 320 images: summed in bfloat16, chunk by chunk, they would be 7872.
+    x, kernel, bias = jnp.ones((320, 5, 5, 6), jnp.bfloat16), jnp.zeros((3, 3, 6, 3)), jnp.zeros(3)
+    gradient = jax.jit(jax.grad(lambda kernel: convolve(x, kernel, bias).astype(jnp.float32).sum()))(kernel)
+    np.testing.assert_array_equal(gradient[1, 1], 320 * 25)

@@ -20,7 +20,7 @@ from nfcli.presets import PRESETS
 from nfcli.runs import RunDir
 from nfcli.training.loop import train
 from nfcli.training.optimizer import ema_decay, learning_rate_schedule
-from nfcli.training.setup import multiplies_bfloat16, prepare_job
+from nfcli.training.setup import multiplies_bfloat16, policy_in_words, prepare_job
 from nfcli.training.step import TrainStep
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
@@ -158,3 +158,10 @@ def test_gpus_that_multiply_bfloat16_are_known_by_their_generation(platform, cap
 def test_smoke_does_not_look_for_matrix_units(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nfcli.training.setup.matrix_units_found", lambda: pytest.fail("looked for"))
     assert prepare_job(configure(smoke=True)).config.network_dtype == "float32"
+
+
+def test_where_the_gpu_multiplies_bfloat16_networks_do(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nfcli.training.setup.multiplies_bfloat16", lambda device: True)
+    job = prepare_job(configure())
+    assert (job.config.network_dtype, policy_in_words(job.policy)) == ("bfloat16", "bfloat16")
+    assert prepare_job(configure(network_dtype="float32")).policy.dtype is None
