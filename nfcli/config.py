@@ -22,10 +22,10 @@ SMOKE_FITS = {"train_size", "val_size", "batch_size", "warmup_steps"}
 SMOKE_WARM_UP = 0.2
 """Share of an epoch that a warm-up takes at most then."""
 
-SCHEDULES, DTYPES = ("exponential", "cosine"), ("auto", "float32", "bfloat16")
+OPTIMIZERS, SCHEDULES, DTYPES = ("adam", "muon"), ("exponential", "cosine"), ("auto", "float32", "bfloat16")
 
 RECIPE = (
-    *("epochs", "batch_size", "learning_rate", "schedule", "learning_rate_decay", "learning_rate_floor"),
+    *("epochs", "batch_size", "optimizer", "learning_rate", "schedule", "learning_rate_decay", "learning_rate_floor"),
     *("warmup_steps", "weight_decay", "ema_decay", "clip_norm", "eval_every", "network_dtype", "remat", "accumulate"),
 )
 """Settings that a preset may bring along: how it wants to be trained."""
@@ -65,7 +65,10 @@ class TrainConfig:
     levels: int = setting(256, "Number of values of a pixel, 2 to 256: 32 trains on 5-bit images.")
     epochs: int = setting(200, "Passes over the training images.", whole(), **ANY_PROGRAM)
     batch_size: int = setting(128, "Images a step.", whole())
-    learning_rate: float = setting(1e-3, "Of Adam, at the start or after the warm-up.", POSITIVE)
+    optimizer: str = setting(
+        "adam", "adam, or muon: of the kernels between hidden channels, by Adam the rest.", choices=OPTIMIZERS
+    )
+    learning_rate: float = setting(1e-3, "Of the optimizer, at the start or after the warm-up.", POSITIVE)
     schedule: str = setting("exponential", "exponential, or cosine: half a wave over all epochs.", choices=SCHEDULES)
     learning_rate_decay: float = setting(0.99, "Factor an epoch, applied at every step; of exponential.", SHARE)
     learning_rate_floor: float = setting(1e-5, "The decay ends here.", POSITIVE)

@@ -96,11 +96,9 @@ class TrainStep:
     def start_from(self, parameters: Parameters) -> State:
         """The state before the first step, of these parameters."""
         parameters = jax.device_get(parameters)
-        # What `optimizer.init` gives, without compiling a program for every shape: Adam starts at zero.
-        optimizer = jax.eval_shape(self.optimizer.init, parameters)
         state = {
             "parameters": parameters,
-            "optimizer": jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), optimizer),
+            "optimizer": jax.device_get(jax.jit(self.optimizer.init)(parameters)),
             "loss_sum": np.float32(0),
             **{name: np.int32(0) for name in ("step", "skipped", "skipped_in_a_row", "recoveries")},
         }

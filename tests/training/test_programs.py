@@ -119,6 +119,7 @@ def test_a_program_from_jax_s_cache_is_not_what_is_kept(folder: Path, config: Tr
     "change",
     [
         {"learning_rate": 2e-3},
+        {"optimizer": "muon"},
         {"clip_norm": 2.0},
         {"ema_decay": 0.9},
         {"network_dtype": "bfloat16"},

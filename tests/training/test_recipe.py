@@ -25,7 +25,13 @@ from nfcli.training.step import TrainStep
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
 Configure = Callable[..., TrainConfig]
-MIXTURE: dict[str, Any] = {"preset": "tiny-mixture", "ema_decay": 0.9, "schedule": "cosine", "warmup_steps": 3}
+MIXTURE: dict[str, Any] = {
+    "preset": "tiny-mixture",
+    "ema_decay": 0.9,
+    "optimizer": "muon",
+    "schedule": "cosine",
+    "warmup_steps": 3,
+}
 
 
 def steps_of(config: TrainConfig, count: int, *, more: float = 0.0) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -90,7 +91,32 @@ def test_one_vector_is_updated_as_its_parts_are(configure: Configure, clip: floa
     jax.tree.map(lambda *both: np.testing.assert_allclose(*both, atol=1e-6), *outcomes)
 
 
-@pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.1, "warmup_steps": 3}, {"schedule": "cosine"}])
+def test_muon_moves_kernels_between_hidden_channels_and_adam_the_rest() -> None:
+    draw = partial(np.random.default_rng(0).standard_normal, dtype=np.float32)
+    shapes = {"wide": (1, 1, 16, 24), "high": (3, 3, 16, 16), "again": (1, 1, 144, 16), "first": (3, 3, 1, 16)}
+    parameters = {name: {"kernel": draw(shape), "bias": draw(16)} for name, shape in shapes.items()}
+    axes = optax.contrib.MuonDimensionNumbers((0, 1, 2), 3)
+    hidden = {name: {"kernel": None if name == "first" else axes, "bias": None} for name in shapes}
+    muon = optax.contrib.muon(1e-3, muon_weight_dimension_numbers=lambda _: hidden, consistent_rms=0.2)
+    config = TrainConfig("simple", optimizer="muon", clip_norm=1e6, learning_rate_decay=1.0)
+    outcomes = []
+    for optimizer in (make_optimizer(config, 5), muon, optax.adam(1e-3)):
+        weights, state = parameters, optimizer.init(parameters)
+        for step in range(3):
+            slope = jax.tree.map(lambda leaf, step=step: np.cos(leaf + step), parameters)
+            updates, state = optimizer.update(slope, state, weights)
+            weights = optax.apply_updates(weights, updates)
+        outcomes.append(weights)
+    got, by_muon, by_adam = outcomes
+    for name, part in got.items():
+        np.testing.assert_allclose(part["kernel"], (by_adam if name == "first" else by_muon)[name]["kernel"], atol=1e-6)
+        np.testing.assert_allclose(part["bias"], by_adam[name]["bias"], atol=1e-6)
+    assert np.abs(by_muon["high"]["kernel"] - by_adam["high"]["kernel"]).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"weight_decay": 0.1, "warmup_steps": 3}, {"schedule": "cosine"}, {"optimizer": "muon"}]
+)
 def test_the_optimizer_starts_as_optax_starts_it(configure: Configure, settings: dict) -> None:
     step, _ = make_step(configure(**settings))
     state = step.init()
