@@ -204,6 +204,11 @@ def renamed(settings: dict[str, Any]) -> dict[str, Any]:
     return {RENAMED.get(name, name): value for name, value in settings.items()}
 
 
+def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a config.json; one that is newer than the run has its default, under which the run was trained."""
+    return {**TrainConfig("simple", network_dtype="float32").settings(), **settings}
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings of a run from its config.json, for `TrainConfig(**settings)`.
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from html import escape
 from typing import Any
 
-from nfcli.config import SMOKE, TrainConfig
+from nfcli.config import SMOKE, TrainConfig, with_defaults
 from nfcli.presets import PRESETS
 from nfcli.runs.columns import COLUMNS, Cell, groups, lines
 from nfcli.runs.comparison import Comparison
@@ -89,7 +89,8 @@ def _flat(config: dict[str, Any]) -> dict[str, Any]:
     data = {f"data {name}": config["data"].get(name) for name in ("train_images", "val_images")}
     data["data fingerprint"] = config["data"]["fingerprint"][:12]
     model = {name: config["model"].get(name) for name in ("shape", "levels", "parameters")}
-    return {**config["settings"], **model, **data, **{f"version of {k}": v for k, v in config["versions"].items()}}
+    settings = with_defaults(config["settings"])
+    return {**settings, **model, **data, **{f"version of {k}": v for k, v in config["versions"].items()}}
 
 
 def _shown(value: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from nfcli.config import TrainConfig
+from nfcli.config import with_defaults
 from nfcli.runs.comparison import Comparison, Row
 from nfcli.runs.lookup import find_run, natural
 from nfcli.runs.schema import is_whole
@@ -68,9 +68,8 @@ def group_seeds(comparison: Comparison, runs_dir: Path) -> Comparison:
 
 def _without_seed(config: dict[str, Any]) -> str:
     """The same text for runs of the same settings and images, whatever their seed."""
-    # A setting that is newer than a run has its default. The images may have been named in several ways.
-    settings = {**TrainConfig(preset="simple", network_dtype="float32").settings(), **config["settings"]}
-    settings |= {"seed": None, "dataset": None}
+    # The images may have been named in several ways.
+    settings = {**with_defaults(config["settings"]), "seed": None, "dataset": None}
     return json.dumps([settings, config["model"], {**config["data"], "source": None}], sort_keys=True)
 
 

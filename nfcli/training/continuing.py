@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from nfcli.config import TrainConfig
+from nfcli.config import with_defaults
 from nfcli.errors import RunError, Say, UsageError
 from nfcli.files import remove_tree
 from nfcli.presets import Preset, get_preset
@@ -49,9 +49,8 @@ def enter_run(job: Job, message: Say) -> bool:
 def _check_same(job: Job, known: dict[str, Any]) -> None:
     """Raise `UsageError` for what cannot be continued with these settings and images."""
     config, settings, run = job.config, job.config.settings(), f"run '{job.run.name}'"
-    # The images are compared below: there are many names for one place. A setting that is new has its default.
-    defaults = TrainConfig(config.preset, custom=config.custom, network_dtype="float32").settings()
-    before = {**defaults, **known["settings"], "dataset": settings["dataset"]}
+    # The images are compared below: there are many names for one place.
+    before = {**with_defaults(known["settings"]), "dataset": settings["dataset"]}
     changed = [name for name in settings if name != "epochs" and settings[name] != before.get(name)]
     hint = "give this one another --name, or replace the earlier run with --overwrite"
     if "converted" in known:

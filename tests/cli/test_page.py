@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nfcli.drawing.page_tables import settings_section
 from tests.cli.program import assert_refused, contents, succeeds
 
 VOID = {"meta", "img", "source"}
@@ -96,6 +97,15 @@ def test_settings_that_differ_are_shown_and_others_are_not(page):
     assert sorted(differing["preset"]) == ["multiscale", "simple"]
     assert "epochs" not in differing
     assert "Settings that differ" in words
+
+
+def test_a_setting_that_is_newer_than_a_run_has_its_default(page):
+    places = {name: page[0] / f"runs/{name}/config.json" for name in ("simple", "multiscale")}
+    configs = {name: json.loads(place.read_text()) for name, place in places.items()}
+    assert configs["simple"]["settings"].pop("optimizer") == "adam"
+    assert "optimizer" not in settings_section(configs)
+    configs["multiscale"]["settings"]["optimizer"] = "muon"
+    assert "<span>adam</span>" in settings_section(configs)
 
 
 def test_a_card_says_what_the_run_was_told_and_how_its_samples_were_drawn(page):
