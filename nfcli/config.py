@@ -66,7 +66,7 @@ class TrainConfig:
     epochs: int = setting(200, "Passes over the training images.", whole(), **ANY_PROGRAM)
     batch_size: int = setting(128, "Images a step.", whole())
     optimizer: str = setting(
-        "adam", "adam, or muon: of the kernels between hidden channels, by Adam the rest.", choices=OPTIMIZERS
+        "adam", "adam, or muon: for kernels of 16 rows and columns or more; the rest by Adam.", choices=OPTIMIZERS
     )
     learning_rate: float = setting(1e-3, "Of the optimizer, at the start or after the warm-up.", POSITIVE)
     schedule: str = setting("exponential", "exponential, or cosine: half a wave over all epochs.", choices=SCHEDULES)

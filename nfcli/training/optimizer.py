@@ -89,7 +89,7 @@ def _stacked(inner: optax.GradientTransformation) -> optax.GradientTransformatio
 
 
 def _matrices(parameters: Any) -> Any:
-    """Which optimizer moves each array: Muon the kernels between hidden channels, of which there are at least 16."""
+    """Which optimizer moves each array: Muon the kernels that are matrices of some size, (K * K * I, O)."""
 
     def of(path: Any, leaf: Array) -> str:
         sides = leaf.size // leaf.shape[-1], leaf.shape[-1]

@@ -91,7 +91,7 @@ def test_one_vector_is_updated_as_its_parts_are(configure: Configure, clip: floa
     jax.tree.map(lambda *both: np.testing.assert_allclose(*both, atol=1e-6), *outcomes)
 
 
-def test_muon_moves_kernels_between_hidden_channels_and_adam_the_rest() -> None:
+def test_muon_moves_large_kernels_and_adam_the_rest() -> None:
     draw = partial(np.random.default_rng(0).standard_normal, dtype=np.float32)
     shapes = {"wide": (1, 1, 16, 24), "high": (3, 3, 16, 16), "again": (1, 1, 144, 16), "first": (3, 3, 1, 16)}
     parameters = {name: {"kernel": draw(shape), "bias": draw(16)} for name, shape in shapes.items()}
