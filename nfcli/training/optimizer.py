@@ -91,11 +91,10 @@ def _stacked(inner: optax.GradientTransformation) -> optax.GradientTransformatio
 def _matrices(parameters: Any) -> Any:
     """Which optimizer moves each array: Muon the kernels that are matrices of some size, (K * K * I, O)."""
 
-    def of(path: Any, leaf: Array) -> str:
-        sides = leaf.size // leaf.shape[-1], leaf.shape[-1]
-        return "muon" if path[-1].key == "kernel" and min(sides) >= FEWEST else "adam"
+    def of(is_kernel: bool, leaf: Array) -> str:
+        return "muon" if is_kernel and min(leaf.size // leaf.shape[-1], leaf.shape[-1]) >= FEWEST else "adam"
 
-    return jax.tree.map_with_path(of, parameters)
+    return jax.tree.map(of, _kernels(parameters), parameters)
 
 
 def _kernels(parameters: Any) -> Any:
