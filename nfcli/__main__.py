@@ -3,11 +3,18 @@
 import os
 import sys
 
+COMPUTING = ("train", "eval", "sample", "interpolate", "inspect-dequant")
+"""Commands that take much memory."""
+
 
 def main() -> None:
     """Run `nf` and exit: the entry point."""
     _open_standard_files()
     try:
+        if sys.argv[1:2] and sys.argv[1] in COMPUTING:
+            from nfcli.backend.runtime import with_large_pages
+
+            with_large_pages()
         from nfcli.process.signals import listen
 
         listen()

@@ -24,6 +24,8 @@ for _name in ("NF_RUNS_DIR", "NF_DEBUG", "NO_COLOR", "FORCE_COLOR", "JAX_COMPILA
     os.environ.pop(_name, None)
 # The same programs on every machine; tests of matrix units switch them on.
 os.environ["NF_MATRIX_UNITS"] = "0"
+# `nf` would start itself again, with other arguments where it was forked; what is installed, in test_packages.py, does.
+os.environ["NF_KEEP_MEMORY"] = "0"
 # Programs for tiny models take longer to compile than to run: not optimized, in one piece and with XLA's older way to
 # emit loops, which jaxlib 0.11 has no more, they take half the time. What is installed, in test_packages.py, has XLA as
 # users have it.

@@ -85,7 +85,7 @@ def run(installed, tmp_path):
     """The installed `nf`, run in an empty folder; it must end well."""
 
     def run_there(*arguments: str, quickly: bool = False) -> str:
-        ours = ("PYTHONPATH", *(() if quickly else ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS")))
+        ours = ("PYTHONPATH", "NF_KEEP_MEMORY", *(() if quickly else ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS")))
         around = {name: value for name, value in os.environ.items() if name not in ours}
         done = subprocess.run([installed, *arguments], cwd=tmp_path, env=around, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -6,11 +6,10 @@ only adds to what the user set, and imports nothing heavy.
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import mmap
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from nfcli.backend import private
@@ -28,27 +27,12 @@ FLAGS = {
 
 MOST_CPU_DEVICES = 16
 
-MADV_POPULATE_WRITE = 23
-"""Of Linux 5.14 and later; Python's `mmap` does not name it."""
-
-PIECE = 32 * 2**20
-"""Bytes of memory that are taken at a time: no other thread gets any meanwhile."""
-
-FOR_SMALL_ARRAYS, BESIDE_LARGE_ONES = 128 * 2**20, 192 * 2**20
-"""Bytes that small arrays can have while a program runs, and that stay free beside each block of its own memory.
-
-malloc takes the smallest free piece that will do, so that the first of them must be the smaller one.
-"""
-
-MALLOPT = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_TOP_PAD": (-2, 64 * 2**20)}
-"""Numbers and values of glibc's `mallopt` that keep freed memory in the process; one arena, for others always map."""
-
-
-_memory = {"kept": False}
+MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=67108864"
+"""Tunables of glibc: pages of 2 MiB, and what small arrays freed stays in the process."""
 
 
 def prepare(devices: int | None = None) -> None:
-    """Set XLA's flags, the number of CPU devices, the compilation cache and malloc, before jax is imported.
+    """Set XLA's flags, the number of CPU devices and the compilation cache, before jax is imported.
 
     Args:
         devices: Number of devices that the CPU is shown as, None for one a core.
@@ -66,23 +50,21 @@ def prepare(devices: int | None = None) -> None:
     if (cache := compilation_cache()) is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-    _memory["kept"] = keep_memory()
+    switched_on("NF_KEEP_MEMORY")  # `with_large_pages` has no way to refuse it
 
 
-def keep_memory() -> bool:
-    """Have glibc keep the memory that is freed, instead of mapping gigabytes anew at every training step.
+def with_large_pages() -> None:
+    """Start this program again with malloc told to take large pages, which glibc can be told only at a start.
 
-    A program of XLA asks for its temporary memory each time that it runs. Left alone where `MALLOC_` variables or
-    `GLIBC_TUNABLES` say what the user wants, and with `NF_KEEP_MEMORY=0`.
-
-    Returns:
-        Whether it does.
+    A program of XLA takes its gigabytes anew each time that it runs; in pages of 4 KiB it would wait for the system
+    more than for memory. Returns where this was done, where the user told malloc something, on other systems, and with
+    `NF_KEEP_MEMORY=0`.
     """
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if not switched_on("NF_KEEP_MEMORY") or chosen or not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library has none
-    return mallopt is not None and [mallopt(*option) for option in MALLOPT.values()] == [1] * len(MALLOPT)
+    if sys.platform.startswith("linux") and not chosen and os.environ.get("NF_KEEP_MEMORY") != "0":
+        os.environ["GLIBC_TUNABLES"] = MALLOC
+        with suppress(OSError):
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def switched_on(variable: str) -> bool:
@@ -95,38 +77,6 @@ def switched_on(variable: str) -> bool:
     if text not in ("0", "1"):
         raise UsageError(f"{variable}={text} is not possible", hint="it must be 0 or 1")
     return text == "1"
-
-
-def reserve(size: int, count: int) -> bool:
-    """Take `count` blocks of `size` bytes from the system now, and leave them to later allocations of that size.
-
-    Where `prepare` had freed memory kept. Otherwise the system hands out each page when it is first written, one after
-    the other, which makes the first step of a training a second longer; and small arrays take a part of memory that was
-    freed, so that the next step's does not fit there and takes as much again. Other threads can work while this waits.
-
-    Returns:
-        Whether that was done.
-    """
-    if size < PIECE or not _memory["kept"]:
-        return False
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes, libc.madvise.argtypes = [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    blocks, done = [], True
-    # Only what will be used is written to: the rest costs addresses and no memory.
-    for used, beside in ((0, FOR_SMALL_ARRAYS), *[(size, BESIDE_LARGE_ONES)] * count):
-        # A fence stays, so that blocks do not become one. It is large because a small one would lie somewhere else.
-        block, fence = libc.malloc(used + beside), libc.malloc(PIECE)
-        blocks.append(block)
-        if not block or not fence:
-            done = False
-            break
-        end = block + used
-        for start in range(-(-block // mmap.PAGESIZE) * mmap.PAGESIZE, end, PIECE):
-            done = done and libc.madvise(start, min(PIECE, end - start), MADV_POPULATE_WRITE) == 0
-    for block in blocks:
-        libc.free(block)
-    return done
 
 
 @functools.cache

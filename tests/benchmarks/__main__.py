@@ -29,6 +29,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from nfcli.backend import runtime
+
 ROOT = Path(__file__).resolve().parents[2]
 CONTENDERS = ("nf", "course", "torch", "torch-bfloat16", "torch-compiled", "torch-compiled-bfloat16")
 BY_NAME_ONLY = ("nf-float32", "nf-bfloat16", "torch-compiled-graphs-bfloat16")
@@ -36,8 +38,9 @@ BY_NAME_ONLY = ("nf-float32", "nf-bfloat16", "torch-compiled-graphs-bfloat16")
 
 TASKS = ("training", "evaluation", "sampling")
 
-# All ask glibc for memory at every step; keeping it saves page faults. nf sees to that itself, its peers are told to.
-MEMORY = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": "67108864"}
+# All ask glibc for memory at every step. nf starts itself with large pages; its peers are told to take them too, and to
+# keep what they freed, with which PyTorch is fastest.
+MALLOC = {True: runtime.MALLOC, False: f"{runtime.MALLOC}:glibc.malloc.mmap_max=0"}
 
 # Turns before those that count: the first few find their memory.
 WARM_UP = 3
@@ -51,7 +54,7 @@ class Worker:
         pipe = subprocess.PIPE
         # Several share a GPU.
         around = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **settings}
-        around |= {} if name.startswith("nf") else MEMORY
+        around |= {"GLIBC_TUNABLES": MALLOC[name.startswith("nf")]}
         self.process = subprocess.Popen(command, cwd=ROOT, env=around, stdin=pipe, stdout=pipe, text=True)
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
     """All contenders on one preset: losses, images a second of each turn, peak memory."""
     begun = {name: starts(name, preset, options.batch) for name in options.contenders if options.starts}
     tasks = {
-        "training": {"do": "train", "batch": options.batch, "steps": options.steps},
+        "training": {"do": "train", "batch": options.batch, "steps": options.steps, "again": True},
         "evaluation": {"do": "evaluate", "images": options.eval_images, "draws": 8},
         "sampling": {"do": "sample", "images": options.batch},
     }
@@ -195,7 +198,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--no-starts", dest="starts", action="store_false", help="do not time starts")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=2, help="steps a turn")
+    parser.add_argument("--steps", type=int, default=4, help="steps a turn, after one that does not count")
     parser.add_argument("--eval-images", type=int, default=128, help="images a turn, 8 draws each")
     parser.add_argument("--repetitions", type=int, default=5, help="turns after the first")
     parser.add_argument("--output", type=Path, help="also write the tables to this .md file, and all to .json")

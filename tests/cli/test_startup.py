@@ -11,6 +11,7 @@ import time
 import pytest
 
 import nfcli
+from nfcli.__main__ import main
 from tests.cli.program import NF, assert_refused, environment, nf, succeeds
 
 COMMANDS = ("train", "eval", "sample", "interpolate", "inspect-dequant", "compare")
@@ -64,6 +65,17 @@ def test_help_takes_under_half_a_second(tmp_path):
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("train", "--help"), ("eval", "--help")])
 def test_help_imports_no_array_library(arguments, tmp_path):
     assert not imported(*arguments, cwd=tmp_path) & HEAVY
+
+
+def test_commands_that_compute_tell_malloc(monkeypatch):
+    told = []
+    monkeypatch.setattr("nfcli.backend.runtime.with_large_pages", lambda: told.append(sys.argv[1]))
+    monkeypatch.setattr("nfcli.process.signals.listen", lambda: None)
+    monkeypatch.setattr("nfcli.cli.app.main", lambda: None)
+    for command in (*COMMANDS, "--help"):
+        monkeypatch.setattr(sys, "argv", ["nf", command])
+        main()
+    assert told == [command for command in COMMANDS if command != "compare"]
 
 
 def test_compare_imports_no_array_library(tmp_path):

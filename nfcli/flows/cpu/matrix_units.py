@@ -13,6 +13,7 @@ written out, which a convolution with a kernel of ones and zeros does, and the r
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import jax
@@ -27,6 +28,9 @@ CONVOLUTION, MATMUL = "__onednn$convolution", "__onednn$matmul"
 
 FEW_CHANNELS = 8
 """So many channels, written out as neighbourhoods, are cheaper than folded."""
+
+SIDE_BY_SIDE = 1024
+"""Columns of a sum over rows that have few channels."""
 
 Pair = tuple[int, int]
 
@@ -125,8 +129,11 @@ def _towards_kernel(x: Array, gradient: Array, size: int) -> Array:
 
 def _sum_of_rows(x: Array) -> Array:
     """(..., C) to (C,), float32."""
-    rows = _rows(x)
-    return _matmul(jnp.ones((1, len(rows)), x.dtype), rows, jnp.float32)[0]
+    rows, channels = _rows(x), x.shape[-1]
+    # A product with ones; where channels are few, of many rows side by side, which fills the units.
+    beside = math.gcd(len(rows), SIDE_BY_SIDE // channels) if channels <= 2 * FEW_CHANNELS else 1
+    wide = rows.reshape(-1, beside * channels)
+    return _matmul(jnp.ones((1, len(wide)), x.dtype), wide, jnp.float32).reshape(beside, channels).sum(axis=0)
 
 
 @jax.custom_vjp
@@ -162,8 +169,10 @@ def _add(x: Array, value_and_gate: Array) -> Array:
 def _add_backwards(value_and_gate: Array, gradient: Array) -> tuple[Array, Array]:
     value, gate = jnp.split(optimization_barrier(value_and_gate).astype(jnp.float32), 2, axis=-1)
     open_, wide = jax.nn.sigmoid(gate), gradient.astype(jnp.float32).reshape(value.shape)
-    both = jnp.concatenate([wide * open_, wide * value * open_ * (1 - open_)], axis=-1)
-    return gradient, optimization_barrier(both.astype(gradient.dtype))
+    towards_value = wide * open_
+    # Stacked and not concatenated, which XLA computes value by value.
+    both = jnp.stack([towards_value, towards_value * value * (1 - open_)], axis=-2).astype(gradient.dtype)
+    return gradient, optimization_barrier(both.reshape(value_and_gate.shape))
 
 
 _add.defvjp(lambda x, both: (_add(x, both), both), _add_backwards)
