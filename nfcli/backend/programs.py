@@ -50,6 +50,7 @@ class KeptProgram:
 
     def __init__(self, cache_key: Mapping[str, Any], mesh: Mesh, *, keep: bool = True) -> None:
         self._devices = list(mesh.devices.flat)
+        self._threads = ThreadPoolExecutor(2)
         self._loading: Future[Compiled | None] | None = None
         alone = self._devices[0].platform == "cpu" and jax.process_count() == 1
         self._folder = _folder() if alone and keep else None
@@ -58,7 +59,7 @@ class KeptProgram:
 
     def fetch(self) -> None:
         """Begin to load it, if it is there, while other things are done."""
-        self._loading = ThreadPoolExecutor(1).submit(self._load)
+        self._loading = self._threads.submit(self._load)
 
     def get(self, compile_it: Callable[[], Compiled]) -> Compiled:
         """The program.
@@ -67,7 +68,10 @@ class KeptProgram:
             compile_it: Is called if it is not there.
         """
         program = self._load() if self._loading is None else self._loading.result()
-        return program or _latest.get(self._name) or self._compile(compile_it)
+        program = program or _latest.get(self._name) or self._compile(compile_it)
+        # The program would take the memory that is being reserved once more.
+        self._threads.shutdown()
+        return program
 
     def _load(self) -> Compiled | None:
         if self._folder is None:
@@ -78,9 +82,14 @@ class KeptProgram:
             # Machine code and a pickle, either of which runs what it says: from a folder that this user alone writes to
             # (`private`), and not if it is damaged.
             if hashlib.sha256(content[32:]).digest() == content[:32]:
-                code, takes, gives = pickle.loads(content[32:])
+                memory, code, takes, gives = pickle.loads(content[32:])
+                self._reserve(memory)
                 return serialize_executable.deserialize_and_load(code, takes, gives, execution_devices=self._devices)
         return None
+
+    def _reserve(self, memory: int) -> None:
+        """Begin to take the memory that the program writes to while it runs, on each device."""
+        self._threads.submit(runtime.reserve, memory, len(self._devices))
 
     def _compile(self, compile_it: Callable[[], Compiled]) -> Compiled:
         if self._folder is None and self._keep:
@@ -88,12 +97,14 @@ class KeptProgram:
         _latest.clear()
         with without_cache():
             compiled = compile_it()
+        memory = getattr(compiled.memory_analysis(), "temp_size_in_bytes", 0)
+        self._reserve(memory)
         if self._folder is None:
             _latest[self._name] = compiled
             return compiled
         # It may be that there is no place, or that jax cannot write this program: then it is compiled each time.
         with contextlib.suppress(OSError, ValueError, NotImplementedError), private.opened(self._folder) as folder:
-            content = pickle.dumps(serialize_executable.serialize(compiled))
+            content = pickle.dumps((memory, *serialize_executable.serialize(compiled)))
             private.write(folder, self._name, hashlib.sha256(content).digest() + content)
             private.forget_oldest(folder, SUFFIX, KEPT)
         return compiled

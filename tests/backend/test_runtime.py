@@ -69,3 +69,52 @@ def test_flags_of_xla_are_added_to_those_of_the_user():
     # Devices that wait for each other on a busy machine must not end the process.
     assert "--xla_cpu_collective_call_terminate_timeout_seconds=86400" in flags
     assert "--xla_cpu_experimental_ynn_fusion_type=" in flags
+
+
+# By how many MiB a process grows that has two large arrays with small ones in between, again and again.
+RESERVED = """
+import re
+import sys
+from pathlib import Path
+import numpy as np
+from nfcli.backend import runtime
+
+
+def peak():
+    # Not ru_maxrss, in which the process counts that started this one.
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
+
+
+print(int(runtime.reserve(2**28, 2)) if sys.argv[1] == "reserved" else 0)
+before, kept = peak(), []
+for _ in range(3):
+    first = np.ones(2**25 - 8)
+    kept += [np.ones(size) for size in (10, 5_000, 30_000)]
+    second = np.ones(2**25 - 8)
+    kept += [np.ones(size) for size in (10, 5_000, 30_000)]
+    del first, second
+print(peak() - before)
+"""
+
+
+def growth(how: str, **settings: str) -> tuple[int, int]:
+    around = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "NF_"))}
+    command = [sys.executable, "-c", RESERVED, how]
+    result = subprocess.run(command, env={**around, **settings}, capture_output=True, text=True, check=True)
+    done, mebibytes = map(int, result.stdout.split())
+    return done, mebibytes
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+def test_reserved_memory_is_there_for_large_arrays() -> None:
+    done, mebibytes = growth("reserved", GLIBC_TUNABLES=runtime.MALLOC)
+    assert done
+    assert mebibytes < 16
+    assert growth("not", GLIBC_TUNABLES=runtime.MALLOC)[1] > 300
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+def test_nothing_is_reserved_where_freed_memory_is_not_kept() -> None:
+    done, mebibytes = growth("reserved")
+    assert not done
+    assert mebibytes > 300

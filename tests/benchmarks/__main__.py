@@ -38,9 +38,10 @@ BY_NAME_ONLY = ("nf-float32", "nf-bfloat16", "torch-compiled-graphs-bfloat16")
 
 TASKS = ("training", "evaluation", "sampling")
 
-# All ask glibc for memory at every step. nf starts itself with large pages; its peers are told to take them too, and to
-# keep what they freed, with which PyTorch is fastest.
-MALLOC = {True: runtime.MALLOC, False: f"{runtime.MALLOC}:glibc.malloc.mmap_max=0"}
+# All ask glibc for memory at every step. nf starts itself with these tunables, and its peers are told most of them:
+# PyTorch is faster with an arena a thread.
+OF_NF = runtime.MALLOC
+OF_PEERS = ":".join(tunable for tunable in OF_NF.split(":") if "arena" not in tunable)
 
 # Turns before those that count: the first few find their memory.
 WARM_UP = 3
@@ -54,7 +55,7 @@ class Worker:
         pipe = subprocess.PIPE
         # Several share a GPU.
         around = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **settings}
-        around |= {"GLIBC_TUNABLES": MALLOC[name.startswith("nf")]}
+        around |= {"GLIBC_TUNABLES": OF_NF if name.startswith("nf") else OF_PEERS}
         self.process = subprocess.Popen(command, cwd=ROOT, env=around, stdin=pipe, stdout=pipe, text=True)
 
     def ask(self, **request: Any) -> dict[str, Any]:
