@@ -3,7 +3,7 @@
 import os
 import sys
 
-COMPUTING = ("train", "eval", "sample", "interpolate", "inspect-dequant")
+COMPUTING = {"train", "eval", "sample", "interpolate", "inspect-dequant"}
 """Commands that take much memory."""
 
 
@@ -11,7 +11,7 @@ def main() -> None:
     """Run `nf` and exit: the entry point."""
     _open_standard_files()
     try:
-        if sys.argv[1:2] and sys.argv[1] in COMPUTING:
+        if COMPUTING & {*sys.argv[1:2]} and not {"-h", "--help"} & {*sys.argv}:
             from nfcli.backend.runtime import with_large_pages
 
             with_large_pages()

@@ -72,8 +72,8 @@ def test_commands_that_compute_tell_malloc(monkeypatch):
     monkeypatch.setattr("nfcli.backend.runtime.with_large_pages", lambda: told.append(sys.argv[1]))
     monkeypatch.setattr("nfcli.process.signals.listen", lambda: None)
     monkeypatch.setattr("nfcli.cli.app.main", lambda: None)
-    for command in (*COMMANDS, "--help"):
-        monkeypatch.setattr(sys, "argv", ["nf", command])
+    for words in (["--help"], ["train", "simple", "-h"], *([command] for command in COMMANDS)):
+        monkeypatch.setattr(sys, "argv", ["nf", *words])
         main()
     assert told == [command for command in COMMANDS if command != "compare"]
 
