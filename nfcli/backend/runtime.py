@@ -47,6 +47,9 @@ MALLOC = ":".join(
 )
 """Tunables with which glibc takes pages of 2 MiB, and keeps what was freed; one arena, for others always map."""
 
+GPU = Path("/dev/nvidiactl")
+"""There where NVIDIA's driver is."""
+
 
 def prepare(devices: int | None = None) -> None:
     """Set XLA's flags, the number of CPU devices and the compilation cache, before jax is imported.
@@ -74,11 +77,12 @@ def with_large_pages() -> None:
     """Start this program again with malloc told to take large pages, which glibc can be told only at a start.
 
     A program of XLA takes its gigabytes anew each time that it runs, and goes through them several times: in pages of 4
-    KiB a step takes up to a fifth longer. Returns where this was done, where the user told malloc something, on other
-    systems, and with `NF_KEEP_MEMORY=0`.
+    KiB a step takes up to a third longer. Returns where this was done, where the user told malloc something, also by
+    `NF_KEEP_MEMORY=0`, where a GPU has memory of its own, and on other systems.
     """
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if sys.platform.startswith("linux") and not chosen and os.environ.get("NF_KEEP_MEMORY") != "0":
+    chosen = chosen or os.environ.get("NF_KEEP_MEMORY") == "0"
+    if sys.platform.startswith("linux") and not chosen and not GPU.exists():
         os.environ["GLIBC_TUNABLES"] = MALLOC
         with suppress(OSError):
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -56,6 +56,18 @@ def test_a_user_who_tells_malloc_something_is_heard(settings: dict[str, str]) ->
     assert started_again(**settings)[2] == settings.get("GLIBC_TUNABLES", "None")
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+@pytest.mark.parametrize("gpu", [False, True])
+def test_beside_a_gpu_malloc_stays_as_it_is(gpu: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    around = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "NF_"))}
+    monkeypatch.setattr(os, "environ", around)
+    begun = []
+    monkeypatch.setattr(os, "execv", lambda program, words: begun.append(words))
+    monkeypatch.setattr(runtime, "GPU", tmp_path if gpu else tmp_path / "none")
+    runtime.with_large_pages()
+    assert begun == ([] if gpu else [[sys.executable, *sys.orig_argv[1:]]])
+
+
 def test_flags_of_xla_are_added_to_those_of_the_user():
     chosen = "--xla_cpu_collective_call_warn_stuck_timeout_seconds=7"
     code = "from nfcli.backend import runtime; runtime.prepare(1); import jax, os; jax.numpy.ones(1) + 1; "
