@@ -38,8 +38,8 @@ BY_NAME_ONLY = ("nf-float32", "nf-bfloat16", "torch-compiled-graphs-bfloat16")
 
 TASKS = ("training", "evaluation", "sampling")
 
-# All ask glibc for memory at every step. nf starts itself with these tunables, and its peers are told most of them:
-# PyTorch is faster with an arena a thread.
+# All ask glibc for memory at every step. nf starts itself with these tunables; its peers are told the same, but keep an
+# arena a thread, as they have without.
 OF_NF = runtime.MALLOC
 OF_PEERS = ":".join(tunable for tunable in OF_NF.split(":") if "arena" not in tunable)
 
