@@ -77,15 +77,16 @@ def with_large_pages() -> None:
     """Start this program again with malloc told to take large pages, which glibc can be told only at a start.
 
     A program of XLA takes its gigabytes anew each time that it runs, and goes through them several times: in pages of 4
-    KiB a step takes up to a third longer. Returns where this was done, where the user told malloc something, also by
-    `NF_KEEP_MEMORY=0`, where a GPU has memory of its own, and on other systems.
+    KiB a step takes up to a third longer. Not for notebooks, of which it would start the kernel again. Returns where
+    this was done, where the user told malloc something, also by `NF_KEEP_MEMORY=0`, where a GPU has memory of its own,
+    and on other systems.
     """
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     chosen = chosen or os.environ.get("NF_KEEP_MEMORY") == "0"
     if sys.platform.startswith("linux") and not chosen and not GPU.exists():
-        os.environ["GLIBC_TUNABLES"] = MALLOC
         with suppress(OSError):
-            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+            around = {**os.environ, "GLIBC_TUNABLES": MALLOC}
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], around)
 
 
 def switched_on(variable: str) -> bool:

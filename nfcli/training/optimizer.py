@@ -89,7 +89,7 @@ def _stacked(inner: optax.GradientTransformation) -> optax.GradientTransformatio
 
 
 def _matrices(parameters: Any) -> Any:
-    """Which optimizer moves each array: Muon the kernels that are matrices of some size, (K * K * I, O)."""
+    """Which optimizer moves each array: Muon the kernels that are large enough as matrices, (K * K * I, O)."""
 
     def of(is_kernel: bool, leaf: Array) -> str:
         return "muon" if is_kernel and min(leaf.size // leaf.shape[-1], leaf.shape[-1]) >= FEWEST else "adam"

@@ -39,7 +39,8 @@ def started_again(**settings: str) -> list[str]:
 
 
 @pytest.mark.skipif(
-    not LARGE_PAGES.is_file() or "[never]" in LARGE_PAGES.read_text() or GLIBC < [2, 35], reason="no large pages"
+    not LARGE_PAGES.is_file() or "[never]" in LARGE_PAGES.read_text() or GLIBC < [2, 35] or runtime.GPU.exists(),
+    reason="no large pages",
 )
 def test_memory_comes_in_large_pages_to_the_same_process_with_the_same_arguments() -> None:
     same, large, tunables = started_again()
@@ -62,10 +63,11 @@ def test_beside_a_gpu_malloc_stays_as_it_is(gpu: bool, tmp_path: Path, monkeypat
     around = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "NF_"))}
     monkeypatch.setattr(os, "environ", around)
     begun = []
-    monkeypatch.setattr(os, "execv", lambda program, words: begun.append(words))
+    monkeypatch.setattr(os, "execve", lambda program, words, around: begun.append((words, around["GLIBC_TUNABLES"])))
     monkeypatch.setattr(runtime, "GPU", tmp_path if gpu else tmp_path / "none")
     runtime.with_large_pages()
-    assert begun == ([] if gpu else [[sys.executable, *sys.orig_argv[1:]]])
+    assert begun == ([] if gpu else [([sys.executable, *sys.orig_argv[1:]], runtime.MALLOC)])
+    assert "GLIBC_TUNABLES" not in around
 
 
 def test_flags_of_xla_are_added_to_those_of_the_user():
