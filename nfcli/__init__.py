@@ -1,7 +1,5 @@
 """`nf`: normalizing flows on images, from a shell; and from Python, `nfcli.load`. CONTRIBUTING.md draws the rooms."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(run: str | None = None, runs_dir: Path | str = "runs") -> TrainedFlow:
+def load(run: str | None = None, runs_dir: Path | str = "runs") -> "TrainedFlow":
     """A trained run as functions of numpy arrays: log_prob, bpd, sample, encode, decode.
 
     Best called before jax is imported, because the flags that make a CPU fast are set here.

@@ -7,8 +7,6 @@ images, labels = flow.images("test")
 print(flow.bpd(images[:100], samples=8).mean(), flow.sample(16).shape)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

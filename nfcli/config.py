@@ -1,7 +1,5 @@
 """What a training run is told, as one dataclass. No jax here."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from dataclasses import dataclass
@@ -144,7 +142,7 @@ class TrainConfig:
             )
 
     @classmethod
-    def of_preset(cls, preset: str, **settings: Any) -> TrainConfig:
+    def of_preset(cls, preset: str, **settings: Any) -> "TrainConfig":
         """The recipe that a preset wants, with what the user said otherwise.
 
         Args:
@@ -167,7 +165,7 @@ class TrainConfig:
         found = self.custom or get_preset(self.preset)
         return found.smoke_twin() if self.smoke else found
 
-    def fitted(self, train_images: int, val_images: int) -> TrainConfig:
+    def fitted(self, train_images: int, val_images: int) -> "TrainConfig":
         """The same for data of so many images, with what is adaptable made smaller until it fits."""
         most = {"train_size": train_images, "val_size": val_images}
         sizes: dict[str, Any] = {name: min(getattr(self, name), most[name]) for name in most.keys() & self.adaptable}

@@ -15,8 +15,6 @@
 The command line prints one of these as `error: ...` and, when there is one, `hint: ...`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 Say = Callable[[str], None]

@@ -1,7 +1,5 @@
 """JSON files that are whole or not there: written to a temporary file, flushed to disk, renamed. No NaN gets in."""
 
-from __future__ import annotations
-
 import errno
 import json
 import math

@@ -1,7 +1,5 @@
 """What users may choose: each value is declared once, with its default, its bounds and its words. No jax here."""
 
-from __future__ import annotations
-
 import dataclasses
 import operator
 from collections.abc import Callable, Sequence

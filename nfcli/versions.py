@@ -1,7 +1,5 @@
 """The versions that a result depends on."""
 
-from __future__ import annotations
-
 from importlib.metadata import PackageNotFoundError, version
 
 from nfcli import __version__

@@ -1,7 +1,5 @@
 """One mesh with a `data` axis: parameters everywhere, a batch cut along its first axis."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any

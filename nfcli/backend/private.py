@@ -3,8 +3,6 @@
 It is opened once, and what is read and written goes through its descriptor, whatever becomes of its name.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ nfcli.backend.probe`, and the answer is kept in the cache folder: for these sour
 and not if the units were only too slow, as they may be for once beside other work.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

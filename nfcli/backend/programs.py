@@ -4,8 +4,6 @@ jax's own cache knows a program by its text, so that each start has to trace and
 to load what was compiled. Here a program is known by all that decides its text, the sources of this package among it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

@@ -4,8 +4,6 @@
 only adds to what the user set, and imports nothing heavy.
 """
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import mmap

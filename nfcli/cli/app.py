@@ -1,7 +1,5 @@
 """`nf`: the commands, and what becomes of their errors."""
 
-from __future__ import annotations
-
 import os
 import sys
 import traceback

@@ -1,7 +1,5 @@
 """`nf compare`."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +122,6 @@ def compare(
             console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
 
 
-def _content(comparison: Comparison) -> dict[str, Any]:
+def _content(comparison: "Comparison") -> dict[str, Any]:
     questions = comparison.questions
     return {"rankable": len(questions) <= 1, "groups": questions, "rows": comparison.rows}

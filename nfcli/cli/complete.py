@@ -1,7 +1,5 @@
 """Completion of names and choices in the shell: no import of jax, and silence when something is wrong."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, MutableMapping, Sequence

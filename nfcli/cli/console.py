@@ -3,8 +3,6 @@
 Progress is a live line on a terminal; elsewhere training prints a plain line an epoch.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """`nf sample`, `nf interpolate`, `nf inspect-dequant`: the commands that draw."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated
 

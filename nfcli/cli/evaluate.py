@@ -1,7 +1,5 @@
 """`nf eval`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Any

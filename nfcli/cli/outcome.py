@@ -1,7 +1,5 @@
 """What `nf train` says of a run before and after."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from nfcli.cli.console import Console, duration, speed

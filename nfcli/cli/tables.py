@@ -1,7 +1,5 @@
 """The table of `nf compare`: for people a table a group, in every other format one table of all runs for programs."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from io import StringIO

@@ -1,7 +1,5 @@
 """`nf train`."""
 
-from __future__ import annotations
-
 import math
 import time
 from contextlib import ExitStack

@@ -11,8 +11,6 @@ same way:
 N // 6 and N // 7 are at least 1. The permuted order is also the order of the images in their split.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Mapping
@@ -79,7 +77,7 @@ class ImageSplit:
             digest.update(np.ascontiguousarray(self.images[start : start + step]).data)
         return digest.hexdigest()
 
-    def first(self, n: int | None) -> ImageSplit:
+    def first(self, n: int | None) -> "ImageSplit":
         """The first `n` images, or all of them for None.
 
         Raises:
@@ -165,7 +163,7 @@ class Part(NamedTuple):
     images: AnyImages
     labels: Labels | None
 
-    def take(self, rows: Rows) -> Part:
+    def take(self, rows: Rows) -> "Part":
         """The images and labels at `rows`."""
         return Part(select(self.images, rows), None if self.labels is None else self.labels[rows])
 

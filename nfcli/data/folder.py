@@ -9,8 +9,6 @@ numbers they count as such, otherwise labels are numbered from 0 in order of nam
 files, files of other types, and sub-folders without images are skipped.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

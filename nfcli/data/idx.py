@@ -4,8 +4,6 @@ Format: http://yann.lecun.com/exdb/mnist/ ("the IDX file format"). See `mnist/NO
 licence.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import re

@@ -5,8 +5,6 @@ Transparency is dropped, images are turned as their EXIF says, and of several pi
 was converted is counted and said.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -98,7 +96,7 @@ def _blocks(paths: Sequence[Path], intake: Intake) -> Iterator[Images]:
         intake.message(f"note: {converted:,} of {len(paths):,} images converted: {listing}")
 
 
-def _upright(image: Image) -> Image:
+def _upright(image: "Image") -> "Image":
     """The image turned as its EXIF says; itself if that is not at all."""
     from PIL.Image import Transpose
 
@@ -110,7 +108,7 @@ def _upright(image: Image) -> Image:
     return image.transpose(Transpose[TURNS[int(orientation) - 2]]) if orientation in range(2, 9) else image
 
 
-def _changes(image: Image, *, turned: bool) -> list[str]:
+def _changes(image: "Image", *, turned: bool) -> list[str]:
     """What is done to an image on its way in, in words."""
     keyed = "transparency" in image.info and image.mode not in ("LA", "PA", "RGBA")
     several = getattr(image, "n_frames", 1) > 1
@@ -129,12 +127,12 @@ def decode(stream: BinaryIO, source: str) -> Images:
         return _pixels(_open(stream, source))
 
 
-def _pixels(image: Image) -> Images:
+def _pixels(image: "Image") -> Images:
     gray = image.mode in GRAY
     return np.asarray(image.convert("L" if gray else "RGB")).reshape(image.height, image.width, 1 if gray else 3)
 
 
-def _open(stream: BinaryIO, path: Path | str) -> Image:
+def _open(stream: BinaryIO, path: Path | str) -> "Image":
     """Read the header of an image: nothing is decoded yet."""
     from PIL import Image, UnidentifiedImageError
 

@@ -5,8 +5,6 @@ and an npz file; see `tfds`, `idx`, `folder` and `npz` for each, `transform` for
 `dataset` for how train, validation and test come about.
 """
 
-from __future__ import annotations
-
 import os
 from difflib import get_close_matches
 from pathlib import Path

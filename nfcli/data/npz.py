@@ -9,8 +9,6 @@ A single array under any name counts as `images`. Images are (N, H, W) or (N, H,
 or 3; labels are (N,) integers.
 """
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ Everything read here may be hostile: sizes are checked against the limits before
 a decompressor for more than the header promised.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -4,8 +4,6 @@ The file is an ordinary .npy in the cache folder. It is used again as long as it
 large set is decoded once. Nothing depends on it: it may be deleted at any time between runs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import math
@@ -65,7 +63,7 @@ class MappedImages:
         """Read all of them."""
         return self[:]
 
-    def select(self, rows: Rows) -> MappedImages:
+    def select(self, rows: Rows) -> "MappedImages":
         """Some of them, perhaps in another order; nothing is read."""
         return MappedImages(self.array, (np.arange(len(self.array)) if self.rows is None else self.rows)[rows])
 

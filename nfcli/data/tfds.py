@@ -7,8 +7,6 @@ Sets in the format array_record, and all of the MNIST family, need no TensorFlow
 only with it (the extra `tfds`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -4,8 +4,6 @@ The builders of the MNIST family here take addresses, checksums and descriptions
 they write: PNG bytes in array_record files, in the order of the original files.
 """
 
-from __future__ import annotations
-
 import io
 import threading
 import zipfile

@@ -1,7 +1,5 @@
 """What is done to images on their way in, if the user asks for it: cut out the middle, rescale, reduce the levels."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 
@@ -37,7 +35,7 @@ class Transform:
     levels: int = LEVELS
 
     @staticmethod
-    def parse(crop: str | None, resize: str | None, levels: int) -> Transform:
+    def parse(crop: str | None, resize: str | None, levels: int) -> "Transform":
         """Read sizes as people write them: `32`, or `48x32` for height 48 and width 32.
 
         Raises:

@@ -1,7 +1,5 @@
 """What the commands that draw are told; what has words is an option. No jax here, and no numpy."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

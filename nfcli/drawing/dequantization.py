@@ -1,7 +1,5 @@
 """`inspect_dequantization(config)`: how integers become real numbers, and whether they come back."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One picture of what dequantization does: a model's histograms above, the volume that each value gets below."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -54,7 +52,7 @@ class Panels:
     prior_name: str
 
     @classmethod
-    def of(cls, numbers: Mapping[str, Any]) -> Panels:
+    def of(cls, numbers: Mapping[str, Any]) -> "Panels":
         """From the numbers beside a picture.
 
         Raises:
@@ -133,7 +131,7 @@ def save_dequantization_figure(
                 one.tick_params(labelleft=True)
 
 
-def _draw_histograms(row: list[Axes], edges: Floats, densities: dict[str, Floats], alpha: float, levels: int) -> None:
+def _draw_histograms(row: list["Axes"], edges: Floats, densities: dict[str, Floats], alpha: float, levels: int) -> None:
     positive = np.concatenate([density[density > 0] for density in densities.values()])
     top, shown = positive.max(), labelled_levels(levels)
     floor = max(positive.min() / 2, top / 10**DECADES)
@@ -151,7 +149,7 @@ def _draw_histograms(row: list[Axes], edges: Floats, densities: dict[str, Floats
         pixel_axis.spines["top"].set_visible(False)
 
 
-def _draw_volumes(axes: Axes, title: str, prior: Floats, alpha: float) -> None:
+def _draw_volumes(axes: "Axes", title: str, prior: Floats, alpha: float) -> None:
     """The density that a prior induces, and above it each value's interval, in alternating colours."""
     levels, borders = len(prior), level_borders(len(prior), alpha)
     end = float(borders[-1])
@@ -173,7 +171,7 @@ def _draw_volumes(axes: Axes, title: str, prior: Floats, alpha: float) -> None:
     axes.set_title(title, pad=VALUE_ROW + 12)
 
 
-def _write_above(axes: Axes, text: str, at: float | None, points: float, **font: Any) -> None:
+def _write_above(axes: "Axes", text: str, at: float | None, points: float, **font: Any) -> None:
     """Centre text over a position, or right-align it with the left spine, `points` above the axes' upper border.
 
     In points, since rows sized as a share of the axes would collide in a low panel.

@@ -1,7 +1,5 @@
 """The two parts of a coupling layer that are seen sooner than read: the limit on its scale, and its masks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +43,7 @@ def save_explain_figure(path: Path, *, dpi: int | None = None) -> None:
         _draw_key(row[1])
 
 
-def _draw_scale_limit(axes: Axes) -> None:
+def _draw_scale_limit(axes: "Axes") -> None:
     x = jnp.linspace(-5, 5, 501)
     for factor, colour, line in zip(FACTORS, style.SERIES, ("-", "--", "-."), strict=False):
         axes.plot(x, limit_scale(x, jnp.asarray(factor)), color=colour, linestyle=line)
@@ -55,7 +53,7 @@ def _draw_scale_limit(axes: Axes) -> None:
     axes.grid(color=style.FAINT, linewidth=0.6)
 
 
-def _draw_mask(axes: Axes, mask: np.ndarray, title: str, caption: str) -> None:
+def _draw_mask(axes: "Axes", mask: np.ndarray, title: str, caption: str) -> None:
     from matplotlib.colors import ListedColormap
 
     axes.pcolormesh(mask, cmap=ListedColormap([CHANGES, PASSES]), vmin=0, vmax=1, edgecolors="white", linewidth=1)
@@ -67,7 +65,7 @@ def _draw_mask(axes: Axes, mask: np.ndarray, title: str, caption: str) -> None:
     axes.text(0.5, -0.04, caption, transform=axes.transAxes, ha="center", va="top", fontsize=9, color=style.MUTED)
 
 
-def _draw_key(axes: Axes) -> None:
+def _draw_key(axes: "Axes") -> None:
     from matplotlib.patches import Patch
 
     words = {PASSES: "1: passes through and conditions", CHANGES: "0: transformed"}

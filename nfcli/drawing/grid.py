@@ -1,7 +1,5 @@
 """Images side by side, samples and interpolations: as pixels, and as a picture with captions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Sequence
 from io import BytesIO

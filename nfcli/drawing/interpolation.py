@@ -1,7 +1,5 @@
 """`interpolate(config)`: from one image to another through the latent space."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from nfcli.data import ImageSplit

@@ -1,7 +1,5 @@
 """Learning curves: bits per dimension while training, as metrics.jsonl has them."""
 
-from __future__ import annotations
-
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,7 +114,7 @@ def _limits(curves: list[Curve]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_legend(axes: Axes, looks: list[tuple[str, str, str]], has_lines: bool, has_marks: bool) -> None:
+def _draw_legend(axes: "Axes", looks: list[tuple[str, str, str]], has_lines: bool, has_marks: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=colour, marker=marker if has_marks else "") for _, colour, marker in looks]

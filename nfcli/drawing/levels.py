@@ -4,8 +4,6 @@ A value `k` out of `levels` becomes `v = (k + u) / levels` with `u` in [0, 1), a
 `y = logit(v (1 - alpha) + alpha / 2)`, so each value owns one interval (`nfcli.flows.dequantization`).
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

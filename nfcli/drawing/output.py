@@ -1,7 +1,5 @@
 """What all pictures share: where they go, and the numbers beside them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass

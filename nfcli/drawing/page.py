@@ -1,7 +1,5 @@
 """`write_page(config)`: runs side by side on one HTML page that needs nothing but itself."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files

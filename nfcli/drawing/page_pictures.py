@@ -1,7 +1,5 @@
 """The pictures on the page: those there are, where they are what the page wants, and else drawn for it."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Callable
 from dataclasses import replace

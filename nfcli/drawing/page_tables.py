@@ -1,7 +1,5 @@
 """The tables of the page: results, and the settings that differ."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import fields
 from html import escape

@@ -1,7 +1,5 @@
 """`sample(config)`: images drawn from a model, as a grid or as data."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

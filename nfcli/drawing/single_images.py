@@ -1,7 +1,5 @@
 """Images as data: one npz file, or a folder with a PNG file an image. nf reads both as it reads any images."""
 
-from __future__ import annotations
-
 import secrets
 from contextlib import suppress
 from pathlib import Path

@@ -4,8 +4,6 @@ Matplotlib is imported on use and only through its objects, so no window system,
 the user's own `matplotlibrc` neither change our figures nor are changed by them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -66,7 +64,7 @@ FORMATS = tuple(f".{kind}" for kind in _SAID)
 @contextmanager
 def figure(
     target: Target, width: float, height: float, *, dpi: int | None = None, constrained: bool = True
-) -> Iterator[Figure]:
+) -> Iterator["Figure"]:
     """An empty figure of `width` x `height` inches to draw on; it is written to `target` when the block ends well.
 
     Args:

@@ -1,7 +1,5 @@
 """Rows in batches of one size, so that one compiled program serves any number of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 

@@ -9,8 +9,6 @@ logsumexp, so memory does not depend on K; networks run in float32 on the device
 images in float64.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What `nf eval` is told, and what it tells. No jax here, and no numpy."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

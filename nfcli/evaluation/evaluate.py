@@ -1,7 +1,5 @@
 """`evaluate(config)`: measure a run on its own images and write results.json, or score images it has never seen."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial

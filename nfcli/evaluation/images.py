@@ -1,7 +1,5 @@
 """Images that a run has never seen: loaded as in training, with labels where the model is told them, and scored."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

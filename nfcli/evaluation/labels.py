@@ -4,8 +4,6 @@ p(x) = sum_y p(x | y) p(y), with p(y) the share of label y among the images that
 of each log p(x | y) stands its importance-weighted bound, of the same noise for every label; the sum is a bound too.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Latents as data: images encoded with one array a scale, in an npz file, and back to exactly the same pixels."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from functools import partial

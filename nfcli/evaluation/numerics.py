@@ -1,7 +1,5 @@
 """A self-check that the installed jaxlib computes right on this machine, before any number is trusted."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

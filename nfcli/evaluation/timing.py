@@ -1,7 +1,5 @@
 """How long inference and sampling take for one batch: compiled, warmed up, median of several."""
 
-from __future__ import annotations
-
 import timeit
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """From a preset's words to layers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from pkgutil import resolve_name

@@ -8,8 +8,6 @@ in natural logarithms, one number per image: `ldj` has shape (B,). Nothing in a 
 is threaded through layers: whoever composes them adds up. The one random step, dequantization, has its own contract.
 """
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array

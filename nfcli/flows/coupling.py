@@ -5,8 +5,6 @@ the image with zeros in it. `PartitionedCoupling` takes the parts out first (Kin
 et al. 2019, arXiv:1902.00275) and transforms each value by any bijection of `nfcli.flows.transformers`.
 """
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 import jax.numpy as jnp

@@ -12,8 +12,6 @@ than the worst rounding error. Near the upper end all is computed from the dista
 `(L - 1 - x) + (1 - u)`, which keeps its digits where `1 - v` would have lost them.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

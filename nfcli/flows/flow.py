@@ -1,7 +1,5 @@
 """The flow: dequantization, then levels of bijections, each level giving up a finished latent."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp

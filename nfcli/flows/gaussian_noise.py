@@ -1,7 +1,5 @@
 """Learned noise from a normal start, at half the resolution (after Flow++: Ho et al. 2019, arXiv:1902.00275)."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What Glow puts before couplings (Kingma, Dhariwal 2018, arXiv:1807.03039): ActNorm, invertible 1x1 convolution."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -4,8 +4,6 @@ A model of sixty convolutions would otherwise compile sixty generators, which ta
 start.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 

@@ -4,8 +4,6 @@ A label is a row of weights, one a class: 1 for the class and 0 elsewhere, or so
 between two classes.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jax import Array

@@ -6,8 +6,6 @@ arXiv:1902.00275).
 Everything is computed from log F and log(1 - F), which keep their digits in both tails.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -4,8 +4,6 @@ The rest of the package sees only this: `init`, `log_prob`, `sample`, `encode`, 
 `jax.jit`, `jax.grad` and shardings can take; parameters are nested dictionaries with string keys and array leaves.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import operator
@@ -65,7 +63,7 @@ class FlowModel(Assembly):
         self.num_parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._state))
         self.has_data_dependent_init = any(getattr(layer, "actnorm", False) for layer in self.preset.layers)
 
-    def with_policy(self, policy: ComputePolicy) -> FlowModel:
+    def with_policy(self, policy: ComputePolicy) -> "FlowModel":
         """The same model, of the same parameters, whose networks are computed in another way."""
         return replace(self, policy=policy)
 

@@ -4,8 +4,6 @@ Gated residual blocks with ConcatELU follow PixelCNN++ (Salimans et al. 2017, ar
 2019, arXiv:1902.00275); ConcatELU is from Shang et al. 2016 (arXiv:1603.05201) with ELU in the place of ReLU.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any

@@ -4,8 +4,6 @@ CPUs have ways of their own, which `nfcli.flows.cpu` knows: all four operations 
 the rest.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jax import Array

@@ -6,8 +6,6 @@ partitioned one takes the halves apart first, so that the network sees and answe
 (Kingma, Dhariwal 2018, arXiv:1807.03039, for channels; Ho et al. 2019, arXiv:1902.00275, for the checkerboard).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

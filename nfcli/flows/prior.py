@@ -1,7 +1,5 @@
 """Densities of the finished latents."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -5,8 +5,6 @@ seed, the draw and the image's index in its split. So nothing random has to be s
 does not change training, and an evaluation does not depend on batch size, order, padding or the number of devices.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 import jax

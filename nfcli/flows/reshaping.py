@@ -1,7 +1,5 @@
 """Layers that only move numbers: their log-determinant is zero."""
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 from jax import Array
 

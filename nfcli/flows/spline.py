@@ -1,7 +1,5 @@
 """Monotone rational-quadratic splines (Neural Spline Flows: Durkan et al. 2019, arXiv:1906.04032)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

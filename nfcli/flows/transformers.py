@@ -4,8 +4,6 @@
 identity. The parameters of one pixel lie far apart in memory, so that sums over components become sums of whole arrays.
 """
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import jax.numpy as jnp

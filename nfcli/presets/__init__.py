@@ -3,8 +3,6 @@
 A preset is a dequantization and a list of layers. `nfcli.flows.build` turns one into a model for a given image shape.
 """
 
-from __future__ import annotations
-
 from collections import UserDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -53,7 +51,7 @@ class Preset:
     reference_parameters: int | None = setting(None, check=whole())
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
-    def smoke_twin(self) -> Preset:
+    def smoke_twin(self) -> "Preset":
         """The same structure with networks of 8 channels: for trying the whole path in a minute, not for results."""
         return replace(self, layers=tuple(map(_narrow, self.layers)), dequantization=_narrow(self.dequantization))
 

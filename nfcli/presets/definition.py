@@ -45,8 +45,6 @@ default in `nfcli.presets.layers`. `[reference]` holds the published `val_bpd` a
 28x28x1. The name of a preset is that of its file.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, fields

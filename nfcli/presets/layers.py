@@ -3,8 +3,6 @@
 The only place that knows how a layer changes the shape of images, and which images it cannot take.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """`python -m nfcli.pretrained RUN`: for who maintains the package, and releases new weights."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -9,8 +9,6 @@ used until September 2022, when the numbers in print were made; since then its s
 `vardeq` by 7e-6 bits per dimension.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import sys

@@ -1,7 +1,5 @@
 """`export(run)`: a trained and measured run becomes one that ships with the package."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import socket

@@ -3,8 +3,6 @@
 `jax.distributed` connects them. Its coordination service, in process 0, notices a process that is silent for too long.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import sys

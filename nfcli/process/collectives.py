@@ -5,8 +5,6 @@ coordination service of `jax.distributed`. With one process everything here is i
 for how processes find and lose each other.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import sys

@@ -6,8 +6,6 @@ it or crashes. So the handlers do nothing, and a thread, which reads the signals
 process. Imports nothing heavy: `nf` begins here.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import os
@@ -25,7 +23,7 @@ ONE_WISH = 0.3
 """Seconds in which a second signal is taken for the first: a wrapper may pass on what the terminal sent already."""
 
 _unfinished: set[Path] = set()
-_requests: list[StopRequest] = []
+_requests: list["StopRequest"] = []
 _end = threading.Lock()
 """Whoever takes it ends the process."""
 
@@ -53,7 +51,7 @@ class StopRequest:
         self.signum: int | None = None
         self._noted = noted
 
-    def __enter__(self) -> StopRequest:
+    def __enter__(self) -> "StopRequest":
         _requests.append(self)
         return self
 

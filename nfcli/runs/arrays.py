@@ -1,7 +1,5 @@
 """Trees of arrays on disk, by Orbax; jax is imported when one is saved or loaded."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -12,8 +12,6 @@ All processes of a run save together, into one folder that all of them see; the 
 does not depend on how many there were.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import shutil

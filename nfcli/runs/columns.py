@@ -1,7 +1,5 @@
 """The columns of `nf compare`, said once for terminals, programs and the page. No jax here."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby

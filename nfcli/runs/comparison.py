@@ -1,7 +1,5 @@
 """`compare(runs)`: measured runs side by side, ranked only where they answer the same question. No jax here."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

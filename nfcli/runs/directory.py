@@ -1,7 +1,5 @@
 """A run directory: `runs/<name>/` with config.json, metrics.jsonl, checkpoints/, results.json and figures/."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """From the name of a run to its directory, and which runs there are: the user's, and those that ship with nf."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

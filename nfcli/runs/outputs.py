@@ -1,7 +1,5 @@
 """Where what the user names for output may go: not among the files of a run, nor in place of what nf did not write."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path

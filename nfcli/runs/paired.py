@@ -1,7 +1,5 @@
 """`compare_paired(a, b)`: do the measured images decide between two runs? Needs numpy alone."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Each image's numbers: kept with every measurement, and written for the user as .npz or .csv. Needs numpy alone."""
 
-from __future__ import annotations
-
 import csv
 import io
 import zlib

@@ -5,8 +5,6 @@ nfcli/pretrained/NAME/
     checkpoints/                                             the best one, without what only training needs
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

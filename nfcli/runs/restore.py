@@ -1,7 +1,5 @@
 """A trained model from its run directory."""
 
-from __future__ import annotations
-
 import os
 import secrets
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """results.json: every measurement of a run, each with what it depends on."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 

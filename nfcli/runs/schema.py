@@ -4,8 +4,6 @@ A type such as `Count` is `int` to Python and says besides what a value read fro
 have these types, and `parse` makes the dataclass of a JSON object; `X | None` takes null too.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints

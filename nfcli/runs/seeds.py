@@ -1,7 +1,5 @@
 """Runs that differ in the seed alone, as one row: how much of a difference is the luck of training?"""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path

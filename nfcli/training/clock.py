@@ -1,7 +1,5 @@
 """Time of a training run: training steps alone, everything, what is left; and when its processes stop or save."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import replace

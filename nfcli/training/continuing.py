@@ -1,7 +1,5 @@
 """Entering a run directory: a new one is made; an old one is continued if it is the same run."""
 
-from __future__ import annotations
-
 import time
 from contextlib import suppress
 from typing import Any

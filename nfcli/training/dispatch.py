@@ -5,8 +5,6 @@ there (jax issue 12868). On an accelerator many at a time, with all images resid
 host between steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

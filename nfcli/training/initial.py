@@ -3,8 +3,6 @@
 A model that knows labels can start from one that does not, and says the same of all of them then.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

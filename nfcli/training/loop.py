@@ -1,7 +1,5 @@
 """The training loop: `train(config)` starts a run, continues it, or finds it finished."""
 
-from __future__ import annotations
-
 import math
 from contextlib import ExitStack
 from dataclasses import replace

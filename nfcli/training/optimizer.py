@@ -1,7 +1,5 @@
 """The optimizer: clipped Adam or Muon, its learning rate over the steps, and the average of the weights."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from typing import Any

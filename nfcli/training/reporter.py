@@ -1,7 +1,5 @@
 """What training tells: whoever watches, step by step, and whoever called it, at the end."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 A run whose loss is no longer finite goes back to a good checkpoint, with half the learning rate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path

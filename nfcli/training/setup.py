@@ -1,7 +1,5 @@
 """From a configuration to everything that the loop needs, with each thing that can be wrong checked first."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One training step: loss, gradient, an optimizer's update."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Training as TensorBoard events, beside metrics.jsonl; needs tensorboardX (the extra `tensorboard`)."""
 
-from __future__ import annotations
-
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,7 +31,7 @@ class EventWriter(Reporter):
         self.inner = inner
         self._writer: Any = None
 
-    def __enter__(self) -> EventWriter:
+    def __enter__(self) -> "EventWriter":
         return self
 
     def __exit__(self, *_: object) -> None:

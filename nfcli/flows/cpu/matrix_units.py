@@ -10,8 +10,6 @@ smaller side is folded into the width, so that the units are full. Where a side 
 written out, which a convolution with a kernel of ones and zeros does, and the rest is a product of matrices.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any

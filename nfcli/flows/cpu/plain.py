@@ -1,7 +1,5 @@
 """What a CPU does in the place of what XLA would, where that is slow; other platforms get what XLA does."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import jax

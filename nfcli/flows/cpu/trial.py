@@ -1,7 +1,5 @@
 """Whether the matrix units of this CPU compute what they should, and fast enough; this may end the process."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from timeit import timeit
