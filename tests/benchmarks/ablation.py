@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1_600, help="training images between measurements")
     parser.add_argument("--validation", type=int, default=1_000, help="validation images")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
-    parser.add_argument("--repetitions", type=int, default=5, help="turns in which steps are timed")
+    parser.add_argument("--repetitions", type=int, default=5, help="turns in which steps are timed; 0: train only")
     parser.add_argument("--output", type=Path, required=True, help="JSON with all numbers, and what is done already")
     options = parser.parse_args()
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
@@ -258,6 +258,8 @@ def main() -> None:
             result["parameters"] = trained.pop("parameters")
             result["seeds"][str(seed)] = trained
             options.output.write_text(json.dumps(found))
+    if not options.repetitions:
+        return
     for name, seconds in time_steps(found, options).items():
         found[name]["step_seconds"] = seconds
     options.output.write_text(json.dumps(found))
