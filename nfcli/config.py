@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from dataclasses import dataclass
+from inspect import formatannotation
 from pathlib import Path
 from typing import Any
 
@@ -220,12 +221,13 @@ def read_settings(path: Path) -> dict[str, Any]:
         case _:
             raise UsageError(f"{path} is no config.json of a run", hint="for example runs/multiscale/config.json")
     declared = settings_of(TrainConfig)
-    types = {field.name: str(field.type) for field in dataclasses.fields(TrainConfig)}
+    types = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
     for key, value in settings.items():
-        if key not in types or declared[key].operational:
+        if key not in declared or declared[key].operational:
             raise UsageError(f"{path} has an unknown setting '{key}'", hint="it was written by another version of nf")
         if not fits(value, types[key]):
-            raise UsageError(f"{path}: {key} is {value!r}, not {types[key]}", hint="it was changed by hand")
+            kind = formatannotation(types[key])
+            raise UsageError(f"{path}: {key} is {value!r}, not {kind}", hint="it was changed by hand")
     source = data.get("source")
     # What was typed may be relative to another folder.
     if isinstance(source, str) and os.path.lexists(source):

@@ -4,7 +4,7 @@ import dataclasses
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from nfcli.errors import UsageError
 
@@ -136,11 +136,10 @@ def refuse_together(config: Any, name: str, *others: str) -> None:
             raise UsageError(f"{first} and {second} exclude each other", hint="give one of them")
 
 
-def fits(value: Any, kind: str) -> bool:
-    """Whether a value of a JSON or TOML file is of a type as a dataclass writes it, such as `int | None`."""
-    types = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float), "None": (type(None),)}
-    types |= {"dict": (dict,), "list": (list,)}
-    return type(value) in [one for name in kind.split(" | ") for one in types[name]]
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value of a JSON or TOML file is of a type as a dataclass has it, such as `int` or `float | None`."""
+    kinds = get_args(kind) or (kind,)
+    return type(value) in kinds or (type(value) is int and float in kinds)
 
 
 def quoted(value: object) -> str:

@@ -75,16 +75,29 @@ def with_large_pages() -> None:
     """Start this program again with malloc told to take large pages, which glibc can be told only at a start.
 
     A program of XLA takes its gigabytes anew each time that it runs, and goes through them several times: in pages of 4
-    KiB a step takes up to a third longer. Not for notebooks, of which it would start the kernel again. Returns where
-    this was done, where the user told malloc something, also by `NF_KEEP_MEMORY=0`, where a GPU has memory of its own,
-    and on other systems.
+    KiB a step takes up to a third longer. Returns where this was done, where the user told malloc something, also by
+    `NF_KEEP_MEMORY=0`, where a GPU has memory of its own, where the same command would not do the same, and on other
+    systems.
     """
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     chosen = chosen or os.environ.get("NF_KEEP_MEMORY") == "0"
-    if sys.platform.startswith("linux") and not chosen and not GPU.exists():
+    if sys.platform.startswith("linux") and not chosen and not GPU.exists() and _repeatable():
         with suppress(OSError):
-            around = {**os.environ, "GLIBC_TUNABLES": MALLOC}
+            around = {**os.environ, "GLIBC_TUNABLES": MALLOC, "NF_STARTED_AGAIN": str(os.getpid())}
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], around)
+
+
+def _repeatable() -> bool:
+    """Whether this program can be started again, and was not yet.
+
+    Not a notebook, nor a program from stdin, nor a child of `multiprocessing`, which hears from its parent what to do.
+    """
+    processes = sys.modules.get("multiprocessing.process")
+    child = processes is not None and processes.parent_process() is not None
+    # The number stays the same; a system may have taken GLIBC_TUNABLES out of the environment.
+    again = os.environ.get("NF_STARTED_AGAIN") == str(os.getpid())
+    given = sys.argv[0] == "-c" or Path(getattr(sys.modules["__main__"], "__file__", "")).is_file()
+    return bool(sys.executable) and given and not child and not again
 
 
 def switched_on(variable: str) -> bool:

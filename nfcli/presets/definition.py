@@ -51,7 +51,7 @@ from dataclasses import MISSING, Field, asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, get_args
 
 from nfcli.errors import UsageError
 from nfcli.limits import Check, Setting, anything, fits, quoted
@@ -74,9 +74,9 @@ REFERENCE = {each.name.removeprefix("reference_"): each for each in fields(Prese
 
 MOST_LAYERS, MOST_BYTES = 256, 2**20
 
-WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-WORDS |= {"str": "a text", "dict": "a table", "list": "a list of tables"}
-"""What a value must be, by the names that `fits` knows."""
+WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
+WORDS |= {str: "a text", dict: "a table", list: "a list of tables"}
+"""What a value must be, where its type is one of these."""
 
 
 def read_preset(path: Path, taken: Container[str] = ()) -> Preset:
@@ -115,11 +115,11 @@ def parse_preset(name: str, content: Mapping[str, Any], where: str) -> Preset:
     from nfcli.config import RECIPE, TrainConfig
 
     usual = {"summary": name, "dequantization": {"kind": "uniform"}, "layers": [], "recipe": {}, "reference": {}}
-    check_value(where, "", content, "dict")
+    check_value(where, "", content, dict)
     check_keys(where, content, usual)
     content = {**usual, **content}
-    check_value(where, "summary", content["summary"], "str")
-    check_value(where, "layers", content["layers"], "list", _count)
+    check_value(where, "summary", content["summary"], str)
+    check_value(where, "layers", content["layers"], list, _count)
     layers = tuple(_of_kind(f"{where}, layer {at}", table, LAYERS) for at, table in enumerate(content["layers"], 1))
     if not any(isinstance(layer, MaskedCouplings | PartitionedCouplings) for layer in layers):
         raise UsageError(f"{where} has nothing to learn in its [[layers]]", hint="it needs couplings")
@@ -155,7 +155,7 @@ def _described(spec: Layer | GaussianNoise | None, kinds: Mapping[str, Any]) -> 
 
 def _of_kind(where: str, table: Any, kinds: Mapping[str, Any]) -> Any:
     """What a table with a `kind` describes."""
-    check_value(where, "", table, "dict")
+    check_value(where, "", table, dict)
     kind = table.get("kind")
     if kind not in tuple(kinds):
         given = "has no kind" if kind is None else f"has the unknown kind {quoted(kind)}"
@@ -172,11 +172,11 @@ def _of_kind(where: str, table: Any, kinds: Mapping[str, Any]) -> Any:
 
 def _read(where: str, table: Any, declared: Mapping[str, Field[Any]]) -> dict[str, Any]:
     """What a table says of fields of a dataclass."""
-    check_value(where, "", table, "dict")
+    check_value(where, "", table, dict)
     check_keys(where, table, declared)
     for name, field in declared.items():
         if name in table:
-            check_value(where, name, table[name], str(field.type), field.metadata.get("setting", Setting()).check)
+            check_value(where, name, table[name], field.type, field.metadata.get("setting", Setting()).check)
         elif field.default is MISSING:
             raise UsageError(f"{where} has no {name}", hint=f"keys: {', '.join(declared)}")
     return dict(table)
@@ -194,9 +194,9 @@ def _check_couplings(where: str, spec: PartitionedCouplings) -> None:
         raise UsageError(f"{where}: hidden = {spec.hidden} is no multiple of heads = {spec.heads}", hint="change one")
 
 
-def check_value(where: str, name: str, value: Any, kind: str, check: Check = anything) -> None:
+def check_value(where: str, name: str, value: Any, kind: Any, check: Check = anything) -> None:
     """Raise `UsageError` for a value that is not of its kind, or does not pass the check; no name, no mention."""
-    kind = kind.removesuffix(" | None")
+    kind = (get_args(kind) or (kind,))[0]
     wanted = WORDS[kind] if kind in WORDS and not fits(value, kind) else check(value)
     if wanted is not None:
         place = f"{where}: {name} = {quoted(value)}" if name else where

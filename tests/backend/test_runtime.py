@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 from nfcli.backend.runtime import with_large_pages
 
 before = os.environ.setdefault("STARTED_AS", f"{os.getpid()} {sys.argv}")
@@ -70,6 +72,70 @@ def test_beside_a_gpu_malloc_stays_as_it_is(gpu: bool, tmp_path: Path, monkeypat
     assert "GLIBC_TUNABLES" not in around
 
 
+MAIN = "from nfcli.__main__ import main; main()"
+
+SWEEP = """
+import multiprocessing
+import sys
+from nfcli.__main__ import main
+
+
+def job(run):
+    sys.argv = ["nf", "eval", run, "--runs-dir", sys.argv[1]]
+    main()
+
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[2])
+    jobs = [context.Process(target=job, args=(name,)) for name in ("one", "two")]
+    for each in jobs:
+        each.start()
+    for each in jobs:
+        each.join()
+    print([each.exitcode for each in jobs])
+"""
+
+
+def begin(*words: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    around = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "NF_"))}
+    around["PYTHONPATH"] = os.pathsep.join(sys.path)  # a Python of another name does not find its environment
+    return subprocess.run(words, env=around, capture_output=True, text=True, timeout=60, **settings)
+
+
+def test_a_program_from_stdin_runs_to_its_end(tmp_path: Path) -> None:
+    done = begin(sys.executable, "-", "eval", "none", "--runs-dir", str(tmp_path), input=MAIN)
+    assert done.returncode == 3
+    assert "there is no run 'none'" in done.stderr
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_of_multiprocessing_do_what_their_parent_says(method: str, tmp_path: Path) -> None:
+    script = tmp_path / "sweep.py"
+    script.write_text(SWEEP)
+    done = begin(sys.executable, str(script), str(tmp_path), method)
+    assert (done.returncode, done.stdout) == (0, "[3, 3]\n")
+    assert [done.stderr.count(f"there is no run '{name}'") for name in ("one", "two")] == [1, 1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+def test_a_python_that_does_not_know_itself_goes_on(tmp_path: Path) -> None:
+    command = f'exec -a -python "{sys.executable}" -c "{MAIN}" eval none --runs-dir "{tmp_path}"'
+    done = begin("bash", "-c", command)
+    assert done.returncode == 3
+    assert "there is no run 'none'" in done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or runtime.GPU.exists(), reason="it does not start again")
+def test_where_the_environment_is_cleaned_it_starts_again_once(tmp_path: Path) -> None:
+    """As the dynamic linker does for programs with capabilities."""
+    python, starts = tmp_path / "python", tmp_path / "starts"
+    python.write_text(f'#!/bin/bash\necho >> "{starts}"\nunset GLIBC_TUNABLES\nexec -a "$0" "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    done = begin(str(python), "-c", MAIN, "eval", "none", "--runs-dir", str(tmp_path))
+    assert done.returncode == 3
+    assert starts.read_text() == "\n\n"
+
+
 def test_flags_of_xla_are_added_to_those_of_the_user():
     chosen = "--xla_cpu_collective_call_warn_stuck_timeout_seconds=7"
     code = "from nfcli.backend import runtime; runtime.prepare(1); import jax, os; jax.numpy.ones(1) + 1; "
@@ -90,6 +156,7 @@ RESERVED = """
 import re
 import sys
 from pathlib import Path
+from typing import Any
 import numpy as np
 from nfcli.backend import runtime
 

@@ -135,6 +135,7 @@ def test_a_config_continues_its_run(colours):
         (lambda text: text.replace('"epochs": 1', '"epochs": true'), 2, "epochs is True, not int"),
         (lambda text: text.replace('"epochs": 1', '"epochs": 0'), 2, "--epochs 0 is not possible"),
         (lambda text: text.replace('"clip_norm"', '"clap_norm"'), 2, "unknown setting 'clap_norm'"),
+        (lambda text: text.replace('"clip_norm"', '"custom"'), 2, "unknown setting 'custom'"),
         (lambda text: text.replace('"preset": "simple"', '"preset": "simpel"'), 2, "unknown preset 'simpel'"),
     ],
 )
