@@ -96,7 +96,7 @@ def _repeatable() -> bool:
     child = processes is not None and processes.parent_process() is not None
     # The number stays the same; a system may have taken GLIBC_TUNABLES out of the environment.
     again = os.environ.get("NF_STARTED_AGAIN") == str(os.getpid())
-    given = sys.argv[0] == "-c" or Path(getattr(sys.modules["__main__"], "__file__", "")).is_file()
+    given = sys.argv[:1] == ["-c"] or Path(getattr(sys.modules["__main__"], "__file__", None) or "").is_file()
     return bool(sys.executable) and given and not child and not again
 
 

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,7 +20,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
 from nfcli.backend.runtime import with_large_pages
 
 before = os.environ.setdefault("STARTED_AS", f"{os.getpid()} {sys.argv}")
@@ -60,15 +60,23 @@ def test_a_user_who_tells_malloc_something_is_heard(settings: dict[str, str]) ->
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+@pytest.mark.parametrize("notebook", [False, True])
 @pytest.mark.parametrize("gpu", [False, True])
-def test_beside_a_gpu_malloc_stays_as_it_is(gpu: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beside_a_gpu_and_in_a_notebook_malloc_stays_as_it_is(
+    gpu: bool, notebook: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = ModuleType("__main__")
+    if not notebook:
+        program.__file__ = __file__
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    monkeypatch.setattr(sys, "argv", ["program.py"])
     around = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "NF_"))}
     monkeypatch.setattr(os, "environ", around)
     begun = []
     monkeypatch.setattr(os, "execve", lambda program, words, around: begun.append((words, around["GLIBC_TUNABLES"])))
     monkeypatch.setattr(runtime, "GPU", tmp_path if gpu else tmp_path / "none")
     runtime.with_large_pages()
-    assert begun == ([] if gpu else [([sys.executable, *sys.orig_argv[1:]], runtime.MALLOC)])
+    assert begun == ([] if gpu or notebook else [([sys.executable, *sys.orig_argv[1:]], runtime.MALLOC)])
     assert "GLIBC_TUNABLES" not in around
 
 
@@ -156,7 +164,6 @@ RESERVED = """
 import re
 import sys
 from pathlib import Path
-from typing import Any
 import numpy as np
 from nfcli.backend import runtime
 
