@@ -60,23 +60,23 @@ def test_a_user_who_tells_malloc_something_is_heard(settings: dict[str, str]) ->
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
-@pytest.mark.parametrize("notebook", [False, True])
+@pytest.mark.parametrize("begun_as", ["program", "notebook", "embedded"])
 @pytest.mark.parametrize("gpu", [False, True])
-def test_beside_a_gpu_and_in_a_notebook_malloc_stays_as_it_is(
-    gpu: bool, notebook: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_beside_a_gpu_in_a_notebook_and_embedded_malloc_stays_as_it_is(
+    gpu: bool, begun_as: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = ModuleType("__main__")
-    if not notebook:
-        program.__file__ = __file__
+    if begun_as != "notebook":
+        program.__file__ = __file__ if begun_as == "program" else None
     monkeypatch.setitem(sys.modules, "__main__", program)
-    monkeypatch.setattr(sys, "argv", ["program.py"])
+    monkeypatch.setattr(sys, "argv", [] if begun_as == "embedded" else ["program.py"])
     around = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "NF_"))}
     monkeypatch.setattr(os, "environ", around)
     begun = []
     monkeypatch.setattr(os, "execve", lambda program, words, around: begun.append((words, around["GLIBC_TUNABLES"])))
     monkeypatch.setattr(runtime, "GPU", tmp_path if gpu else tmp_path / "none")
     runtime.with_large_pages()
-    assert begun == ([] if gpu or notebook else [([sys.executable, *sys.orig_argv[1:]], runtime.MALLOC)])
+    assert begun == ([] if gpu or begun_as != "program" else [([sys.executable, *sys.orig_argv[1:]], runtime.MALLOC)])
     assert "GLIBC_TUNABLES" not in around
 
 
