@@ -114,7 +114,7 @@ class TrainConfig:
     network_dtype: str = setting(
         "auto",
         "Of the coupling networks in training: float32, bfloat16, or auto, which is bfloat16 on NVIDIA GPUs from "
-        "Ampere on and CPUs that multiply it. All else is float32.",
+        "Ampere on and CPUs that are fast in it. All else is float32.",
         choices=DTYPES,
     )
     remat: bool = setting(

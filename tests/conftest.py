@@ -22,8 +22,8 @@ for _variable, _place in (("NF_CACHE_DIR", _FOLDER / "cache"), ("TMPDIR", _FOLDE
 _FOLDER.chmod(0o755)  # some tests go there as another user
 for _name in ("NF_RUNS_DIR", "NF_DEBUG", "NO_COLOR", "FORCE_COLOR", "JAX_COMPILATION_CACHE_DIR"):
     os.environ.pop(_name, None)
-# The same programs on every machine; tests of matrix units switch them on.
-os.environ["NF_MATRIX_UNITS"] = "0"
+# The same programs on every machine; tests of oneDNN switch it on.
+os.environ["NF_ONEDNN"] = "0"
 # `nf` would start itself again, with other arguments where it was forked; what is installed, in test_packages.py, does.
 os.environ["NF_KEEP_MEMORY"] = "0"
 # Programs for tiny models take longer to compile than to run: not optimized, in one piece and with XLA's older way to
@@ -43,7 +43,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from nfcli.backend.probe import matrix_units_found  # noqa: E402
+from nfcli.backend import probe  # noqa: E402
 from tests.sharing import made_once  # noqa: E402
 from tests.tiny import write_digits  # noqa: E402
 
@@ -66,12 +66,13 @@ def optimized():
     jax.config.update("jax_disable_most_optimizations", True)
 
 
-@pytest.fixture
-def matrix_units_here(monkeypatch):
-    """Train on the matrix units of this CPU; skip where it has none."""
-    monkeypatch.setenv("NF_MATRIX_UNITS", "1")
-    if not matrix_units_found():
-        pytest.skip("this CPU has no matrix units that XLA can use")
+@pytest.fixture(params=["bfloat16", "float32"])
+def onednn_type(request, monkeypatch):
+    """Train by oneDNN in one type, whether or not that is faster here; skip where this CPU does not compute in it."""
+    if not probe.INSTRUCTIONS[request.param] & probe._instructions():
+        pytest.skip(f"for a CPU that oneDNN is fast on in {request.param}")
+    monkeypatch.setattr("nfcli.training.setup.onednn_is_faster", lambda dtype: dtype == request.param)
+    return request.param
 
 
 QUICK = ("data/", "drawing/", "runs/", "test_layout.py", "cli/test_readme.py", "flows/test_imports.py")

@@ -1,1 +1,1 @@
-"""What the machine is to the rest: flags and memory, devices, compiled programs, matrix units."""
+"""What the machine is to the rest: flags and memory, devices, compiled programs, oneDNN."""

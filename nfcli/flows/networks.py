@@ -14,7 +14,7 @@ from flax import nnx
 from jax import Array
 
 from nfcli.flows import operations
-from nfcli.flows.cpu import matrix_units
+from nfcli.flows.cpu import onednn
 from nfcli.flows.initializers import Initializer, zeros
 
 
@@ -25,19 +25,19 @@ class ComputePolicy:
     Attributes:
         dtype: What is computed in, such as bfloat16; None for the type of the input. Parameters, input and output keep
             their type.
-        matrix_units: Compute in bfloat16 on the matrix units of a CPU.
+        onednn: Compute on a CPU by oneDNN in the place of XLA.
         remat: Keep nothing of a network for the backward pass and compute it once more there: less memory, more time
             (Chen et al. 2016, arXiv:1604.06174).
     """
 
     dtype: jnp.dtype | None = None
-    matrix_units: bool = False
+    onednn: bool = False
     remat: bool = False
 
     @property
     def operations(self) -> ModuleType:
         """The module that computes convolutions and what stands between them."""
-        return matrix_units if self.matrix_units else operations
+        return onednn if self.onednn else operations
 
 
 PLAIN = ComputePolicy()

@@ -1,7 +1,7 @@
 """The operations of a coupling's network: what networks call, on whatever device. Gradients in reverse mode only.
 
-CPUs have ways of their own, which `nfcli.flows.cpu` knows: all four operations for matrix units, and pieces of them for
-the rest.
+CPUs have ways of their own, which `nfcli.flows.cpu` knows: all four operations by oneDNN, and pieces of them for the
+rest.
 """
 
 import jax

@@ -10,7 +10,7 @@ from nfcli.files import remove_tree
 from nfcli.presets import Preset, get_preset
 from nfcli.process.collectives import from_first, together
 from nfcli.runs import RunDir
-from nfcli.training.setup import Job
+from nfcli.training.setup import Job, began_with_onednn
 
 SEEN_SECONDS = 10
 """A network file system may show so late what another machine wrote."""
@@ -109,7 +109,8 @@ def note_where(job: Job, message: Say) -> None:
     changed = []
     for part, values in here.items():
         # What runs of earlier versions do not say.
-        earlier = {**dict.fromkeys(values, "unknown"), "processes": 1, "matrix_units": False, **before[part]}
+        earlier = {**dict.fromkeys(values, "unknown"), "processes": 1, **before[part]}
+        earlier["onednn"] = began_with_onednn(before[part])
         changed += [f"{name} {earlier[name]} became {values[name]}" for name in values if earlier[name] != values[name]]
     if changed:
         where = ", ".join(changed)

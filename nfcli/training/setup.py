@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nfcli.backend.mesh import data_mesh, device_description
-from nfcli.backend.probe import matrix_units_found
+from nfcli.backend.probe import onednn_is_faster
 from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
 from nfcli.data.reading import shape_text, shown
@@ -60,7 +60,7 @@ class Job:
             "run": self.run.name,
             **{name: getattr(self.config, name) for name in shared},
             "devices": self.mesh.size,
-            "matrix_units": self.policy.matrix_units,
+            "onednn": self.policy.onednn,
             "model": hashlib.sha256(repr(self.model.cache_key()).encode()).hexdigest()[:12],
             "images": self.dataset.fingerprint,
             "versions": versions(),
@@ -89,7 +89,7 @@ class Job:
         """What config.json holds; `init` says whose weights training started from, if it did."""
         device = {
             **device_description(self.mesh.size),
-            "matrix_units": self.policy.matrix_units,
+            "onednn": self.policy.onednn,
             "remat": self.config.remat,
             "accumulate": self.config.accumulate,
         }
@@ -124,9 +124,10 @@ def prepare_job(config: TrainConfig, message: Say = lambda _: None, warn: Say = 
     classes = dataset.classes() if config.conditional else 0
     model = build(config.model_preset(), dataset.shape, levels=dataset.levels, classes=classes)
     run = run_named(config.run_name(dataset.name), config.runs_dir)
-    begun = run.config()["settings"] if run.exists() and not config.overwrite else None
+    known = run.config() if run.exists() and not config.overwrite else None
+    begun = None if known is None else known["settings"]
     config = replace(config, network_dtype=network_dtype(config, begun), init=settled_init(config, run.name, begun))
-    policy = policy_of(config)
+    policy = policy_of(config, None if known is None else known["device"])
     mesh = data_mesh(config.batch_size // config.accumulate, config.devices)
     job = Job(config, run, dataset, train, val, model, mesh, policy)
     if begun is not None:
@@ -178,8 +179,8 @@ def network_dtype(config: TrainConfig, begun: dict[str, Any] | None) -> str:
         return config.network_dtype
     if begun is not None:
         return str(begun.get("network_dtype", "float32"))
-    # In this order: matrix units may be looked for with a process, which --smoke need not wait for.
-    fast = not config.smoke and (multiplies_bfloat16(jax.local_devices()[0]) or _has_matrix_units())
+    # In this order: oneDNN is tried in a process, which --smoke need not wait for.
+    fast = not config.smoke and (multiplies_bfloat16(jax.local_devices()[0]) or _onednn_is_faster("bfloat16"))
     return "bfloat16" if fast else "float32"
 
 
@@ -190,19 +191,30 @@ def multiplies_bfloat16(device: Any) -> bool:
     return device.platform == "gpu" and generation.isdigit() and int(generation) >= 8
 
 
-def policy_of(config: TrainConfig) -> ComputePolicy:
-    """How the networks of a configuration, whose "auto" is resolved, are computed on this machine."""
-    if config.network_dtype != "bfloat16":
-        return ComputePolicy(remat=config.remat)
-    return ComputePolicy(jnp.dtype(jnp.bfloat16), matrix_units=_has_matrix_units(), remat=config.remat)
+def policy_of(config: TrainConfig, begun: dict[str, Any] | None = None) -> ComputePolicy:
+    """How the networks of a configuration, whose "auto" is resolved, are computed on this machine.
+
+    Args:
+        config: The recipe.
+        begun: The device on which a run that is continued began, as config.json has it. What began on a CPU without
+            oneDNN stays without, bit for bit.
+    """
+    dtype = jnp.dtype(jnp.bfloat16) if config.network_dtype == "bfloat16" else None
+    stays_plain = config.smoke or (begun is not None and begun["platform"] == "cpu" and not began_with_onednn(begun))
+    onednn = not stays_plain and _onednn_is_faster(config.network_dtype)
+    return ComputePolicy(dtype, onednn=onednn, remat=config.remat)
+
+
+def began_with_onednn(device: dict[str, Any]) -> bool:
+    """Of a device in config.json; runs of earlier versions have another word, or none."""
+    return bool(device.get("onednn", device.get("matrix_units", False)))
 
 
 def policy_in_words(policy: ComputePolicy) -> str:
     """How the networks are computed, for a line at the start."""
-    if policy.matrix_units:
-        return "bfloat16, on the matrix units of this CPU"
-    return "float32" if policy.dtype is None else str(policy.dtype)
+    dtype = "float32" if policy.dtype is None else str(policy.dtype)
+    return f"{dtype}, by oneDNN" if policy.onednn else dtype
 
 
-def _has_matrix_units() -> bool:
-    return jax.default_backend() == "cpu" and matrix_units_found()
+def _onednn_is_faster(dtype: str) -> bool:
+    return jax.default_backend() == "cpu" and onednn_is_faster(dtype)

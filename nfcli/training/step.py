@@ -67,8 +67,8 @@ class TrainStep:
             "model": self.model.cache_key(),
             "steps_per_epoch": steps_per_epoch,
         }
-        # jaxlib cannot write a program that calls for matrix units.
-        self._kept = KeptProgram(decisive, mesh, keep=not policy.matrix_units)
+        # jaxlib cannot write a program that calls oneDNN.
+        self._kept = KeptProgram(decisive, mesh, keep=not policy.onednn)
 
     def init(self) -> State:
         """The state before the first step; it follows from the seed."""
@@ -87,7 +87,7 @@ class TrainStep:
         key = jax.random.fold_in(stream(self.config.seed, Purpose.INITIALIZATION), 1)
         keys = indexed_keys(key, jnp.arange(len(images)))
         alone = jax.device_get(state["parameters"])
-        # Whatever training is computed in: this runs once, and a program that calls for matrix units cannot be kept.
+        # Whatever training is computed in: this runs once, and a program that calls oneDNN cannot be kept.
         model = self.model.with_policy(PLAIN)
         return self.start_from(jax.jit(model.data_dependent_init)(alone, images, keys, labels))
 

@@ -1,4 +1,4 @@
-"""The search for matrix units says no wherever they cannot be used, and cannot take the process down."""
+"""oneDNN is not faster where it cannot be used, and asking cannot take the process down."""
 
 from __future__ import annotations
 
@@ -18,39 +18,43 @@ from nfcli.flows.cpu import trial
 @pytest.fixture(autouse=True)
 def _a_cache_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("NF_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("NF_MATRIX_UNITS", "1")
+    monkeypatch.setenv("NF_ONEDNN", "1")
 
 
 def answers() -> list[str]:
     folder = Path(os.environ["NF_CACHE_DIR"])
-    return [path.read_text() for path in folder.rglob("*.matrix-units")]
+    return [path.read_text() for path in folder.rglob("*.onednn")]
 
 
-def test_the_user_can_switch_them_off(monkeypatch):
-    monkeypatch.setenv("NF_MATRIX_UNITS", "0")
-    monkeypatch.setattr(probe, "_try_them", lambda: pytest.fail("tried"))
-    assert not probe.matrix_units_found()
+@pytest.mark.parametrize("switch", ["NF_ONEDNN", "NF_MATRIX_UNITS"])
+def test_the_user_can_switch_it_off(monkeypatch, switch):
+    monkeypatch.setenv(switch, "0")
+    monkeypatch.setattr(probe, "_try_it", lambda dtype: pytest.fail("tried"))
+    assert not probe.onednn_is_faster("bfloat16")
 
 
-def test_a_processor_without_them_is_not_tried(monkeypatch):
+def test_a_processor_without_the_instructions_is_not_tried(monkeypatch):
     monkeypatch.setattr(probe, "_instructions", lambda: {"avx2", "fma"})
-    monkeypatch.setattr(probe, "_try_them", lambda: pytest.fail("tried"))
-    assert not probe.matrix_units_found()
+    monkeypatch.setattr(probe, "_try_it", lambda dtype: pytest.fail("tried"))
+    assert not any(probe.onednn_is_faster(dtype) for dtype in ("bfloat16", "float32"))
 
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_the_answer_is_remembered_for_this_processor(monkeypatch, answer):
     tries = []
     monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
-    monkeypatch.setattr(probe, "_try_them", lambda: tries.append(1) or answer)
-    assert [probe.matrix_units_found() for _ in range(2)] == [answer] * 2
+    monkeypatch.setattr(probe, "_try_it", lambda dtype: tries.append(1) or answer)
+    assert [probe.onednn_is_faster("bfloat16") for _ in range(2)] == [answer] * 2
     assert len(tries) == 1
     assert answers() == ["yes" if answer else "no"]
     monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16", "another"})
-    assert probe.matrix_units_found() is answer
+    assert probe.onednn_is_faster("bfloat16") is answer
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert probe.matrix_units_found() is answer
+    assert probe.onednn_is_faster("bfloat16") is answer
     assert len(tries) == 3
+    monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16", "avx512f"})
+    assert [probe.onednn_is_faster(dtype) for dtype in ("bfloat16", "float32") * 2] == [answer] * 4
+    assert len(tries) == 5
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_the_answer_is_remembered_for_this_processor(monkeypatch, answer):
     [
         ("import os; os.kill(os.getpid(), 9)", 60),
         ("import time; time.sleep(60)", 0.5),
-        (f"import sys; sys.exit({probe.TOO_SLOW})", 60),
+        (f"import sys; sys.exit({probe.UNCLEAR})", 60),
     ],
 )
 def test_an_attempt_that_says_nothing_of_another_day_is_not_remembered(monkeypatch, tmp_path, program, patience):
@@ -68,38 +72,42 @@ def test_an_attempt_that_says_nothing_of_another_day_is_not_remembered(monkeypat
     python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{program}'\n")
     python.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(python))
-    assert not probe.matrix_units_found()
+    assert not probe.onednn_is_faster("bfloat16")
     assert answers() == []
 
 
 def test_old_answers_are_forgotten(monkeypatch):
-    monkeypatch.setattr(probe, "_try_them", lambda: True)
+    monkeypatch.setattr(probe, "_try_it", lambda dtype: True)
     for number in range(probe.KEPT + 2):
         monkeypatch.setattr(probe, "_instructions", lambda number=number: {"amx_bf16", str(number)})
-        assert probe.matrix_units_found()
+        assert probe.onednn_is_faster("bfloat16")
     assert len(answers()) == probe.KEPT
 
 
 @pytest.mark.parametrize("disturbed", [0, 2 * trial.ENOUGH])
-def test_units_that_were_disturbed_are_not_too_slow(disturbed):
+def test_what_was_disturbed_is_not_too_slow(disturbed):
     seconds = chain(repeat(0.02, disturbed), repeat(0.002))
-    assert trial.is_faster(lambda: time.sleep(next(seconds)), lambda: time.sleep(0.01))
+    assert trial.is_faster(lambda: time.sleep(next(seconds)), lambda: time.sleep(0.01)) is True
 
 
-def test_units_that_are_never_faster_are_too_slow():
-    assert not trial.is_faster(lambda: time.sleep(0.004), lambda: time.sleep(0.002))
+@pytest.mark.parametrize(
+    ("others", "answer"), [((0.004, 0.004), True), ((0.004, 0.001), False), ((0.004, 0.0021), None), ((0.004,), True)]
+)
+def test_it_must_be_faster_than_all_others_and_by_enough(monkeypatch, others, answer):
+    monkeypatch.setattr(trial, "timeit", lambda run, number: run())
+    assert trial.is_faster(lambda: 0.002, *(lambda each=each: each for each in others)) is answer
 
 
 def test_an_answer_that_cannot_be_kept_costs_nothing_else(monkeypatch):
     monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
-    monkeypatch.setattr(probe, "_try_them", lambda: True)
-    kept = probe._kept()
+    monkeypatch.setattr(probe, "_try_it", lambda dtype: True)
+    kept = probe._kept("bfloat16")
     assert kept is not None
     kept.mkdir()
-    assert probe.matrix_units_found()
+    assert probe.onednn_is_faster("bfloat16")
     kept.rmdir()
     kept.write_text("perhaps")
-    assert probe.matrix_units_found()
+    assert probe.onednn_is_faster("bfloat16")
     assert answers() == ["yes"]
 
 
@@ -107,14 +115,14 @@ def test_a_program_that_dies_is_a_no(monkeypatch):
     # oneDNN ends the process if it has no bfloat16 for a processor.
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     monkeypatch.setattr(probe, "_instructions", lambda: {"avx512_bf16"})
-    assert not probe.matrix_units_found()
+    assert not probe.onednn_is_faster("bfloat16")
     assert answers() == ["no"]
 
 
 def test_an_xla_that_does_not_know_the_calls_is_a_no():
     code = (
         "import sys; from nfcli.backend import probe, runtime; runtime.prepare(1); "
-        "from nfcli.flows.cpu import matrix_units; matrix_units.CONVOLUTION = '__gone'; sys.exit(probe.main())"
+        "from nfcli.flows.cpu import onednn; onednn.CONVOLUTION = '__gone'; sys.exit(probe.main('float32'))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -126,5 +134,5 @@ def test_the_working_directory_is_not_searched_for_modules(tmp_path, monkeypatch
     (tmp_path / "nfcli" / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     (tmp_path / "random.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
-    probe._try_them()
+    probe._try_it("bfloat16")
     assert not (tmp_path / "ran").exists()

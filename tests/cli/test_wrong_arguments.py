@@ -165,7 +165,7 @@ def test_devices_that_are_not_there(platforms, empty):
     assert f"JAX_PLATFORMS={platforms} asks for devices that are not here" in done.err
 
 
-@pytest.mark.parametrize("variable", ["NF_MATRIX_UNITS", "NF_KEEP_MEMORY"])
+@pytest.mark.parametrize("variable", ["NF_ONEDNN", "NF_MATRIX_UNITS", "NF_KEEP_MEMORY"])
 def test_a_switch_is_0_or_1(variable, empty):
     words = ("train", "simple", "--dataset", "tiny.npz", "--batch-size", "16", "--dry-run")
     done = nf(*words, cwd=empty, **{variable: "off"})

@@ -50,7 +50,7 @@ def test_only_the_first_process_prints(together):
         "kind": "",
         "count": 2,
         "processes": 2,
-        "matrix_units": False,
+        "onednn": False,
         "remat": False,
         "accumulate": 1,
     }

@@ -161,8 +161,8 @@ def test_gpus_that_multiply_bfloat16_are_known_by_their_generation(platform, cap
     assert multiplies_bfloat16(SimpleNamespace(platform=platform, **known)) == found
 
 
-def test_smoke_does_not_look_for_matrix_units(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nfcli.training.setup.matrix_units_found", lambda: pytest.fail("looked for"))
+def test_smoke_does_not_try_onednn(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nfcli.training.setup.onednn_is_faster", lambda dtype: pytest.fail("tried"))
     assert prepare_job(configure(smoke=True)).config.network_dtype == "float32"
 
 

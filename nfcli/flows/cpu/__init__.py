@@ -1,7 +1,7 @@
 """How CPUs compute the networks of couplings.
 
-`plain` is for every CPU, mostly in float32: `nfcli.flows.operations` calls it. `matrix_units` takes the place of these
-operations, by a `ComputePolicy`, on CPUs that multiply bfloat16, if `trial` says that they do it right, and faster.
+`plain` is for every CPU, mostly in float32: `nfcli.flows.operations` calls it. `onednn` takes the place of these
+operations, by a `ComputePolicy`, on CPUs with AVX-512, if `trial` says that it is right there, and faster.
 
 What each trick is worth: so many percent longer takes a training step without it. Processor time of both cores, lower
 quartile of 12 turns in alternation, 128 images, two cores of a Zen 4, presets cut to one coupling of each kind; a
@@ -17,7 +17,7 @@ blocks at 14x14 then.
     one exponential for both halves of ConcatELU                   0       -2            8        -1
     kernel's gradient of a 1x1 convolution image by image          1       -2            6        -4
 
-    matrix units
+    onednn, in bfloat16
     sums over rows as a product with ones                          8        6            8         5
     few channels by neighbourhoods, not folded                    11        0            1         9
     barriers (without them 6 to 26 % more memory, too)             7       -2           -1         5
@@ -25,7 +25,7 @@ blocks at 14x14 then.
     a device a core, not one of all cores                         25       30           20        34
     the same on two cores with AMX                                20       22           19
 
-Of the matrix units the columns of `simple` and `mixture`, and the last two lines, are times on the clock, of 12 to 24
+Of `onednn` the columns of `simple` and `mixture`, and the last two lines, are times on the clock, of 12 to 24
 turns, of 6 with AMX; those of the two pixels for `simple` and `vardeq` are of the whole presets, 8 turns. Tried and
 left out: two exponentials for ConcatELU of up to 16 channels (-1 for `vardeq`; the others were not measured).
 """

@@ -1,4 +1,4 @@
-"""On the matrix units of a CPU, where there are any, a network computes what it computes elsewhere."""
+"""By oneDNN, on CPUs that it is fast on, a network computes what it computes elsewhere."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ import pytest
 
 from nfcli.backend.programs import without_cache
 from nfcli.flows import operations
-from nfcli.flows.cpu import matrix_units
+from nfcli.flows.cpu import onednn
 from nfcli.flows.initializers import Initializer
 from nfcli.flows.networks import ComputePolicy, GatedConvNet
 
-UNITS = ComputePolicy(jnp.dtype(jnp.bfloat16), matrix_units=True)
-
 SHAPES = [(3, 2, 16), (3, 32, 2), (3, 32, 16), (3, 16, 16), (3, 12, 20), (1, 24, 10), (5, 3, 9)]
 
-ROUNDING = 0.02
+ROUNDING = {"bfloat16": 0.02, "float32": 1e-5}
 """Of a result, relative to the largest one; bfloat16 has 8 bits."""
 
 
-@pytest.fixture(autouse=True)
-def _needs_units(matrix_units_here):
+@pytest.fixture
+def dtype(onednn_type):
     with without_cache():
-        yield
+        yield onednn_type
 
 
-def close(found, wanted):
+def close(dtype, found, wanted):
     for got, want in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         want = np.asarray(want, np.float32)
-        np.testing.assert_allclose(np.asarray(got, np.float32), want, rtol=0, atol=ROUNDING * np.abs(want).max())
+        tolerance = ROUNDING[dtype] * np.abs(want).max()
+        np.testing.assert_allclose(np.asarray(got, np.float32), want, rtol=0, atol=tolerance)
 
 
 def draw(*shape):
@@ -42,17 +41,17 @@ def half(x):
     return x.astype(jnp.bfloat16).astype(jnp.float32)
 
 
-def both_ways(name, x, *rest):
+def both_ways(dtype, name, x, *rest):
     """Values and gradients of an operation, and those of the plain one in float32."""
     found = []
-    for module, dtype in ((matrix_units, jnp.bfloat16), (operations, jnp.float32)):
+    for module, of in ((onednn, dtype), (operations, "float32")):
 
         def loss(x, *rest, module=module):
             result = getattr(module, name)(x, *rest).astype(jnp.float32)
             return jnp.sum(result * draw(*result.shape)), result
 
-        def cast(array, dtype=dtype):
-            return half(array).astype(dtype if array.ndim == 4 and array.shape[0] == x.shape[0] else jnp.float32)
+        def cast(array, of=of):
+            return half(array).astype(of if array.ndim == 4 and array.shape[0] == x.shape[0] else jnp.float32)
 
         arguments = [cast(array) for array in (x, *rest)]
         gradient = jax.jit(jax.grad(loss, tuple(range(len(arguments))), has_aux=True))
@@ -65,31 +64,32 @@ def both_ways(name, x, *rest):
     ("size", "inputs", "outputs"),
     [(3, 2, 16), (3, 32, 2), (3, 32, 16), (3, 16, 16), (3, 12, 20), (1, 24, 10), (5, 3, 9)],
 )
-def test_convolutions(size, inputs, outputs, height, width):
+def test_convolutions(dtype, size, inputs, outputs, height, width):
     kernel = draw(size, size, inputs, outputs) / size
-    close(*both_ways("convolve", draw(6, height, width, inputs), kernel, draw(outputs)))
+    close(dtype, *both_ways(dtype, "convolve", draw(6, height, width, inputs), kernel, draw(outputs)))
 
 
-def test_concat_elu():
-    close(*both_ways("concat_elu", draw(6, 5, 7, 12)))
+def test_concat_elu(dtype):
+    close(dtype, *both_ways(dtype, "concat_elu", draw(6, 5, 7, 12)))
 
 
-def test_gates():
-    close(*both_ways("add_gated", draw(6, 5, 7, 12), draw(6, 5, 7, 12) / 2, draw(1, 1, 24, 24) / 5, draw(24)))
+def test_gates(dtype):
+    hidden, kernel = draw(6, 5, 7, 12) / 2, draw(1, 1, 24, 24) / 5
+    close(dtype, *both_ways(dtype, "add_gated", draw(6, 5, 7, 12), hidden, kernel, draw(24)))
 
 
-def test_layer_norm():
-    close(*both_ways("layer_norm", draw(6, 5, 7, 16), draw(16), draw(16)))
+def test_layer_norm(dtype):
+    close(dtype, *both_ways(dtype, "layer_norm", draw(6, 5, 7, 16), draw(16), draw(16)))
 
 
 @pytest.mark.parametrize("attention", [None, (2, (4, 4))], ids=["plain", "attention"])
-def test_a_network_keeps_the_types_outside_and_its_parameters(attention):
+def test_a_network_keeps_the_types_outside_and_its_parameters(dtype, attention):
     networks = [
         GatedConvNet(2, 16, 4, initializer=Initializer(jax.random.key(0), 10**5), attention=attention, policy=policy)
-        for policy in (UNITS, ComputePolicy())
+        for policy in (ComputePolicy(jnp.dtype(dtype), onednn=True), ComputePolicy())
     ]
     for network in networks:
         network.conv_out.kernel[...] = draw(3, 3, 32, 4) / 10
     found, wanted = (jax.jit(lambda x, network=network: network(x))(half(draw(4, 4, 4, 2))) for network in networks)
     assert found.dtype == jnp.float32
-    close(found, wanted)
+    close(dtype, found, wanted)

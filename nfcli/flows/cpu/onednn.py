@@ -1,7 +1,8 @@
-"""A network's operations on the matrix units of CPUs: bfloat16 in and out, sums and moments in float32.
+"""A network's operations by oneDNN: bfloat16 or float32 in and out, sums and moments in float32.
 
-XLA's CPU compiler turns bfloat16 into float32 before it multiplies. Its runtime still holds oneDNN, and calls it where
-a program asks by name for `__onednn$convolution` or `__onednn$matmul`. These names are XLA's own:
+XLA's CPU compiler turns bfloat16 into float32 before it multiplies, so that the matrix units of a CPU do nothing, and
+its convolutions in float32 are slower, too. Its runtime still holds oneDNN, and calls it where a program asks by name
+for `__onednn$convolution` or `__onednn$matmul`. These names are XLA's own:
 `nfcli.backend.probe` tries them, in another process, before anything here is used. jaxlib cannot write a program that
 holds such a call, so each start of a training compiles. The operations have a gradient in reverse mode only.
 
@@ -81,12 +82,12 @@ def convolve(x: Array, kernel: Array, bias: Array) -> Array:
     """Convolution of odd square kernels, stride 1, zeros around, plus a bias.
 
     Args:
-        x: (B, H, W, I), bfloat16.
+        x: (B, H, W, I), in the type to compute in, bfloat16 or float32.
         kernel: (K, K, I, O), float32.
         bias: (O,), float32.
 
     Returns:
-        (B, H, W, O), bfloat16.
+        (B, H, W, O), in the same type.
     """
     if len(kernel) > 1:
         return _convolve(x, kernel, bias)
@@ -136,7 +137,7 @@ def _sum_of_rows(x: Array) -> Array:
 
 @jax.custom_vjp
 def concat_elu(x: Array) -> Array:
-    """`[elu(x), elu(-x)]` on the channel axis: images, (B, H, W, C), or rows, (P, C), to the same with 2C; bfloat16."""
+    """`[elu(x), elu(-x)]` on the channel axis: images, (B, H, W, C), or rows, (P, C), to the same with 2C."""
     # A product with ones, minus ones and zeros is exact, and what follows it costs no pass over memory.
     same = np.eye(x.shape[-1])
     return _product(x, np.hstack([same, -same])[None, None], then="ELU")
@@ -177,7 +178,7 @@ _add.defvjp(lambda x, both: (_add(x, both), both), _add_backwards)
 
 @jax.custom_vjp
 def layer_norm(x: Array, scale: Array, bias: Array) -> Array:
-    """Layer normalization over channels: (B, H, W, C), bfloat16, to the same; (C,) scale and bias, float32."""
+    """Layer normalization over channels: (B, H, W, C) to the same; (C,) scale and bias, float32."""
     return _layer_norm_forwards(x, scale, bias)[0]
 
 

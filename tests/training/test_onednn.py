@@ -1,0 +1,132 @@
+"""Training by oneDNN on a CPU: chosen by itself, kept for life, and as exact to continue as any other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from nfcli.config import TrainConfig
+from nfcli.flows.networks import PLAIN
+from nfcli.runs import RunDir
+from nfcli.training.loop import train
+from nfcli.training.reporter import Reporter
+from nfcli.training.setup import prepare_job
+from nfcli.training.step import TrainStep
+from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
+
+Configure = Callable[..., TrainConfig]
+
+
+class Heard(Reporter):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
+
+
+def config_of(config: TrainConfig) -> dict:
+    return RunDir(config.runs_dir / str(config.name)).config()
+
+
+def never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where oneDNN is not faster."""
+    monkeypatch.setattr("nfcli.training.setup.onednn_is_faster", lambda dtype: False)
+
+
+@pytest.fixture
+def finished(onednn_type: str, configure: Configure) -> TrainConfig:
+    config = configure(name="finished", epochs=1)
+    heard = Heard()
+    train(config, heard)
+    assert f"networks: {onednn_type}, by oneDNN" in heard.said
+    return config
+
+
+@pytest.mark.usefixtures("one_block")
+def test_a_run_says_what_it_is_computed_with_and_continues_bit_for_bit(
+    finished: TrainConfig, onednn_type: str, configure: Configure, tmp_path: Path
+) -> None:
+    assert config_of(finished)["settings"]["network_dtype"] == onednn_type
+    assert config_of(finished)["device"]["onednn"] is True
+    other = configure(epochs=1, checkpoint_minutes=1e-9)
+    with pytest.raises(Crash):
+        train(other, CrashAt(3))
+    assert train(other).finished
+    assert config_of(other)["continued"] == []
+    assert rows(other) == rows(finished)
+    assert_same_state(final_state(other), final_state(finished))
+
+
+def test_without_it_a_run_goes_on_in_the_same_type_and_says_so(
+    finished: TrainConfig, onednn_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard()
+    with monkeypatch.context() as patch:
+        never(patch)
+        assert train(replace(finished, epochs=2), heard).finished
+    assert f"networks: {onednn_type}" in heard.said
+    assert any("onednn True became False" in text for text in heard.said)
+    assert config_of(finished)["continued"][0]["device"]["onednn"] is False
+    assert config_of(finished)["settings"]["network_dtype"] == onednn_type
+    # What it began with counts.
+    assert prepare_job(replace(finished, epochs=3)).policy.onednn
+
+
+def test_a_run_that_began_without_stays_without(
+    onednn_type: str, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure(epochs=1)
+    with monkeypatch.context() as patch:
+        never(patch)
+        train(config)
+    continued = prepare_job(replace(config, epochs=2))
+    assert (continued.config.network_dtype, continued.policy.onednn) == ("float32", False)
+    again = prepare_job(replace(config, overwrite=True))
+    assert (again.config.network_dtype, again.policy.onednn) == (onednn_type, True)
+    quick = prepare_job(replace(config, name="quick", smoke=True))
+    assert (quick.config.network_dtype, quick.policy.onednn) == ("float32", False)
+
+
+def test_a_run_of_an_earlier_version_is_known(finished: TrainConfig) -> None:
+    """Its config.json has another word for it, or none."""
+    path = finished.runs_dir / str(finished.name) / "config.json"
+    known = json.loads(path.read_text())
+    began = known["device"].pop("onednn")
+    for earlier, onednn in (({"matrix_units": began}, True), ({"matrix_units": False}, False), ({}, False)):
+        path.write_text(json.dumps({**known, "device": {**known["device"], **earlier}}))
+        assert prepare_job(finished).policy.onednn is onednn
+    path.write_text(json.dumps({**known, "device": {**known["device"], "platform": "gpu"}}))
+    assert prepare_job(finished).policy.onednn
+
+
+def test_the_next_seed_needs_no_compiling(onednn_type: str, configure: Configure) -> None:
+    states = {}
+    for seed, compiled in ((1, True), (2, False), (1, False)):
+        job = prepare_job(configure(seed=seed, clip_norm=0.75))
+        step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.policy)
+        if not compiled:
+            step._compiled = None  # what would be compiled
+        state = step.init()
+        step.compile(state)
+        state = jax.device_get(step(state, job.train.images[:32])[0])
+        states.setdefault(seed, []).append(state)
+    jax.tree.map(np.testing.assert_array_equal, *states[1])
+    assert float(states[1][0]["loss_sum"]) != float(states[2][0]["loss_sum"])
+
+
+def test_what_starts_from_data_does_not_depend_on_it(onednn_type: str, configure: Configure) -> None:
+    job = prepare_job(configure(preset="tiny-mixture"))
+    assert job.policy.onednn
+    steps = [TrainStep(job.model, job.config, 5, job.mesh, policy) for policy in (job.policy, PLAIN)]
+    images = job.train.images[:32]
+    here, plain = (step.data_dependent_init(step.init(), images)["parameters"] for step in steps)
+    jax.tree.map(np.testing.assert_array_equal, here, plain)
