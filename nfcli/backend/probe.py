@@ -39,7 +39,8 @@ def onednn_is_faster(dtype: str) -> bool:
     Raises:
         UsageError: One of `SWITCHES` is neither 0 nor 1.
     """
-    if not all(map(runtime.switched_on, SWITCHES)) or not INSTRUCTIONS[dtype] & _instructions():
+    wanted = [runtime.switched_on(name) for name in SWITCHES]
+    if not all(wanted) or not INSTRUCTIONS[dtype] & _instructions():
         return False
     kept = _kept(dtype)
     # Whatever is wrong with the cache folder, it can be tried again.

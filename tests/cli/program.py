@@ -15,7 +15,7 @@ from tests.forks import ROOT, Command, Fork
 
 NF = (sys.executable, "-P", str(ROOT / "tests/cli/small.py"))
 
-READ_LATE = {"NF_DATA_DIR", "NF_RUNS_DIR", "NF_DATASET", "NF_DEVICES", "NF_ONEDNN"}
+READ_LATE = {"NF_DATA_DIR", "NF_RUNS_DIR", "NF_DATASET", "NF_DEVICES", "NF_ONEDNN", "NF_MATRIX_UNITS"}
 READ_LATE |= {"FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"}
 """Of the environment, what nobody reads while modules are imported, as Python and jax do with others."""
 
