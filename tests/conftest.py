@@ -69,10 +69,15 @@ def optimized():
 @pytest.fixture(params=["bfloat16", "float32"])
 def onednn_type(request, monkeypatch):
     """Train by oneDNN in one type, whether or not that is faster here; skip where this CPU does not compute in it."""
-    if not probe.INSTRUCTIONS[request.param] & probe._instructions():
-        pytest.skip(f"for a CPU that oneDNN is fast on in {request.param}")
+    skip_without_onednn(request.param)
     monkeypatch.setattr("nfcli.training.setup.onednn_is_faster", lambda dtype: dtype == request.param)
     return request.param
+
+
+def skip_without_onednn(dtype):
+    """Of tests that call it."""
+    if not probe.INSTRUCTIONS[dtype] & probe._instructions():
+        pytest.skip(f"for a CPU that oneDNN is fast on in {dtype}")
 
 
 QUICK = ("data/", "drawing/", "runs/", "test_layout.py", "cli/test_readme.py", "flows/test_imports.py")

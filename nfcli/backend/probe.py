@@ -31,7 +31,7 @@ SUFFIX, KEPT = ".onednn", 8
 
 
 def onednn_is_faster(dtype: str) -> bool:
-    """Whether to train with it.
+    """Whether to compute networks with it, on the devices of this process.
 
     Args:
         dtype: Of the networks, "bfloat16" or "float32"; XLA's is float32 in any case.
@@ -41,6 +41,10 @@ def onednn_is_faster(dtype: str) -> bool:
     """
     wanted = [runtime.switched_on(name) for name in SWITCHES]
     if not all(wanted) or not INSTRUCTIONS[dtype] & _instructions():
+        return False
+    import jax  # not above: `main` prepares before it is imported
+
+    if jax.default_backend() != "cpu":
         return False
     kept = _kept(dtype)
     # Whatever is wrong with the cache folder, it can be tried again.
@@ -61,7 +65,7 @@ def _instructions() -> set[str]:
 
 def _kept(dtype: str) -> Path | None:
     """Where the answer for all that decides it is, oneDNN's own settings too; None without a private folder."""
-    from nfcli.backend.programs import fingerprint  # not above: `main` prepares before jax is imported
+    from nfcli.backend.programs import fingerprint
 
     settings = {name: value for name, value in os.environ.items() if name.startswith(("ONEDNN_", "DNNL_"))}
     decisive = {"type": dtype, "instructions": sorted(_instructions()), **settings}

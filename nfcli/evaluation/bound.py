@@ -11,6 +11,7 @@ images in float64.
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nfcli.backend.mesh import batched, data_mesh, replicate, replicated, shard
+from nfcli.backend.mesh import batched, compiler_options, data_mesh, replicate, replicated, shard
+from nfcli.backend.programs import without_cache
 from nfcli.data.store import AnyImages
 from nfcli.evaluation.batches import batches
 from nfcli.flows import FlowModel, Parameters
+from nfcli.flows.networks import ComputePolicy
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.runs.results import Summary
 
@@ -127,20 +130,33 @@ class BoundEvaluator:
         batch_size: Images at a time, at most.
         devices: How many devices of all processes share a batch, None for automatic.
         images: How many there will be at most, if known.
+        onednn: Compute networks on CPUs by oneDNN, if `nfcli.backend.probe` says that it is faster in float32.
 
     Raises:
         UsageError: There are fewer devices, or they or the processes do not divide a batch.
     """
 
     def __init__(
-        self, model: FlowModel, batch_size: int, *, devices: int | None = None, images: int | None = None
+        self,
+        model: FlowModel,
+        batch_size: int,
+        *,
+        devices: int | None = None,
+        images: int | None = None,
+        onednn: bool = False,
     ) -> None:
-        self.model = model
+        self.model, self.onednn = model.with_policy(ComputePolicy(onednn=True)) if onednn else model, onednn
         self.mesh = data_mesh(batch_size, devices)
         self.batch_size = self._no_more_than_useful(batch_size, images)
         same, cut = replicated(self.mesh), batched(self.mesh)
         # Every process gets the whole result, and sums it up in the same way.
-        self._one_draw = jax.jit(self._log_weights, in_shardings=(same, cut, cut, cut, None, None), out_shardings=same)
+        self._one_draw = jax.jit(
+            self._log_weights,
+            in_shardings=(same, cut, cut, cut, None, None),
+            out_shardings=same,
+            # XLA alone is a little slower with them.
+            compiler_options=compiler_options(self.mesh) if onednn else None,
+        )
 
     def __call__(
         self,
@@ -174,7 +190,9 @@ class BoundEvaluator:
                 for rows, dtype in ((images, np.uint8), (labels, np.int32), (indices, np.uint32))
             ]
             draws = functools.partial(self._one_draw, parameters, *batch, stream(seed, Purpose.EVALUATION))
-            parts.append(_sum_up(draws, new, samples))
+            # The first batch compiles, and jaxlib cannot write a program that calls oneDNN.
+            with nullcontext() if parts or not self.onednn else without_cache():
+                parts.append(_sum_up(draws, new, samples))
             progress(min(len(parts) * size, count), count)
         log_prob = np.concatenate([part.bound() for part in parts])
         elbo = np.concatenate([part.elbo() for part in parts])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nfcli.backend.mesh import device_description
+from nfcli.backend.probe import onednn_is_faster
 from nfcli.data import ImageDataset, ImageSplit
 from nfcli.errors import Say
 from nfcli.evaluation.bound import PRECISION, BoundEvaluator, PerImageBound
@@ -25,6 +26,9 @@ from nfcli.runs.per_image import Table, concatenate, keep_per_image, save_table
 from nfcli.runs.restore import TrainedModel, restore
 from nfcli.runs.results import Classification, Evaluation, load_results, record
 from nfcli.versions import versions
+
+MANY_DRAWS = 4096
+"""Noise draws of images that take longer than compiling a program that cannot be kept, as those that call oneDNN."""
 
 
 class _Measured(NamedTuple):
@@ -81,16 +85,18 @@ def evaluate(
         else:
             splits, names = [dataset.split(name).first(config.limit) for name in config.splits], []
         most = max(map(len, splits))
-        evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=most)
         shares = label_shares(trained, dataset) if config.classify else None
-    require_same(_identity(config, trained, evaluator.mesh.size, names))
+        draws = sum(map(len, splits)) * config.importance_samples * (1 if shares is None else len(shares))
+        onednn = draws >= MANY_DRAWS and onednn_is_faster("float32")
+        evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=most, onednn=onednn)
+    require_same({**_identity(config, trained, evaluator.mesh.size, names), "onednn": onednn})
     measured = [_measure(config, trained, evaluator, split, shares, partial(progress, split.name)) for split in splits]
     if dataset is None:
         return _scored(config, trained, names, measured[0], warn)
     for of_split in measured:
         if of_split.bound.summary().bpd is None:
             warn(f"some image of {of_split.split.name} has no finite bound, so there is no mean")
-    return _recorded(config, trained, dataset, evaluator.mesh.size, measured)
+    return _recorded(config, trained, dataset, evaluator, measured)
 
 
 def _measure(
@@ -185,7 +191,11 @@ def _scored(config: EvalConfig, trained: TrainedModel, names: list[str], measure
 
 
 def _recorded(
-    config: EvalConfig, trained: TrainedModel, dataset: ImageDataset, devices: int, measured: list[_Measured]
+    config: EvalConfig,
+    trained: TrainedModel,
+    dataset: ImageDataset,
+    evaluator: BoundEvaluator,
+    measured: list[_Measured],
 ) -> EvalResult:
     run, summaries = trained.run, {split.name: bound.summary() for split, bound, _ in measured}
     said = {of_split.split.name: of_split.classification() for of_split in measured}
@@ -197,9 +207,9 @@ def _recorded(
             importance_samples=config.importance_samples,
             seed=config.seed,
             checkpoint_step=trained.checkpoint.step,
-            precision=f"float32, matrix products {PRECISION}",
+            precision=f"float32, matrix products {PRECISION}{', networks by oneDNN' * evaluator.onednn}",
             versions=versions(),
-            device=device_description(devices),
+            device=device_description(evaluator.mesh.size),
             classification=asdict(classification) if (classification := said[name]) else None,
         )
         for name, summary in summaries.items()

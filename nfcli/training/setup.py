@@ -180,7 +180,7 @@ def network_dtype(config: TrainConfig, begun: dict[str, Any] | None) -> str:
     if begun is not None:
         return str(begun.get("network_dtype", "float32"))
     # In this order: oneDNN is tried in a process, which --smoke need not wait for.
-    fast = not config.smoke and (multiplies_bfloat16(jax.local_devices()[0]) or _onednn_is_faster("bfloat16"))
+    fast = not config.smoke and (multiplies_bfloat16(jax.local_devices()[0]) or onednn_is_faster("bfloat16"))
     return "bfloat16" if fast else "float32"
 
 
@@ -201,7 +201,7 @@ def policy_of(config: TrainConfig, begun: dict[str, Any] | None = None) -> Compu
     """
     dtype = jnp.dtype(jnp.bfloat16) if config.network_dtype == "bfloat16" else None
     stays_plain = config.smoke or (begun is not None and begun["platform"] == "cpu" and not began_with_onednn(begun))
-    onednn = not stays_plain and _onednn_is_faster(config.network_dtype)
+    onednn = not stays_plain and onednn_is_faster(config.network_dtype)
     return ComputePolicy(dtype, onednn=onednn, remat=config.remat)
 
 
@@ -214,7 +214,3 @@ def policy_in_words(policy: ComputePolicy) -> str:
     """How the networks are computed, for a line at the start."""
     dtype = "float32" if policy.dtype is None else str(policy.dtype)
     return f"{dtype}, by oneDNN" if policy.onednn else dtype
-
-
-def _onednn_is_faster(dtype: str) -> bool:
-    return jax.default_backend() == "cpu" and onednn_is_faster(dtype)

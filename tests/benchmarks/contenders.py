@@ -51,6 +51,7 @@ class NF:
         import jax
 
         from nfcli.backend.mesh import data_mesh
+        from nfcli.backend.probe import onednn_is_faster
         from nfcli.config import TrainConfig
         from nfcli.evaluation.bound import BoundEvaluator
         from nfcli.flows import build
@@ -72,7 +73,8 @@ class NF:
         self.dispatch.fetch()
         self.state = step.init()
         self.dispatch.compile(self.state)
-        self.evaluator = functools.cache(lambda images: BoundEvaluator(self.model, batch, images=images))
+        fast = onednn_is_faster("float32")  # as for many images; so few would not be worth compiling it
+        self.evaluator = functools.cache(lambda images: BoundEvaluator(self.model, batch, images=images, onednn=fast))
         self.parameters = self.model.init(jax.random.key(0))
         self.draw = jax.jit(self.model.sample)
 

@@ -11,7 +11,9 @@ import pytest
 from nfcli.errors import UsageError
 from nfcli.evaluation import bound as bound_module
 from nfcli.evaluation.bound import BoundEvaluator, StreamingLogSumExp
+from nfcli.flows.cpu import onednn
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
+from tests.conftest import skip_without_onednn
 from tests.evaluation.models import small
 
 COUNT = 11
@@ -185,6 +187,17 @@ def test_few_images_give_the_same_numbers(model_and_parameters, evaluate):
     evaluator = BoundEvaluator(model, 32, devices=2, images=3)
     assert evaluator.batch_size == 4
     check_same(evaluator(parameters, IMAGES[:3], samples=3, seed=7), evaluate(IMAGES[:3]))
+
+
+def test_onednn_gives_the_same_numbers(model_and_parameters, evaluate):
+    """And is compiled once, past the cache, which cannot hold it."""
+    skip_without_onednn("float32")
+    model, parameters = model_and_parameters
+    evaluator = BoundEvaluator(model, 4, devices=2, onednn=True)
+    got = evaluator(parameters, IMAGES, samples=3, seed=7)
+    assert evaluator.model.policy.operations is onednn
+    assert evaluator._one_draw._cache_size() == 1
+    check_same(got, evaluate(devices=2))
 
 
 def test_progress_counts_images(evaluate):

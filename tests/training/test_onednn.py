@@ -1,4 +1,4 @@
-"""Training by oneDNN on a CPU: chosen by itself, kept for life, and as exact to continue as any other."""
+"""Training and evaluation by oneDNN on a CPU: chosen by itself; a run keeps it for life, and continues as exactly."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ import numpy as np
 import pytest
 
 from nfcli.config import TrainConfig
+from nfcli.evaluation.config import EvalConfig
+from nfcli.evaluation.evaluate import evaluate
 from nfcli.flows.networks import PLAIN
 from nfcli.runs import RunDir
+from nfcli.runs.per_image import load_per_image
+from nfcli.runs.results import load_results
 from nfcli.training.loop import train
 from nfcli.training.reporter import Reporter
 from nfcli.training.setup import prepare_job
 from nfcli.training.step import TrainStep
+from tests.conftest import skip_without_onednn
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
 Configure = Callable[..., TrainConfig]
@@ -106,6 +111,23 @@ def test_a_run_of_an_earlier_version_is_known(finished: TrainConfig) -> None:
         assert prepare_job(finished).policy.onednn is onednn
     path.write_text(json.dumps({**known, "device": {**known["device"], "platform": "gpu"}}))
     assert prepare_job(finished).policy.onednn
+
+
+def test_only_a_long_evaluation_is_worth_it_and_says_so(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_without_onednn("float32")
+    monkeypatch.setattr("nfcli.evaluation.evaluate.onednn_is_faster", lambda dtype: dtype == "float32")
+    config = configure(epochs=1)
+    train(config)
+    monkeypatch.setattr("nfcli.evaluation.evaluate.MANY_DRAWS", 63)
+    measured = {}
+    for images in (20, 21):
+        evaluate(EvalConfig(str(config.name), config.runs_dir, 3, ("test",), limit=images))
+        run = RunDir(config.runs_dir / str(config.name))
+        (found,) = [each for each in load_results(run).evaluations if each.images == images]
+        measured[images] = (found.precision, load_per_image(run, found)["bpd"][:20])
+    assert measured[20][0] == "float32, matrix products highest"
+    assert measured[21][0] == "float32, matrix products highest, networks by oneDNN"
+    np.testing.assert_allclose(measured[21][1], measured[20][1], rtol=1e-5)
 
 
 def test_the_next_seed_needs_no_compiling(onednn_type: str, configure: Configure) -> None:
