@@ -28,7 +28,7 @@ class TrainedFlow:
     Images are (N, H, W, C) integers from 0 to `levels` - 1; (N, H, W) will do where C is 1. A class-conditional model
     takes `labels`, (N,) integers from 0 to `classes` - 1, wherever they can be given, and another one takes none. Noise
     follows from the seed and an image's position alone, as in the commands: `log_prob` and `bpd` give what `nf eval`
-    says of the same images and seed, and `sample` what `nf sample` draws.
+    says of the same images and seed, within rounding, and `sample` what `nf sample` draws.
 
     Attributes:
         name: Of the run.

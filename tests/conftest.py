@@ -70,7 +70,7 @@ def optimized():
 def onednn_type(request, monkeypatch):
     """Train by oneDNN in one type, whether or not that is faster here; skip where this CPU does not compute in it."""
     skip_without_onednn(request.param)
-    monkeypatch.setattr("nfcli.training.setup.onednn_is_faster", lambda dtype: dtype == request.param)
+    monkeypatch.setattr(probe, "_answer", lambda dtype: probe.FASTER if dtype == request.param else probe.WRONG)
     return request.param
 
 

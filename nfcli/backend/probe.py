@@ -1,8 +1,8 @@
-"""Whether oneDNN, which XLA's runtime holds, computes networks faster on this CPU than XLA does.
+"""Whether oneDNN, which XLA's runtime holds, computes networks right on this CPU, and faster than XLA does.
 
 What is tried, `nfcli.flows.cpu.onednn`, is internal to XLA and may end a process, so it is tried in one of its own,
 `python -m nfcli.backend.probe TYPE`, and the answer is kept in the cache folder: for these sources, versions, settings
-and processor, and not if oneDNN was only a little faster, as it may be for once beside other work.
+and processor, and not where the times are too close, as they may be for once beside other work.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 from nfcli.backend import private, runtime
 
@@ -23,77 +22,95 @@ SWITCHES = ("NF_ONEDNN", "NF_MATRIX_UNITS")
 PATIENCE = 120
 """Seconds: what takes longer is of no use."""
 
-UNCLEAR = 2
-"""Exit code of an attempt that says nothing of another day; after an error Python's own is 1."""
+FASTER, WRONG, SLOWER, UNCLEAR, ENDED = range(5)
+"""How an attempt ends, and its exit codes: with 1, Python's own after an error, nothing is right. The last two are not
+kept: right, but hardly faster or slower; and ended by somebody else."""
 
-SUFFIX, KEPT = ".onednn", 8
+KEPT = ("faster", "wrong", "slower")
+
+SUFFIX, MOST = ".onednn", 8
 """Of answers, and how many are kept; the oldest go first."""
+
+_answers: dict[str, int] = {}
+"""Of this process, by what decides them: what is asked twice has one answer."""
 
 
 def onednn_is_faster(dtype: str) -> bool:
-    """Whether to compute networks with it, on the devices of this process.
+    """Whether networks are computed fastest by oneDNN in this type, on the devices of this process.
 
     Args:
-        dtype: Of the networks, "bfloat16" or "float32"; XLA's is float32 in any case.
+        dtype: "bfloat16" or "float32".
 
     Raises:
         UsageError: One of `SWITCHES` is neither 0 nor 1.
     """
+    return _answer(dtype) == FASTER
+
+
+def onednn_is_right(dtype: str) -> bool:
+    """Whether it can be used at all; arguments and errors as of `onednn_is_faster`."""
+    return _answer(dtype) in (FASTER, SLOWER, UNCLEAR)
+
+
+def _answer(dtype: str) -> int:
     wanted = [runtime.switched_on(name) for name in SWITCHES]
     if not all(wanted) or not INSTRUCTIONS[dtype] & _instructions():
-        return False
-    import jax  # not above: `main` prepares before it is imported
+        return WRONG
+    # Not above: `main` prepares before jax is imported.
+    import jax
+
+    from nfcli.backend.programs import fingerprint
 
     if jax.default_backend() != "cpu":
-        return False
-    kept = _kept(dtype)
-    # Whatever is wrong with the cache folder, it can be tried again.
-    with contextlib.suppress(OSError, UnicodeError, KeyError):
-        if kept is not None:
-            return {"yes": True, "no": False}[kept.read_text()]
-    found = _try_it(dtype)
-    if kept is not None and found is not None:
-        with contextlib.suppress(OSError), private.opened(kept.parent) as folder:
-            private.write(folder, kept.name, b"yes" if found else b"no")
-            private.forget_oldest(folder, SUFFIX, KEPT)
-    return bool(found)
+        return WRONG
+    # All that decides it, oneDNN's own settings too.
+    settings = {name: value for name, value in os.environ.items() if name.startswith(("ONEDNN_", "DNNL_"))}
+    name = fingerprint({"type": dtype, "instructions": sorted(_instructions()), **settings}) + SUFFIX
+    if name not in _answers:
+        _answers[name] = _kept_or_tried(name, dtype)
+    return _answers[name]
 
 
 def _instructions() -> set[str]:
     return set(runtime.processor_features().split())
 
 
-def _kept(dtype: str) -> Path | None:
-    """Where the answer for all that decides it is, oneDNN's own settings too; None without a private folder."""
-    from nfcli.backend.programs import fingerprint
-
-    settings = {name: value for name, value in os.environ.items() if name.startswith(("ONEDNN_", "DNNL_"))}
-    decisive = {"type": dtype, "instructions": sorted(_instructions()), **settings}
+def _kept_or_tried(name: str, dtype: str) -> int:
     folder = runtime.compilation_cache()
-    return None if folder is None else folder / f"{fingerprint(decisive)}{SUFFIX}"
+    # Whatever is wrong with the cache folder, it can be tried again.
+    with contextlib.suppress(OSError, ValueError):
+        if folder is not None:
+            return KEPT.index((folder / name).read_text())
+    answer = _try_it(dtype)
+    if folder is not None and answer < len(KEPT):
+        with contextlib.suppress(OSError), private.opened(folder) as opened:
+            private.write(opened, name, KEPT[answer].encode())
+            private.forget_oldest(opened, SUFFIX, MOST)
+    return answer
 
 
-def _try_it(dtype: str) -> bool | None:
-    """Whether it is; None where that is not clear, or something else ended the attempt."""
+def _try_it(dtype: str) -> int:
     # -P: the working directory may hold modules of any name.
     command = [sys.executable, "-P", "-m", "nfcli.backend.probe", dtype]
     try:
         code = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False).returncode
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    # These a user, a system or its lack of memory sends.
-    ended_by_others = -code in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
-    return None if ended_by_others or code == UNCLEAR else code == 0
+        return ENDED
+    # These a user, a system or its lack of memory sends; other signals are of what was tried.
+    if -code in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
+        return ENDED
+    return code if code in (FASTER, SLOWER, UNCLEAR) else WRONG
 
 
 def main(dtype: str) -> int:
-    """The attempt itself: 0 if oneDNN is right and faster, 1 if it is not, or `UNCLEAR`."""
+    """The attempt itself."""
     runtime.prepare(1)
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # jaxlib cannot write these programs
     from nfcli.flows.cpu import trial
 
-    fast = trial.is_right(dtype) and trial.is_fast(dtype)
-    return UNCLEAR if fast is None else int(not fast)
+    if not trial.is_right(dtype):
+        return WRONG
+    return {True: FASTER, False: SLOWER, None: UNCLEAR}[trial.is_fast(dtype)]
 
 
 if __name__ == "__main__":

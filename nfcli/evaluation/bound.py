@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import PartitionSpec
 
 from nfcli.backend.mesh import batched, compiler_options, data_mesh, replicate, replicated, shard
 from nfcli.backend.programs import without_cache
@@ -216,9 +217,15 @@ class BoundEvaluator:
     def _log_weights(
         self, parameters: Parameters, x: Array, labels: Array | None, index: Array, key: Array, draw: Array
     ) -> Array:
+        whole, parts = PartitionSpec(), PartitionSpec("data")
+
+        # XLA does not know how to cut what oneDNN computes.
+        @jax.shard_map(mesh=self.mesh, in_specs=(whole, parts), out_specs=parts, check_vma=False)
+        def of_part(parameters: Parameters, batch: tuple[Array, Array, Array | None]) -> Array:
+            return self.model.log_prob(parameters, *batch).astype(jnp.float32)
+
         with jax.default_matmul_precision(PRECISION):
-            keys = indexed_keys(jax.random.fold_in(key, draw), index)
-            return self.model.log_prob(parameters, x, keys, labels).astype(jnp.float32)
+            return of_part(parameters, (x, indexed_keys(jax.random.fold_in(key, draw), index), labels))
 
 
 def _sum_up(draws: Callable[[int], Array], size: int, samples: int) -> StreamingLogSumExp:

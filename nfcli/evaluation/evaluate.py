@@ -19,7 +19,7 @@ from nfcli.evaluation.latents import save_latents
 from nfcli.evaluation.numerics import check_numerics
 from nfcli.evaluation.timing import time_model
 from nfcli.files import check_place
-from nfcli.process.collectives import from_first, losses_are_errors, require_same, together
+from nfcli.process.collectives import exchange, from_first, losses_are_errors, require_same, together
 from nfcli.runs import find_run
 from nfcli.runs.outputs import check_output
 from nfcli.runs.per_image import Table, concatenate, keep_per_image, save_table
@@ -27,8 +27,8 @@ from nfcli.runs.restore import TrainedModel, restore
 from nfcli.runs.results import Classification, Evaluation, load_results, record
 from nfcli.versions import versions
 
-MANY_DRAWS = 4096
-"""Noise draws of images that take longer than compiling a program that cannot be kept, as those that call oneDNN."""
+MANY_DRAWS = 2**15
+"""Noise draws of images, minutes on two cores: then it pays to compile a program that cannot be kept, as oneDNN's."""
 
 
 class _Measured(NamedTuple):
@@ -87,9 +87,11 @@ def evaluate(
         most = max(map(len, splits))
         shares = label_shares(trained, dataset) if config.classify else None
         draws = sum(map(len, splits)) * config.importance_samples * (1 if shares is None else len(shares))
-        onednn = draws >= MANY_DRAWS and onednn_is_faster("float32")
+        fast = draws >= MANY_DRAWS and onednn_is_faster("float32")
+    onednn = all(exchange(fast))  # one program for all processes, of whatever machines they are
+    with together():
         evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=most, onednn=onednn)
-    require_same({**_identity(config, trained, evaluator.mesh.size, names), "onednn": onednn})
+    require_same(_identity(config, trained, evaluator.mesh.size, names))
     measured = [_measure(config, trained, evaluator, split, shares, partial(progress, split.name)) for split in splits]
     if dataset is None:
         return _scored(config, trained, names, measured[0], warn)

@@ -44,6 +44,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
         check_numerics()
         job = prepare_job(config, reporter.message, reporter.warning)
     require_same(job.identity())
+    job = job.agreed()
     with ExitStack() as stack:
         from_first(lambda: stack.enter_context(job.run.lock()))
         continued = from_first(lambda: enter_run(job, reporter.message))

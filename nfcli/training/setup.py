@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nfcli.backend.mesh import data_mesh, device_description
-from nfcli.backend.probe import onednn_is_faster
+from nfcli.backend.probe import onednn_is_faster, onednn_is_right
 from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
 from nfcli.data.reading import shape_text, shown
@@ -22,6 +22,7 @@ from nfcli.flows import FlowModel, build
 from nfcli.flows.networks import ComputePolicy
 from nfcli.flows.randomness import Purpose
 from nfcli.limits import LARGEST, SPLITS, settings_of
+from nfcli.process.collectives import exchange
 from nfcli.runs import RunDir, run_named
 from nfcli.runs.restore import TrainedModel, description
 from nfcli.training.initial import settled_init, take_weights, taken
@@ -60,11 +61,14 @@ class Job:
             "run": self.run.name,
             **{name: getattr(self.config, name) for name in shared},
             "devices": self.mesh.size,
-            "onednn": self.policy.onednn,
             "model": hashlib.sha256(repr(self.model.cache_key()).encode()).hexdigest()[:12],
             "images": self.dataset.fingerprint,
             "versions": versions(),
         }
+
+    def agreed(self) -> "Job":
+        """The same, by oneDNN only where all processes are on machines for it; waits for them."""
+        return replace(self, policy=replace(self.policy, onednn=all(exchange(self.policy.onednn))))
 
     def evaluator(self) -> BoundEvaluator:
         """Of the validation images."""
@@ -196,13 +200,17 @@ def policy_of(config: TrainConfig, begun: dict[str, Any] | None = None) -> Compu
 
     Args:
         config: The recipe.
-        begun: The device on which a run that is continued began, as config.json has it. What began on a CPU without
-            oneDNN stays without, bit for bit.
+        begun: The device on which a run that is continued began, as config.json has it. What began on a CPU stays with
+            oneDNN or without it, bit for bit.
     """
-    dtype = jnp.dtype(jnp.bfloat16) if config.network_dtype == "bfloat16" else None
-    stays_plain = config.smoke or (begun is not None and begun["platform"] == "cpu" and not began_with_onednn(begun))
-    onednn = not stays_plain and onednn_is_faster(config.network_dtype)
-    return ComputePolicy(dtype, onednn=onednn, remat=config.remat)
+    dtype, half = config.network_dtype, config.network_dtype == "bfloat16"
+    if config.smoke or (begun is not None and begun.get("platform") != "gpu" and not began_with_onednn(begun)):
+        onednn = False
+    elif half or (begun is not None and began_with_onednn(begun)):
+        onednn = onednn_is_right(dtype)  # XLA is slowest in bfloat16
+    else:
+        onednn = onednn_is_faster(dtype)
+    return ComputePolicy(jnp.dtype(dtype) if half else None, onednn=onednn, remat=config.remat)
 
 
 def began_with_onednn(device: dict[str, Any]) -> bool:

@@ -12,13 +12,21 @@ from pathlib import Path
 import pytest
 
 from nfcli.backend import probe
+from nfcli.backend.programs import without_cache
 from nfcli.flows.cpu import trial
+from tests.conftest import skip_without_onednn
 
 
 @pytest.fixture(autouse=True)
 def _a_cache_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("NF_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("NF_ONEDNN", "1")
+    monkeypatch.setattr(probe, "_answers", {})
+
+
+def forget(monkeypatch):
+    """As in the next process."""
+    monkeypatch.setattr(probe, "_answers", {})
 
 
 def answers() -> list[str]:
@@ -30,6 +38,15 @@ def answers() -> list[str]:
 def test_the_user_can_switch_it_off(monkeypatch, switch):
     monkeypatch.setenv(switch, "0")
     monkeypatch.setattr(probe, "_try_it", lambda dtype: pytest.fail("tried"))
+    monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
+    assert not probe.onednn_is_faster("bfloat16")
+    assert not probe.onednn_is_right("bfloat16")
+
+
+def test_beside_a_gpu_it_is_not_tried(monkeypatch):
+    monkeypatch.setattr(probe, "_try_it", lambda dtype: pytest.fail("tried"))
+    monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
     assert not probe.onednn_is_faster("bfloat16")
 
 
@@ -39,33 +56,44 @@ def test_a_processor_without_the_instructions_is_not_tried(monkeypatch):
     assert not any(probe.onednn_is_faster(dtype) for dtype in ("bfloat16", "float32"))
 
 
-@pytest.mark.parametrize("answer", [True, False])
-def test_the_answer_is_remembered_for_this_processor(monkeypatch, answer):
-    tries = []
+@pytest.mark.parametrize("kept", probe.KEPT)
+def test_the_answer_is_remembered_for_this_processor(monkeypatch, kept):
+    tries, answer = [], probe.KEPT.index(kept)
+
+    def ask(*dtypes):
+        forget(monkeypatch)
+        for dtype in dtypes:
+            assert probe.onednn_is_faster(dtype) is (kept == "faster")
+            assert probe.onednn_is_right(dtype) is (kept != "wrong")
+
     monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
-    monkeypatch.setattr(probe, "_try_it", lambda dtype: tries.append(1) or answer)
-    assert [probe.onednn_is_faster("bfloat16") for _ in range(2)] == [answer] * 2
+    monkeypatch.setattr(probe, "_try_it", lambda dtype: tries.append(dtype) or answer)
+    ask("bfloat16")
+    ask("bfloat16")
     assert len(tries) == 1
-    assert answers() == ["yes" if answer else "no"]
+    assert answers() == [kept]
     monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16", "another"})
-    assert probe.onednn_is_faster("bfloat16") is answer
+    ask("bfloat16")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert probe.onednn_is_faster("bfloat16") is answer
+    ask("bfloat16")
     assert len(tries) == 3
     monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16", "avx512f"})
-    assert [probe.onednn_is_faster(dtype) for dtype in ("bfloat16", "float32") * 2] == [answer] * 4
+    ask("bfloat16", "float32")
+    ask("bfloat16", "float32")
     assert len(tries) == 5
 
 
 @pytest.mark.parametrize(
-    ("program", "patience"),
+    ("program", "patience", "right"),
     [
-        ("import os; os.kill(os.getpid(), 9)", 60),
-        ("import time; time.sleep(60)", 0.5),
-        (f"import sys; sys.exit({probe.UNCLEAR})", 60),
+        ("import os; os.kill(os.getpid(), 9)", 60, False),
+        ("import time; time.sleep(60)", 0.5, False),
+        (f"import sys; sys.exit({probe.UNCLEAR})", 60, True),
     ],
 )
-def test_an_attempt_that_says_nothing_of_another_day_is_not_remembered(monkeypatch, tmp_path, program, patience):
+def test_an_attempt_that_says_nothing_of_another_day_lasts_as_long_as_the_process(
+    monkeypatch, tmp_path, program, patience, right
+):
     monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
     monkeypatch.setattr(probe, "PATIENCE", patience)
     python = tmp_path / "python"
@@ -73,15 +101,17 @@ def test_an_attempt_that_says_nothing_of_another_day_is_not_remembered(monkeypat
     python.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(python))
     assert not probe.onednn_is_faster("bfloat16")
+    python.unlink()
+    assert probe.onednn_is_right("bfloat16") is right
     assert answers() == []
 
 
 def test_old_answers_are_forgotten(monkeypatch):
-    monkeypatch.setattr(probe, "_try_it", lambda dtype: True)
-    for number in range(probe.KEPT + 2):
+    monkeypatch.setattr(probe, "_try_it", lambda dtype: probe.FASTER)
+    for number in range(probe.MOST + 2):
         monkeypatch.setattr(probe, "_instructions", lambda number=number: {"amx_bf16", str(number)})
         assert probe.onednn_is_faster("bfloat16")
-    assert len(answers()) == probe.KEPT
+    assert len(answers()) == probe.MOST
 
 
 @pytest.mark.parametrize("disturbed", [0, 2 * trial.ENOUGH])
@@ -91,32 +121,54 @@ def test_what_was_disturbed_is_not_too_slow(disturbed):
 
 
 @pytest.mark.parametrize(
-    ("others", "answer"), [((0.004, 0.004), True), ((0.004, 0.001), False), ((0.004, 0.0021), None), ((0.004,), True)]
+    ("others", "answer"),
+    [((20, 20), True), ((20, 5), False), ((20, 10.5), None), ((20, 9.5), None), ((20,), True), ((9,), False)],
 )
 def test_it_must_be_faster_than_all_others_and_by_enough(monkeypatch, others, answer):
     monkeypatch.setattr(trial, "timeit", lambda run, number: run())
-    assert trial.is_faster(lambda: 0.002, *(lambda each=each: each for each in others)) is answer
+    assert trial.is_faster(lambda: 10, *(lambda each=each: each for each in others)) is answer
 
 
 def test_an_answer_that_cannot_be_kept_costs_nothing_else(monkeypatch):
     monkeypatch.setattr(probe, "_instructions", lambda: {"amx_bf16"})
-    monkeypatch.setattr(probe, "_try_it", lambda dtype: True)
-    kept = probe._kept("bfloat16")
-    assert kept is not None
+    monkeypatch.setattr(probe, "_try_it", lambda dtype: probe.FASTER)
+    assert probe.onednn_is_faster("bfloat16")
+    (kept,) = Path(os.environ["NF_CACHE_DIR"]).rglob("*.onednn")
+    kept.unlink()
     kept.mkdir()
+    forget(monkeypatch)
     assert probe.onednn_is_faster("bfloat16")
     kept.rmdir()
     kept.write_text("perhaps")
+    forget(monkeypatch)
     assert probe.onednn_is_faster("bfloat16")
-    assert answers() == ["yes"]
+    assert answers() == ["faster"]
 
 
 def test_a_program_that_dies_is_a_no(monkeypatch):
     # oneDNN ends the process if it has no bfloat16 for a processor.
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     monkeypatch.setattr(probe, "_instructions", lambda: {"avx512_bf16"})
-    assert not probe.onednn_is_faster("bfloat16")
-    assert answers() == ["no"]
+    assert not probe.onednn_is_right("bfloat16")
+    assert answers() == ["wrong"]
+
+
+def test_where_it_can_be_used_it_is_right():
+    skip_without_onednn("float32")
+    assert probe.onednn_is_right("float32")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_what_computes_wrong_is_not_right(monkeypatch, dtype):
+    skip_without_onednn(dtype)
+    with without_cache():
+        assert trial.is_right(dtype)
+        monkeypatch.setattr(
+            trial.onednn, "_sum_of_rows", lambda x: 1.1 * x.astype("float32").reshape(-1, x.shape[-1]).sum(0)
+        )
+        trial._block.clear_cache()
+        assert not trial.is_right(dtype)
+    trial._block.clear_cache()
 
 
 def test_an_xla_that_does_not_know_the_calls_is_a_no():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import jax
 import numpy as np
 import pytest
 
+from nfcli.backend.programs import without_cache
 from nfcli.errors import UsageError
 from nfcli.evaluation import bound as bound_module
 from nfcli.evaluation.bound import BoundEvaluator, StreamingLogSumExp
@@ -190,12 +192,18 @@ def test_few_images_give_the_same_numbers(model_and_parameters, evaluate):
 
 
 def test_onednn_gives_the_same_numbers(model_and_parameters, evaluate):
-    """And is compiled once, past the cache, which cannot hold it."""
+    """And is compiled once, past the cache, which cannot hold it; each device computes its part of a batch."""
     skip_without_onednn("float32")
     model, parameters = model_and_parameters
     evaluator = BoundEvaluator(model, 4, devices=2, onednn=True)
     got = evaluator(parameters, IMAGES, samples=3, seed=7)
     assert evaluator.model.policy.operations is onednn
+    arguments = IMAGES[:4], None, np.arange(4, dtype=np.uint32), stream(7, Purpose.EVALUATION), 0
+    with without_cache():
+        text = evaluator._one_draw.lower(parameters, *arguments).compile().as_text()
+    assert "__onednn$convolution" in text
+    batches = {int(size) for size in re.findall(r"= f32\[(\d+),[\d,]*\]\S* custom-call\(.*__onednn\$convolution", text)}
+    assert batches == {2}
     assert evaluator._one_draw._cache_size() == 1
     check_same(got, evaluate(devices=2))
 

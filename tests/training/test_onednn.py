@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from nfcli.backend import probe
 from nfcli.config import TrainConfig
 from nfcli.evaluation.config import EvalConfig
 from nfcli.evaluation.evaluate import evaluate
@@ -42,9 +43,9 @@ def config_of(config: TrainConfig) -> dict:
     return RunDir(config.runs_dir / str(config.name)).config()
 
 
-def never(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine where oneDNN is not faster."""
-    monkeypatch.setattr("nfcli.training.setup.onednn_is_faster", lambda dtype: False)
+def always(monkeypatch: pytest.MonkeyPatch, answer: int) -> None:
+    """As on a machine where oneDNN is so in every type."""
+    monkeypatch.setattr(probe, "_answer", lambda dtype: answer)
 
 
 @pytest.fixture
@@ -76,29 +77,46 @@ def test_without_it_a_run_goes_on_in_the_same_type_and_says_so(
 ) -> None:
     heard = Heard()
     with monkeypatch.context() as patch:
-        never(patch)
+        always(patch, probe.WRONG)
         assert train(replace(finished, epochs=2), heard).finished
     assert f"networks: {onednn_type}" in heard.said
     assert any("onednn True became False" in text for text in heard.said)
     assert config_of(finished)["continued"][0]["device"]["onednn"] is False
     assert config_of(finished)["settings"]["network_dtype"] == onednn_type
-    # What it began with counts.
-    assert prepare_job(replace(finished, epochs=3)).policy.onednn
+    # What it began with counts, whatever is faster.
+    for answer in (probe.FASTER, probe.UNCLEAR, probe.SLOWER):
+        always(monkeypatch, answer)
+        assert prepare_job(replace(finished, epochs=3)).policy.onednn
+    assert not prepare_job(replace(finished, overwrite=True)).policy.onednn
 
 
 def test_a_run_that_began_without_stays_without(
     onednn_type: str, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = configure(epochs=1)
+    plain = configure(name="plain", epochs=1)
+    same = configure(name="same", epochs=1, network_dtype=onednn_type)
     with monkeypatch.context() as patch:
-        never(patch)
-        train(config)
-    continued = prepare_job(replace(config, epochs=2))
-    assert (continued.config.network_dtype, continued.policy.onednn) == ("float32", False)
-    again = prepare_job(replace(config, overwrite=True))
+        always(patch, probe.WRONG)
+        train(plain)
+        train(same)
+    for config, dtype in ((plain, "float32"), (same, onednn_type)):
+        continued = prepare_job(replace(config, epochs=2))
+        assert (continued.config.network_dtype, continued.policy.onednn) == (dtype, False)
+    again = prepare_job(replace(plain, overwrite=True))
     assert (again.config.network_dtype, again.policy.onednn) == (onednn_type, True)
-    quick = prepare_job(replace(config, name="quick", smoke=True))
+    quick = prepare_job(replace(plain, name="quick", smoke=True))
     assert (quick.config.network_dtype, quick.policy.onednn) == ("float32", False)
+
+
+def test_half_precision_is_slowest_without_it(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    always(monkeypatch, probe.SLOWER)
+    chosen = {name: prepare_job(configure(network_dtype=name)) for name in ("auto", "float32", "bfloat16")}
+    assert {name: job.policy.onednn for name, job in chosen.items()} == {
+        "auto": False,
+        "float32": False,
+        "bfloat16": True,
+    }
+    assert chosen["auto"].config.network_dtype == "float32"
 
 
 def test_a_run_of_an_earlier_version_is_known(finished: TrainConfig) -> None:
@@ -109,25 +127,40 @@ def test_a_run_of_an_earlier_version_is_known(finished: TrainConfig) -> None:
     for earlier, onednn in (({"matrix_units": began}, True), ({"matrix_units": False}, False), ({}, False)):
         path.write_text(json.dumps({**known, "device": {**known["device"], **earlier}}))
         assert prepare_job(finished).policy.onednn is onednn
-    path.write_text(json.dumps({**known, "device": {**known["device"], "platform": "gpu"}}))
-    assert prepare_job(finished).policy.onednn
+    for platform, onednn in (("gpu", True), ("cpu", False), (None, False)):
+        path.write_text(json.dumps({**known, "device": {} if platform is None else {"platform": platform}}))
+        assert prepare_job(finished).policy.onednn is onednn
+
+
+def test_processes_on_other_machines_compute_as_all_can(
+    onednn_type: str, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = prepare_job(configure())
+    assert job.agreed().policy == job.policy
+    monkeypatch.setattr("nfcli.training.setup.exchange", lambda value: [value, False])
+    assert job.agreed().policy == replace(job.policy, onednn=False)
 
 
 def test_only_a_long_evaluation_is_worth_it_and_says_so(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     skip_without_onednn("float32")
-    monkeypatch.setattr("nfcli.evaluation.evaluate.onednn_is_faster", lambda dtype: dtype == "float32")
+    always(monkeypatch, probe.WRONG)
     config = configure(epochs=1)
     train(config)
     monkeypatch.setattr("nfcli.evaluation.evaluate.MANY_DRAWS", 63)
-    measured = {}
-    for images in (20, 21):
+    always(monkeypatch, probe.FASTER)
+
+    def measure(images: int) -> tuple[str, np.ndarray]:
         evaluate(EvalConfig(str(config.name), config.runs_dir, 3, ("test",), limit=images))
         run = RunDir(config.runs_dir / str(config.name))
         (found,) = [each for each in load_results(run).evaluations if each.images == images]
-        measured[images] = (found.precision, load_per_image(run, found)["bpd"][:20])
-    assert measured[20][0] == "float32, matrix products highest"
-    assert measured[21][0] == "float32, matrix products highest, networks by oneDNN"
-    np.testing.assert_allclose(measured[21][1], measured[20][1], rtol=1e-5)
+        return found.precision, load_per_image(run, found)["bpd"][:20]
+
+    (short, want), (long, got) = measure(20), measure(21)
+    assert short == "float32, matrix products highest"
+    assert long == "float32, matrix products highest, networks by oneDNN"
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    monkeypatch.setattr("nfcli.evaluation.evaluate.exchange", lambda value: [value, False])
+    assert measure(22)[0] == short
 
 
 def test_the_next_seed_needs_no_compiling(onednn_type: str, configure: Configure) -> None:

@@ -162,7 +162,7 @@ def test_gpus_that_multiply_bfloat16_are_known_by_their_generation(platform, cap
 
 
 def test_smoke_does_not_try_onednn(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nfcli.training.setup.onednn_is_faster", lambda dtype: pytest.fail("tried"))
+    monkeypatch.setattr("nfcli.backend.probe._answer", lambda dtype: pytest.fail("tried"))
     assert prepare_job(configure(smoke=True)).config.network_dtype == "float32"
 
 

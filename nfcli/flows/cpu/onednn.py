@@ -4,10 +4,10 @@ XLA's CPU compiler turns bfloat16 into float32 before it multiplies, so that the
 its convolutions in float32 are slower, too. Its runtime still holds oneDNN, and calls it where a program asks by name
 for `__onednn$convolution` or `__onednn$matmul`. These names are XLA's own:
 `nfcli.backend.probe` tries them, in another process, before anything here is used. jaxlib cannot write a program that
-holds such a call, so each start of a training compiles. The operations have a gradient in reverse mode only.
+holds such a call, so each start compiles. The operations have a gradient in reverse mode only.
 
 There is no call for the gradient of a kernel. It is a convolution itself, of images that lie in the channels: the
-smaller side is folded into the width, so that the units are full. Where a side has few channels, its neighbourhoods are
+smaller side is folded into the width, so that its tiles are full. Where a side has few channels, its neighbourhoods are
 written out, which a convolution with a kernel of ones and zeros does, and the rest is a product of matrices.
 """
 
