@@ -153,11 +153,6 @@ def test_a_program_that_dies_is_a_no(monkeypatch):
     assert answers() == ["wrong"]
 
 
-def test_where_it_can_be_used_it_is_right():
-    skip_without_onednn("float32")
-    assert probe.onednn_is_right("float32")
-
-
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_what_computes_wrong_is_not_right(monkeypatch, dtype):
     skip_without_onednn(dtype)
@@ -181,10 +176,11 @@ def test_an_xla_that_does_not_know_the_calls_is_a_no():
     assert "__gone" in done.stderr
 
 
-def test_the_working_directory_is_not_searched_for_modules(tmp_path, monkeypatch):
+def test_where_it_can_be_used_it_is_right_in_a_directory_of_any_modules(tmp_path, monkeypatch):
+    skip_without_onednn("float32")
     (tmp_path / "nfcli").mkdir()
     (tmp_path / "nfcli" / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     (tmp_path / "random.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
-    probe._try_it("bfloat16")
+    assert probe.onednn_is_right("float32")
     assert not (tmp_path / "ran").exists()

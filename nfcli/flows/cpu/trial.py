@@ -19,7 +19,7 @@ TOLERANCE = {"bfloat16": 0.03, "float32": 1e-4}
 WORTH = 1.1
 """It must be so many times as fast as every other way, and counts as slower if one is so many times as fast."""
 
-ENOUGH, MOST = 6, 30
+ENOUGH, MOST = 6, 18
 """Each is timed so often before oneDNN can count as fast enough, and before it counts as too slow."""
 
 
