@@ -20,23 +20,12 @@ from nfcli.runs import RunDir
 from nfcli.runs.per_image import load_per_image
 from nfcli.runs.results import load_results
 from nfcli.training.loop import train
-from nfcli.training.reporter import Reporter
 from nfcli.training.setup import prepare_job
 from nfcli.training.step import TrainStep
 from tests.conftest import skip_without_onednn
-from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
+from tests.training.test_loop import Crash, CrashAt, Messages, assert_same_state, final_state, rows
 
 Configure = Callable[..., TrainConfig]
-
-
-class Heard(Reporter):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.said.append(text)
 
 
 def config_of(config: TrainConfig) -> dict:
@@ -51,9 +40,9 @@ def always(monkeypatch: pytest.MonkeyPatch, answer: int) -> None:
 @pytest.fixture
 def finished(onednn_type: str, configure: Configure) -> TrainConfig:
     config = configure(name="finished", epochs=1)
-    heard = Heard()
+    heard = Messages()
     train(config, heard)
-    assert f"networks: {onednn_type}, by oneDNN" in heard.said
+    assert f"networks: {onednn_type}, by oneDNN" in heard.texts
     return config
 
 
@@ -75,12 +64,12 @@ def test_a_run_says_what_it_is_computed_with_and_continues_bit_for_bit(
 def test_without_it_a_run_goes_on_in_the_same_type_and_says_so(
     finished: TrainConfig, onednn_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = Heard()
+    heard = Messages()
     with monkeypatch.context() as patch:
         always(patch, probe.WRONG)
         assert train(replace(finished, epochs=2), heard).finished
-    assert f"networks: {onednn_type}" in heard.said
-    assert any("onednn True became False" in text for text in heard.said)
+    assert f"networks: {onednn_type}" in heard.texts
+    assert any("onednn True became False" in text for text in heard.texts)
     assert config_of(finished)["continued"][0]["device"]["onednn"] is False
     assert config_of(finished)["settings"]["network_dtype"] == onednn_type
     # What it began with counts, whatever is faster.
