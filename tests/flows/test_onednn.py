@@ -60,13 +60,15 @@ def both_ways(dtype, name, x, *rest):
 
 
 @pytest.mark.parametrize(("height", "width"), [(5, 7), (8, 8)])
-@pytest.mark.parametrize(
-    ("size", "inputs", "outputs"),
-    [(3, 2, 16), (3, 32, 2), (3, 32, 16), (3, 16, 16), (3, 12, 20), (1, 24, 10), (5, 3, 9)],
-)
+@pytest.mark.parametrize(("size", "inputs", "outputs"), SHAPES)
 def test_convolutions(dtype, size, inputs, outputs, height, width):
     kernel = draw(size, size, inputs, outputs) / size
     close(dtype, *both_ways(dtype, "convolve", draw(6, height, width, inputs), kernel, draw(outputs)))
+
+
+def test_a_kernel_s_gradient_of_more_images_than_are_computed_at_a_time(dtype):
+    images = 2 * onednn.FEW_IMAGES + 5
+    close(dtype, *both_ways(dtype, "convolve", draw(images, 5, 6, 24), draw(3, 3, 24, 12) / 3, draw(12)))
 
 
 def test_concat_elu(dtype):

@@ -28,6 +28,9 @@ CONVOLUTION, MATMUL = "__onednn$convolution", "__onednn$matmul"
 FEW_CHANNELS = 8
 """So many channels, written out as neighbourhoods, are cheaper than folded."""
 
+FEW_IMAGES = 16
+"""Of float32, from which a kernel's gradient is computed at a time: more leave the caches, and take 5 % of a step."""
+
 SIDE_BY_SIDE = 1024
 """Columns of a sum over rows that have few channels."""
 
@@ -115,15 +118,23 @@ def _towards_kernel(x: Array, gradient: Array, size: int) -> Array:
         # Seen from the output, the input moves the other way.
         return jnp.flip(_towards_kernel(gradient, x, size), (0, 1)).swapaxes(2, 3)
     if size > 1 and inputs > FEW_CHANNELS:
-        folded = x.transpose(1, 2, 3, 0).reshape(1, x.shape[1], -1, len(x))
-        padding, dilation = (size // 2, size // 2 * inputs), (1, inputs)
-        many = gradient.transpose(1, 2, 0, 3)
-        found = _convolution(folded, many, jnp.float32, padding=padding, dilation=dilation)
+        at_once = FEW_IMAGES if x.dtype == jnp.float32 else len(x)
+        parts = [slice(start, start + at_once) for start in range(0, len(x), at_once)]
+        first, *others = (_folded(x[part], gradient[part], size) for part in parts)
+        found = sum(others, first)
     else:
         count = size * size * inputs
         neighbourhoods = x if size == 1 else _product(x, np.eye(count).reshape(size, size, inputs, count))
         found = _matmul(_rows(neighbourhoods), _rows(gradient), jnp.float32, turned=True)
     return found.reshape(size, size, inputs, -1)
+
+
+def _folded(x: Array, gradient: Array, size: int) -> Array:
+    """The same as (1, K, K * I, O), by a convolution whose channels are images and whose kernel is the gradient."""
+    batch, height, _, inputs = x.shape
+    images = x.transpose(1, 2, 3, 0).reshape(1, height, -1, batch)
+    padding, dilation = (size // 2, size // 2 * inputs), (1, inputs)
+    return _convolution(images, gradient.transpose(1, 2, 0, 3), jnp.float32, padding=padding, dilation=dilation)
 
 
 def _sum_of_rows(x: Array) -> Array:
