@@ -215,8 +215,14 @@ def read_settings(path: Path) -> dict[str, Any]:
         RunError: The file is missing or damaged.
         UsageError: It is no config.json of a run, or holds settings that nf does not know.
     """
-    match {"model": {}, **read_json(path, kind="configuration", pipe=True)}:
-        case {"run": str(name), "settings": dict(given), "data": dict(data), "model": dict(model)}:
+    match {"model": {}, "device": {}, **read_json(path, kind="configuration", pipe=True)}:
+        case {
+            "run": str(name),
+            "settings": dict(given),
+            "data": dict(data),
+            "model": dict(model),
+            "device": dict(device),
+        }:
             settings = renamed(given)
         case _:
             raise UsageError(f"{path} is no config.json of a run", hint="for example runs/multiscale/config.json")
@@ -234,4 +240,6 @@ def read_settings(path: Path) -> dict[str, Any]:
         settings = {**settings, "dataset": source}
     definition = model.get("definition")
     custom = None if definition is None else get_preset(str(settings.get("preset")), definition=definition)
-    return {**settings, "name": name, "custom": custom}
+    # Without them it may not fit into memory.
+    memory = {each: device[each] for each in ("remat", "accumulate") if fits(device.get(each), types[each])}
+    return {**settings, **memory, "name": name, "custom": custom}

@@ -9,9 +9,12 @@ from nfcli.training.reporter import TrainResult
 
 def described(config: TrainConfig, console: Console) -> tuple[dict[str, Any], str]:
     """What --dry-run prints, for programs and for people."""
+    from nfcli.training.continuing import check_same
     from nfcli.training.setup import policy_in_words, prepare_job
 
     job = prepare_job(config, console.message, console.warning)
+    if job.run.exists() and not config.overwrite:
+        check_same(job, job.run.config())
     description, parameters, steps = job.description(), job.model.num_parameters, job.total_steps
     content = {"run": job.run.name, "path": str(job.run.path), "preset": config.preset, "parameters": parameters}
     nothing = {"train_size": "all", "val_size": "all"}

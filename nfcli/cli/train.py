@@ -81,6 +81,8 @@ def train(
     # On the command line or in the environment; by name: Typer brings its own parser, whose types it does not show.
     sources = {name: getattr(context.get_parameter_source(name), "name", "") for name in settings}
     given = {name: settings[name] for name, source in sources.items() if source not in ("DEFAULT", "DEFAULT_MAP")}
+    if options.config is not None and sources["dataset"] == "ENVIRONMENT":
+        del given["dataset"]  # what the file says was meant for this training
     effective = _effective(given, options.config)
     if effective.schedule == "cosine" and "learning_rate_decay" in given:
         raise UsageError("--learning-rate-decay says nothing to --schedule cosine", hint="leave one of them out")
@@ -138,7 +140,7 @@ def _train_all(configs: list[TrainConfig], console: Console, *, tensorboard: boo
     for config in configs:
         # No process may begin a run that another one has no time for.
         left = min(exchange((end - time.monotonic()) / 60))
-        if results and left <= 0:
+        if (results or diverged) and left <= 0:
             break
         if several:
             console.message(f"seed {config.seed}:")

@@ -146,6 +146,12 @@ class ImageDataset:
         parts = [str(self.levels), *(self.split(name).fingerprint for name in SPLITS)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    @cached_property
+    def labels_fingerprint(self) -> str:
+        """SHA-256 of the labels of all splits, hexadecimal; the same images may be labelled in several ways."""
+        known = [self.split(name).labels for name in SPLITS]
+        return hashlib.sha256(b"\n".join(b"" if labels is None else labels.tobytes() for labels in known)).hexdigest()
+
     def split(self, name: str) -> ImageSplit:
         """A split by its name.
 

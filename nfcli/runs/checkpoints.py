@@ -16,7 +16,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from nfcli.runs.arrays import load_tree, save_tree
 from nfcli.runs.schema import Count, Index, Number, Object, Positive, check_fields, parse
 
 KEEP_LATEST = 2
+DAMAGE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""Of what a system says, that which means that a checkpoint is not whole, and not that it cannot be read just now."""
+
 STEP = re.compile(r"[0-9]{8,}")
 
 
@@ -97,9 +100,11 @@ class Checkpoints:
             write_json(staging / "meta.json", asdict(meta))
             write_json(staging / "manifest.json", {"files": _sums(staging)})
             flush(*staging.rglob("*"), staging)
-            if final.exists():
-                shutil.rmtree(final)
+            before = self.folder / f"{STAGING}before"
+            with suppress(FileNotFoundError):  # of the same step, after a stop within a validation
+                final.rename(before)
             staging.rename(final)
+            shutil.rmtree(before, ignore_errors=True)
             flush(self.folder)
             keep = {*self.steps()[-KEEP_LATEST:], meta.best_step, meta.last_finite_step}
             for step in {*self.steps()} - keep:
@@ -117,7 +122,7 @@ class Checkpoints:
         """The newest checkpoint that is whole, None when there is none at all.
 
         Raises:
-            CheckpointError: There are checkpoints, and every one is damaged.
+            CheckpointError: There are checkpoints, and every one is damaged, or one cannot be read.
         """
         steps = self.steps()
         for step in reversed(steps):
@@ -164,6 +169,12 @@ class Checkpoints:
             content.setdefault("last_finite_step", content.get("sound_step"))  # as earlier versions call it
             return parse(CheckpointMeta, content), path
         except (NFError, OSError, ValueError) as error:
+            reason = error.__cause__ if isinstance(error, NFError) else error
+            if isinstance(reason, OSError) and not isinstance(reason, DAMAGE):
+                raise CheckpointError(
+                    f"checkpoint {path} cannot be read: {reason.strerror or reason}",
+                    hint="it may be whole: try again; without that folder, nf goes on from the one before",
+                ) from error
             self.warn(f"checkpoint {path} is damaged: {one_line(error)}{instead}")
             return None
 

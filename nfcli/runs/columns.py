@@ -121,9 +121,10 @@ def lines(rows: list[Row], columns: Sequence[Column], *, nothing: str, empty: st
 
 
 def _best(rows: list[Row], column: Column) -> float | None:
-    """The smallest value, where there is something to compare."""
+    """The smallest value, where there is something to compare: validation bounds of as many images."""
     known = [value for row in rows if (value := getattr(row, column.name)) is not None]
-    return min(known) if column.ranked and len(known) > 1 else None
+    alike = column.name != "val_bpd" or len({row.val_images for row in rows} - {None}) == 1
+    return min(known) if column.ranked and alike and len(known) > 1 else None
 
 
 def _cell(row: Row, column: Column, best: float | None, nothing: str) -> Cell:

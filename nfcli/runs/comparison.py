@@ -23,7 +23,7 @@ class Row:
         parameters: Scalars learned.
         dataset: Short name of the images.
         conditional: Whether labels were given.
-        val_bpd, val_bpd_stderr: With the same K and weights as `test_bpd`; None when not measured.
+        val_bpd, val_bpd_stderr, val_images: With the same K and weights as `test_bpd`; None when not measured.
         test_bpd, test_bpd_stderr: Measurement of the latest weights on most images, and its standard error over
             images; None before the first.
         test_elbo_bpd, effective_sample_size: Of the same measurement: the bound for K = 1, and how many of the K draws
@@ -47,6 +47,7 @@ class Row:
     conditional: bool
     val_bpd: float | None = None
     val_bpd_stderr: float | None = None
+    val_images: int | None = None
     test_bpd: float | None = None
     test_bpd_stderr: float | None = None
     test_elbo_bpd: float | None = None
@@ -64,11 +65,11 @@ class Row:
     published_test_bpd: float | None = None
 
     @property
-    def question(self) -> tuple[str, str, int | None, int | None, bool] | None:
+    def question(self) -> tuple[str, int | None, int | None, bool] | None:
         """Data set, test images, how many, K, whether labels were given; None before the first measurement."""
         if self.test_fingerprint is None:
             return None
-        return self.dataset, self.test_fingerprint, self.images, self.importance_samples, self.conditional
+        return self.test_fingerprint, self.images, self.importance_samples, self.conditional
 
     @property
     def rank(self) -> tuple[bool, float, bool, float]:
@@ -159,7 +160,7 @@ def _row(run: RunDir, importance_samples: int | None) -> tuple[Row, str | None]:
     val = next((entry for entry in vals if entry.seed == test.seed), None)
     shared = ("effective_sample_size", "checkpoint_step", "importance_samples", "images")
     measured: dict[str, Any] = {
-        **{f"val_{name}": getattr(val, name, None) for name in ("bpd", "bpd_stderr")},
+        **{f"val_{name}": getattr(val, name, None) for name in ("bpd", "bpd_stderr", "images")},
         **{f"test_{name}": getattr(test, name) for name in ("bpd", "bpd_stderr", "elbo_bpd")},
         **{name: getattr(test, name) for name in shared},
     }

@@ -63,11 +63,15 @@ class TrainedModel:
             dataset = load_dataset(source, self.transform)
         except UsageError as error:
             raise RunError(f"run '{self.run.name}' was trained on '{source}': {error.message}") from error
-        if dataset.fingerprint != self.config["data"]["fingerprint"]:
-            raise DataError(
-                f"{dataset.source} holds other images than run '{self.run.name}' was trained on",
-                hint="bring the old images back, or train a new run on these",
-            )
+        known = self.config["data"]
+        # Runs of earlier versions do not say which labels.
+        for what, now in (("fingerprint", dataset.fingerprint), ("labels", dataset.labels_fingerprint)):
+            if known.get(what, now) != now:
+                kind = "labels" if what == "labels" else "images"
+                raise DataError(
+                    f"{dataset.source} holds other {kind} than run '{self.run.name}' was trained on",
+                    hint=f"bring the old {kind} back, or train a new run on these",
+                )
         return dataset
 
 
@@ -103,6 +107,7 @@ def description(
             "name": dataset.name,
             "source": dataset.source,
             "fingerprint": dataset.fingerprint,
+            **({"labels": dataset.labels_fingerprint} if model.classes else {}),
             "train_images": len(dataset.train.first(config.train_size)),
             "val_images": len(dataset.val.first(config.val_size)),
             "test_images": len(dataset.test),
@@ -134,20 +139,28 @@ def restore(run: RunDir, warn: Say = lambda _: None) -> TrainedModel:
             hint="it was changed by hand, or written by another version of nf",
         ) from error
     try:
-        meta, parameters = _load_best(Checkpoints(run.checkpoints, warn), model)
+        meta, parameters = _load_best(run, model, warn)
     except CheckpointError as error:
         error.hint = REINSTALL if run.pretrained else error.hint
         raise
     return TrainedModel(run, config, model, parameters, meta)
 
 
-def _load_best(checkpoints: Checkpoints, model: FlowModel) -> tuple[CheckpointMeta, Parameters]:
+def _load_best(run: RunDir, model: FlowModel, warn: Say) -> tuple[CheckpointMeta, Parameters]:
     """The best checkpoint; again when training replaced it between finding and reading it."""
     while True:
+        said: list[str] = []
+        checkpoints = Checkpoints(run.checkpoints, said.append)
         before = checkpoints.steps()
         try:
             meta, path = checkpoints.best()
-            return meta, load_tree(path / "parameters", model.parameter_shapes())
-        except CheckpointError:
-            if checkpoints.steps() == before:
-                raise
+            found: Any = meta, load_tree(path / "parameters", model.parameter_shapes())
+        except CheckpointError as error:
+            found = error
+        if checkpoints.steps() != before and not (isinstance(found, tuple) and found[0].step == found[0].best_step):
+            continue
+        for text in said:
+            warn(text)
+        if isinstance(found, CheckpointError):
+            raise found
+        return found

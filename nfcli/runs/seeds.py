@@ -54,7 +54,11 @@ def group_seeds(comparison: Comparison, runs_dir: Path) -> Comparison:
     groups: dict[tuple[Any, ...], dict[int | None, Row]] = {}
     notes = list(comparison.notes)
     for row in sorted(comparison.rows, key=lambda row: natural(row.name)):
-        config = find_run(row.name, runs_dir).config()
+        run = find_run(row.name, runs_dir)
+        config, epochs = run.config(), [entry["epoch"] for entry in run.metrics()]
+        wanted = config["settings"]["epochs"]
+        if epochs and epochs[-1] < wanted:
+            notes.append(f"'{row.name}' was trained for {epochs[-1]} of its {wanted} epochs")
         group = groups.setdefault((row.question, row.shipped, _without_seed(config)), {})
         seed = config["settings"].get("seed")
         first = group.setdefault(seed if is_whole(seed) else None, row)
@@ -68,7 +72,7 @@ def _without_seed(config: dict[str, Any]) -> str:
     """The same text for runs of the same settings and images, whatever their seed."""
     # The images may have been named in several ways.
     settings = {**with_defaults(config["settings"]), "seed": None, "dataset": None}
-    return json.dumps([settings, config["model"], {**config["data"], "source": None}], sort_keys=True)
+    return json.dumps([settings, config["model"], {**config["data"], "source": None, "name": None}], sort_keys=True)
 
 
 def _one_row(group: dict[int | None, Row]) -> SeedRow:

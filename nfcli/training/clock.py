@@ -21,9 +21,11 @@ class Clock:
     Args:
         meta: Where the run stands; its times are counted on.
         config: For the limits and totals.
+        began: When the work did, loading of images and all, as `time.monotonic` has it: `max_minutes` count from then.
     """
 
-    def __init__(self, meta: CheckpointMeta, config: TrainConfig) -> None:
+    def __init__(self, meta: CheckpointMeta, config: TrainConfig, began: float) -> None:
+        self._began_work = began
         self.config, self.total_steps = config, meta.steps_per_epoch * config.epochs
         self.seconds_before, self.train_seconds, self.train_images = meta.seconds, meta.train_seconds, meta.train_images
         self._born = self._saved = time.monotonic()
@@ -37,7 +39,7 @@ class Clock:
     def out_of_time(self) -> bool:
         """Whether `max_minutes` have passed."""
         limit = self.config.max_minutes
-        return limit is not None and time.monotonic() - self._born > 60 * limit
+        return limit is not None and time.monotonic() - self._began_work > 60 * limit
 
     def begin(self, step: int) -> None:
         """Training steps begin after `step`, at first or once more: estimates count from here."""

@@ -7,9 +7,9 @@ from typing import Any
 from nfcli.config import with_defaults
 from nfcli.errors import RunError, Say, UsageError
 from nfcli.files import remove_tree
-from nfcli.presets import Preset, get_preset
 from nfcli.process.collectives import from_first, together
-from nfcli.runs import RunDir
+from nfcli.runs import Checkpoints, RunDir
+from nfcli.training.initial import is_same_model
 from nfcli.training.setup import Job, began_with_onednn
 
 SEEN_SECONDS = 10
@@ -24,9 +24,15 @@ def enter_run(job: Job, message: Say) -> bool:
 
     Raises:
         UsageError: The run there has other settings.
-        RunError: The run there is damaged.
+        RunError: The run there is damaged, or lacks its config.json.
     """
-    if job.run.exists() and job.config.overwrite:
+    steps = Checkpoints(job.run.checkpoints).steps()
+    if steps and not job.run.exists() and not job.config.overwrite:
+        raise RunError(
+            f"{job.run.path} has checkpoints and no config.json, so they cannot be continued",
+            hint="bring that file back, give this run another --name, or replace what is there with --overwrite",
+        )
+    if job.config.overwrite and (steps or job.run.exists()):
         message(f"deleting the earlier run {job.run.path}")
         for name in ("checkpoints", "figures", "per-image", "tensorboard"):
             remove_tree(job.run.path / name)
@@ -37,14 +43,14 @@ def enter_run(job: Job, message: Say) -> bool:
         job.run.write_config(job.description())
         return False
     known = job.run.config()
-    _check_same(job, known)
+    check_same(job, known)
     now = {**known, "settings": {**known["settings"], "epochs": job.config.epochs}}
     if now != known:
         job.run.write_config(now)
     return True
 
 
-def _check_same(job: Job, known: dict[str, Any]) -> None:
+def check_same(job: Job, known: dict[str, Any]) -> None:
     """Raise `UsageError` for what cannot be continued with these settings and images."""
     config, settings, run = job.config, job.config.settings(), f"run '{job.run.name}'"
     # The images are compared below: there are many names for one place.
@@ -59,10 +65,13 @@ def _check_same(job: Job, known: dict[str, Any]) -> None:
     if changed:
         text = ", ".join(f"--{name.replace('_', '-')} {before.get(name)} became {settings[name]}" for name in changed)
         raise UsageError(f"{run} was started with other settings: {text}", hint=hint)
-    if not _is_same_model(known["model"].get("definition"), config.custom):
+    if not is_same_model(known["model"].get("definition"), config.custom):
         raise UsageError(f"{run} was started with another model than preset '{config.preset}' is now", hint=hint)
     if known["data"]["fingerprint"] != job.dataset.fingerprint:
         raise UsageError(f"{run} was started on other images than {job.dataset.source} now holds", hint=hint)
+    labels = job.dataset.labels_fingerprint
+    if known["model"]["classes"] != job.model.classes or known["data"].get("labels", labels) != labels:
+        raise UsageError(f"{run} was started with other labels than {job.dataset.source} now holds", hint=hint)
     if config.schedule == "cosine" and config.epochs != before["epochs"]:
         raise UsageError(
             f"the learning rate of {run} falls along a cosine over --epochs {before['epochs']}",
@@ -70,14 +79,6 @@ def _check_same(job: Job, known: dict[str, Any]) -> None:
         )
     if config.epochs < before["epochs"]:
         raise UsageError(f"{run} was started with --epochs {before['epochs']}, and {config.epochs} is fewer", hint=hint)
-
-
-def _is_same_model(definition: dict[str, Any] | None, preset: Preset | None) -> bool:
-    """Whether a run was started with this preset file; its recipe is left out, which is among the settings."""
-    if definition is None or preset is None:
-        return definition is None and preset is None
-    before = get_preset(preset.name, definition=definition)
-    return (before.layers, before.dequantization) == (preset.layers, preset.dequantization)
 
 
 def check_shared(run: RunDir) -> None:

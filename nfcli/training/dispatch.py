@@ -91,7 +91,8 @@ class ManyAtOnce:
         def body(index: Array, carry: tuple[State, News]) -> tuple[State, News]:
             chosen = [of[order[index]] for of in examples]
             batch = jax.lax.with_sharding_constraint(chosen, batched(self.step.mesh))
-            return self.step.map_state(carry[0], key, *batch)
+            following, (loss, in_a_row) = self.step.map_state(carry[0], key, *batch)
+            return following, (loss, jnp.maximum(carry[1][1], in_a_row))
 
         return jax.lax.fori_loop(0, count, body, (state, (jnp.float32(0), jnp.int32(0))))
 

@@ -11,6 +11,7 @@ import numpy as np
 from nfcli.config import TrainConfig
 from nfcli.errors import RunError, Say, UsageError
 from nfcli.flows import Parameters
+from nfcli.presets import Preset, get_preset
 from nfcli.runs import RunDir, find_run, run_named
 from nfcli.runs.pretrained import PREFIX
 from nfcli.runs.restore import TrainedModel, restore
@@ -66,7 +67,9 @@ def take_weights(
         return None
     run = find_run(config.init, config.runs_dir)
     theirs = run.config()["model"]
-    may_differ = ("classes", "parameters") if model["classes"] > theirs["classes"] == 0 else ()
+    may_differ = {"classes", "parameters"} if model["classes"] > theirs["classes"] == 0 else set()
+    if "definition" in theirs and is_same_model(theirs["definition"], config.custom):
+        may_differ |= {"preset", "definition"}  # its name is that of a file
     for what, hint in HINTS.items():
         there, here = theirs.get(what), model.get(what)
         if there != here and what not in may_differ:
@@ -81,6 +84,14 @@ def take_weights(
             hint="start it again with --overwrite",
         )
     return source
+
+
+def is_same_model(definition: dict[str, Any] | None, preset: Preset | None) -> bool:
+    """Whether a run's preset file, None of a preset that ships, describes this model; recipes do not count."""
+    if definition is None or preset is None:
+        return definition is None and preset is None
+    before = get_preset(preset.name, definition=definition)
+    return (before.layers, before.dequantization) == (preset.layers, preset.dequantization)
 
 
 def fitted(weights: Parameters, fresh: Parameters) -> Parameters:

@@ -1,6 +1,7 @@
 """The training loop: `train(config)` starts a run, continues it, or finds it finished."""
 
 import math
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -39,7 +40,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
         Interrupted: SIGINT, SIGTERM or SIGHUP, after saving.
         LostError: Another process of the run is gone.
     """
-    reporter = reporter if reporter is not None and is_first() else Reporter()
+    began, reporter = time.monotonic(), reporter if reporter is not None and is_first() else Reporter()
     with together():
         check_numerics()
         job = prepare_job(config, reporter.message, reporter.warning)
@@ -49,7 +50,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
         from_first(lambda: stack.enter_context(job.run.lock()))
         continued = from_first(lambda: enter_run(job, reporter.message))
         check_shared(job.run)
-        return _Training(job, reporter, continued).run()
+        return _Training(job, reporter, continued, began).run()
 
 
 class _Leaving(Exception):
@@ -59,14 +60,14 @@ class _Leaving(Exception):
 class _Training:
     """One start of a run; `meta` says where it stands, `state` is what training needs to go on from there."""
 
-    def __init__(self, job: Job, reporter: Reporter, continued: bool) -> None:
+    def __init__(self, job: Job, reporter: Reporter, continued: bool, began: float) -> None:
         self.job, self.config, self.reporter = job, job.config, reporter
         self.step = TrainStep(job.model, self.config, job.steps_per_epoch, job.mesh, job.policy)
         self.dispatch = make_dispatch(self.step, job.examples, self.config.steps_per_dispatch)
         self.evaluator = job.evaluator()
         self.saved = SavedRun(job, self.step, reporter.warning)
-        self.meta = self.saved.latest(continued)
-        self.clock = Clock(self.meta, self.config)
+        self.meta, self._latest_row = self.saved.latest(continued), -1
+        self.clock = Clock(self.meta, self.config, began)
         self.request = StopRequest(lambda: reporter.message("stopping after this step; another signal ends nf at once"))
         self.stopping = Stopping(job.mesh, self.clock, self.request)
         # Dispatches under way when the next one is asked for: an accelerator would idle while the latest is waited for.
@@ -108,6 +109,7 @@ class _Training:
                     recoveries = int(self.state["recoveries"]) + 1
                     self.meta, self.state = self.saved.go_back(self.meta, str(what), recoveries)
                     self.clock.begin(self.meta.step)
+                    self._latest_row = -1  # it may be deleted
         if self.stopping.signum and not self._finished():
             raise Interrupted(
                 f"stopped after step {self.meta.step} of {self.job.total_steps}; everything is saved",
@@ -167,6 +169,7 @@ class _Training:
         }
         # The row goes first: killed between the two, the run goes back to a checkpoint before it and writes it again.
         from_first(lambda: self.job.run.append_metrics(row))
+        self._latest_row = self.meta.step
         self.reporter.row(row, self.clock.progress(self.meta, row["train_bpd"] or math.nan))
         if self.stopping.is_due(self.stopping.ask()) or validated:
             self._save()
@@ -203,7 +206,9 @@ class _Training:
     def _end_is_missing(self) -> bool:
         """Whether all steps of an epoch are done, and its validation and its row are not."""
         step = self.meta.step
-        return step > 0 and step % self.job.steps_per_epoch == 0 and not self.saved.has_row(step)
+        if step == 0 or step % self.job.steps_per_epoch or step == self._latest_row:
+            return False
+        return not self.saved.has_row(step)
 
     def _finished(self) -> bool:
         return self.meta.step >= self.job.total_steps and not self._end_is_missing()

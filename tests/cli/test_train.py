@@ -186,3 +186,22 @@ def test_other_images_than_before_are_refused(workshop, tmp_path, call):
     assert_refused(call("train", "simple", *SETTINGS, "--epochs", "1", "--name", "simple", cwd=home), 2)
     assert_refused(call("eval", "simple", cwd=home), 3)
     assert contents(home / "runs") == before
+
+
+def test_a_dry_run_refuses_what_training_would(workshop, call):
+    words = ("train", "simple", *SETTINGS, "--epochs", "1", "--name", "simple", "--dry-run", "--learning-rate", "0.1")
+    done = call(*words, cwd=workshop.path)
+    assert_refused(done, 2)
+    assert "--learning-rate" in done.err
+    assert call(*words, "--overwrite", cwd=workshop.path).code == 0
+
+
+def test_a_file_of_settings_brings_its_images_and_how_memory_is_saved(workshop, tmp_path):
+    home = workshop.copy(tmp_path / "copy")
+    path = home / "runs/simple/config.json"
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({**known, "device": {**known["device"], "remat": True, "accumulate": 2}}))
+    words = ("train", "--config", path, "--name", "again", "--dry-run", "--json")
+    told = succeeds(*words, cwd=home, NF_DATASET="mnist").json
+    assert (told["device"]["remat"], told["device"]["accumulate"]) == (True, 2)
+    assert told["data"]["fingerprint"] == known["data"]["fingerprint"]

@@ -55,6 +55,19 @@ def test_what_differs_in_more_than_the_seed_stays_apart(runs, settings, changes)
     assert names == {"a1 +2", "a4", "b"}
 
 
+def test_a_run_that_is_not_finished_is_told(runs):
+    measured(runs, "a4", BPD, {"seed": 4}).append_metrics({"epoch": 1, "step": 1})
+    measured(runs, "c", BPD, {"seed": 4, "epochs": 3}).append_metrics({"epoch": 2, "step": 2})
+    assert grouped(runs).notes == ("'c' was trained for 2 of its 3 epochs",)
+
+
+def test_the_same_images_may_have_several_names(runs):
+    run = measured(runs, "a4", BPD, {"seed": 4})
+    run.write_config({**run.config(), "data": {**run.config()["data"], "name": "emnist"}})
+    assert len(compare([], runs).questions) == 1
+    assert "a1 +3" in {row.name for row in grouped(runs).rows}
+
+
 def test_a_setting_that_is_newer_than_a_run_has_its_default(runs):
     measured(runs, "a4", BPD, {"seed": 4, "weight_decay": 0.0, "dataset": "./digits"})
     assert "a1 +3" in {row.name for row in grouped(runs).rows}

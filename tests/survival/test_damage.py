@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from nfcli.errors import CheckpointError
-from nfcli.runs import Checkpoints
+from nfcli.runs import Checkpoints, RunDir
+from nfcli.runs.restore import restore
 from tests.survival.processes import assert_same_run, run, train_arguments
+from tests.tiny import tiny_preset
 
 FAULTS = ("cut", "missing", "flipped", "empty")
 
@@ -55,6 +60,47 @@ def test_every_file_of_a_checkpoint_damaged_in_every_way_is_found(copied):
     found = checkpoints.latest()
     assert found is not None
     assert found[0].step == newest
+
+
+def test_what_cannot_be_read_just_now_is_not_taken_for_damaged(copied, monkeypatch):
+    checkpoints = Checkpoints(copied / "checkpoints", pytest.fail)
+    newest, whole = checkpoints.steps()[-1], Path.open
+
+    def stale(path, *arguments, **options):
+        if path.name == "manifest.json" or f"{newest:08d}" not in path.parts:
+            return whole(path, *arguments, **options)
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "open", stale)
+    with pytest.raises(CheckpointError, match="cannot be read: Stale file handle"):
+        checkpoints.latest()
+
+
+def test_a_best_checkpoint_that_was_replaced_meanwhile_is_looked_for_again(copied, monkeypatch):
+    """Training saves a better one, and deletes the best so far, while a reader looks for it."""
+    first, newest = Checkpoints(copied / "checkpoints").steps()[-2:]
+    place = copied / "checkpoints"
+    for step in (first, newest):  # so far the earlier one is the best
+        meta = json.loads((place / f"{step:08d}" / "meta.json").read_text())
+        (place / f"{step:08d}" / "meta.json").write_text(json.dumps({**meta, "best_step": first}))
+        Checkpoints(place).seal(step)
+    whole = Checkpoints.latest
+
+    def slow(self):
+        found = whole(self)
+        if (place / f"{first:08d}").exists():
+            better = place / f"{newest + 1:08d}"
+            shutil.copytree(place / f"{newest:08d}", better)
+            meta = json.loads((better / "meta.json").read_text())
+            changed = {**meta, "step": newest + 1, "best_step": newest + 1}
+            (better / "meta.json").write_text(json.dumps(changed))
+            self.seal(newest + 1)
+            shutil.rmtree(place / f"{first:08d}")
+        return found
+
+    monkeypatch.setattr(Checkpoints, "latest", slow)
+    with tiny_preset():
+        assert restore(RunDir(copied), pytest.fail).checkpoint.step == newest + 1
 
 
 def test_training_goes_on_from_the_checkpoint_before(digits, undisturbed, copied):

@@ -20,7 +20,7 @@ def now(monkeypatch):
 
 def seconds_left(now, *, start, step, compiling=30.0, steps=0.0, validating=0.0, **before):
     """Of 10 epochs of 100 steps, begun after `start` and now at `step`."""
-    clock = Clock(CheckpointMeta(step=start, steps_per_epoch=100, **before), TrainConfig("simple", epochs=10))
+    clock = Clock(CheckpointMeta(step=start, steps_per_epoch=100, **before), TrainConfig("simple", epochs=10), now[0])
     now[0] += compiling
     clock.begin(start)
     now[0] += steps
@@ -44,3 +44,10 @@ def test_a_continued_run_without_a_step_yet_goes_by_what_it_took_before(now):
 
 def test_after_an_epoch_a_continued_run_goes_by_its_own_pace(now):
     assert seconds_left(now, start=100, step=300, steps=20.0, seconds=9000.0) == pytest.approx(70.0)
+
+
+def test_minutes_are_counted_from_before_images_were_loaded(now):
+    clock = Clock(CheckpointMeta(step=0, steps_per_epoch=100), TrainConfig("simple", max_minutes=2), now[0] - 100)
+    assert not clock.out_of_time()
+    now[0] += 21
+    assert clock.out_of_time()

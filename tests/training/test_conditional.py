@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from nfcli.config import TrainConfig
 from nfcli.data import load_dataset
 from nfcli.drawing.interpolation import InterpolateConfig, interpolate
 from nfcli.drawing.samples import SampleConfig, sample
-from nfcli.errors import UsageError
+from nfcli.errors import DataError, UsageError
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.config import EvalConfig
 from nfcli.evaluation.evaluate import evaluate
@@ -166,3 +167,19 @@ def test_a_label_says_nothing_to_another_run(configure: Configure) -> None:
     train(config)
     with pytest.raises(UsageError, match="--label says nothing"):
         sample(SampleConfig(run="run", runs_dir=config.runs_dir, labels=(1,)))
+
+
+@pytest.mark.parametrize("change", [lambda labels: 9 - labels, lambda labels: labels // 2], ids=["others", "fewer"])
+def test_other_labels_are_refused(
+    conditional: TrainConfig, digits: Path, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    shutil.copytree(conditional.runs_dir / "run", tmp_path / "run")
+    place, arrays = tmp_path / "digits.npz", dict(np.load(digits))
+    np.savez(place, **{name: change(array) if "label" in name else array for name, array in arrays.items()})
+    here = replace(conditional, runs_dir=tmp_path, dataset=str(place))
+    with pytest.raises(UsageError, match="was started with other labels than"):
+        train(replace(here, epochs=3))
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace(str(digits), str(place)))
+    with pytest.raises(DataError, match="holds other labels than run 'run' was trained on"):
+        restore(find_run("run", tmp_path)).dataset()

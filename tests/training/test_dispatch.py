@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import Array
 
 from nfcli.config import TrainConfig
 from nfcli.errors import UsageError
@@ -91,3 +94,30 @@ def test_images_are_those_of_the_order(configure: Configure) -> None:
 def test_none_at_a_time_is_refused(configure: Configure) -> None:
     with pytest.raises(UsageError, match="--steps-per-dispatch 0"):
         configure(steps_per_dispatch=0)
+
+
+def test_bad_steps_that_end_within_a_dispatch_are_seen(configure: Configure) -> None:
+    """Ten in a row send a run back, wherever they lie in what is asked for at a time."""
+    job = prepare_job(configure(batch_size=8))
+    step = TrainStep(job.model, job.config, job.steps_per_epoch, job.mesh, job.policy)
+    many = ManyAtOnce(step, job.examples, 20)
+    whole = TrainStep.map_state
+
+    def fails_at_first(state: State, key: Array, *batch: Array) -> tuple[State, News]:
+        # So that the loss of the first ten steps is not finite.
+        poisoned = jax.tree.map(lambda leaf: jnp.where(state["step"] < 10, jnp.nan, leaf), state["parameters"])
+        following, news = whole(step, {**state, "parameters": poisoned}, key, *batch)
+        bad = state["step"] < 10
+        return {
+            **following,
+            "parameters": jax.tree.map(
+                lambda old, new: jnp.where(bad, old, new), state["parameters"], following["parameters"]
+            ),
+        }, news
+
+    step.map_state = fails_at_first  # type: ignore[method-assign]
+    state = step.init()
+    many.compile(state)
+    state, (loss, skipped_in_a_row) = many(state, job.batches(0))
+    assert np.isfinite(loss)
+    assert (int(skipped_in_a_row), int(state["skipped_in_a_row"])) == (10, 0)

@@ -253,3 +253,13 @@ def test_weights_of_a_preset_file_of_another_model_are_refused(tuned: TrainConfi
     with pytest.raises(UsageError, match="its preset file described another model"):
         prepare_job(replace(source, custom=second, init="first", name="second"))
     assert prepare_job(replace(source, init="first", name="third")).init is not None
+
+
+def test_a_preset_file_may_have_another_recipe_and_another_name(tuned: TrainConfig, digits: Path) -> None:
+    preset = replace(get_preset("tiny"), name="mine", recipe={"learning_rate": 0.01})
+    mine = replace(tuned, preset="mine", custom=preset, init=None, name="of-a-file", dataset=str(digits), epochs=1)
+    assert train(mine).finished
+    other = replace(preset, name="other", summary="the same model", recipe={})
+    job = prepare_job(replace(tuned, preset="other", custom=other, init="of-a-file"))
+    assert job.init is not None
+    assert job.init.run.name == "of-a-file"

@@ -193,6 +193,19 @@ def test_overwrite_starts_again(undisturbed: TrainConfig, configure: Configure) 
     assert rows(config) == rows(undisturbed)
 
 
+def test_checkpoints_without_their_configuration_are_kept(configure: Configure) -> None:
+    config = configure()
+    train(replace(config, max_minutes=1e-9))
+    checkpoints = Checkpoints(config.runs_dir / "run" / "checkpoints")
+    before = checkpoints.steps()
+    (config.runs_dir / "run" / "config.json").unlink()
+    with pytest.raises(RunError, match=r"has checkpoints and no config\.json"):
+        train(config)
+    assert checkpoints.steps() == before != []
+    train(replace(config, overwrite=True))
+    assert not set(before) & set(checkpoints.steps())
+
+
 def test_two_trainers_do_not_share_a_run(configure: Configure) -> None:
     config = configure()
     with RunDir(config.runs_dir / "run").lock(), pytest.raises(RunError, match="another process"):
