@@ -116,7 +116,7 @@ def test_weights_that_ship_work_where_they_were_installed(run, installed, tmp_pa
     before = {name: data for name, data in contents(place).items() if "__pycache__" not in name}
     table = run("compare")
     assert all(name in table for name in PRETRAINED)
-    run("sample", PRETRAINED[0], "--num", "1", "--output", "one.png")
+    run("sample", "pretrained:simple", "--num", "1", "--output", "one.png")
     assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.json"}
     assert {name: data for name, data in contents(place).items() if "__pycache__" not in name} == before
 

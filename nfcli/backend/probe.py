@@ -97,13 +97,14 @@ def _try_it(dtype: str) -> int:
     except (OSError, subprocess.TimeoutExpired):
         return ENDED
     # These a user, a system or its lack of memory sends; other signals are of what was tried.
-    if -code in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
+    if -code in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGALRM):
         return ENDED
     return code if code in (FASTER, SLOWER, UNCLEAR) else WRONG
 
 
 def main(dtype: str) -> int:
     """The attempt itself."""
+    signal.alarm(PATIENCE)  # whoever waits for this may be killed
     runtime.prepare(1)
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # jaxlib cannot write these programs
     from nfcli.flows.cpu import trial

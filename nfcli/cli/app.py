@@ -96,6 +96,9 @@ def _told(error: Exception, arguments: list[str]) -> NFError:
             reason = error.strerror or str(error)
             hint = "was it moved or deleted meanwhile?" if isinstance(error, FileNotFoundError) else None
             return NFError(reason if error.filename is None else f"{error.filename}: {reason}", hint=hint)
+        case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            hint = "a smaller --batch-size takes less, and so do --accumulate and --remat of nf train"
+            return NFError("there is not enough memory", hint=hint)
         case RuntimeError() | AssertionError() if missing := _missing_devices():
             return missing
     text = (str(error).strip().splitlines() or ["no message"])[0][:300]

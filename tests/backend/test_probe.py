@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -164,6 +165,14 @@ def test_what_computes_wrong_is_not_right(monkeypatch, dtype):
         trial._block.clear_cache()
         assert not trial.is_right(dtype)
     trial._block.clear_cache()
+
+
+def test_an_attempt_ends_with_nobody_to_end_it():
+    code = (
+        "import sys, time; from nfcli.backend import probe, runtime; runtime.prepare(1); probe.PATIENCE = 1; "
+        "from nfcli.flows.cpu import trial; trial.is_right = lambda _: time.sleep(60); sys.exit(probe.main('float32'))"
+    )
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False, timeout=50).returncode == -signal.SIGALRM
 
 
 def test_an_xla_that_does_not_know_the_calls_is_a_no():

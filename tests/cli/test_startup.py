@@ -12,6 +12,7 @@ import pytest
 
 import nfcli
 from nfcli.__main__ import main
+from nfcli.cli.app import _told
 from tests.cli.program import NF, assert_refused, environment, nf, succeeds
 
 COMMANDS = ("train", "eval", "sample", "interpolate", "inspect-dequant", "compare")
@@ -93,3 +94,10 @@ def test_compare_imports_no_array_library(tmp_path):
 @pytest.mark.parametrize("arguments", [("trian",), ("train",), ("train", "simple", "--bogus"), ("eval", "a", "b")])
 def test_refusals_of_the_parser_look_like_all_others(arguments, tmp_path):
     assert_refused(nf(*arguments, cwd=tmp_path), 2)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")])
+def test_too_little_memory_is_no_fault_of_nf(error):
+    told = _told(error, ["train"])
+    assert (told.message, told.exit_code) == ("there is not enough memory", 1)
+    assert "--batch-size" in str(told.hint)
