@@ -1,12 +1,14 @@
 """Runs that differ in the seed alone, as one row: how much of a difference is the luck of training?"""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from nfcli.config import with_defaults
+from nfcli.errors import NFError
 from nfcli.runs.comparison import Comparison, Row
 from nfcli.runs.lookup import find_run, natural
 from nfcli.runs.schema import is_whole
@@ -55,17 +57,19 @@ def group_seeds(comparison: Comparison, runs_dir: Path) -> Comparison:
     notes = list(comparison.notes)
     for row in sorted(comparison.rows, key=lambda row: natural(row.name)):
         run = find_run(row.name, runs_dir)
-        config, epochs = run.config(), [entry["epoch"] for entry in run.metrics()]
-        wanted = config["settings"]["epochs"]
-        if epochs and epochs[-1] < wanted:
-            notes.append(f"'{row.name}' was trained for {epochs[-1]} of its {wanted} epochs")
+        config, rows = run.config(), []
+        with suppress(NFError):  # a damaged history says nothing of the measurement
+            rows = run.metrics()
+        done, wanted = max((entry["epoch"] for entry in rows), default=None), config["settings"]["epochs"]
+        if done is not None and done < wanted:
+            notes.append(f"'{row.name}' was trained for {done} of its {wanted} epochs")
         group = groups.setdefault((row.question, row.shipped, _without_seed(config)), {})
         seed = config["settings"].get("seed")
         first = group.setdefault(seed if is_whole(seed) else None, row)
         if first is not row:
             notes.append(f"'{row.name}' is left out: it has the seed and the settings of '{first.name}'")
-    rows = sorted(map(_one_row, groups.values()), key=lambda row: row.rank)
-    return replace(comparison, rows=tuple(rows), notes=tuple(notes))
+    grouped = sorted(map(_one_row, groups.values()), key=lambda row: row.rank)
+    return replace(comparison, rows=tuple(grouped), notes=tuple(notes))
 
 
 def _without_seed(config: dict[str, Any]) -> str:

@@ -58,6 +58,7 @@ def test_what_differs_in_more_than_the_seed_stays_apart(runs, settings, changes)
 def test_a_run_that_is_not_finished_is_told(runs):
     measured(runs, "a4", BPD, {"seed": 4}).append_metrics({"epoch": 1, "step": 1})
     measured(runs, "c", BPD, {"seed": 4, "epochs": 3}).append_metrics({"epoch": 2, "step": 2})
+    (measured(runs, "d", BPD, {"seed": 5}).path / "metrics.jsonl").write_text("{}\n")
     assert grouped(runs).notes == ("'c' was trained for 2 of its 3 epochs",)
 
 
