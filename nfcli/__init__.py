@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(run: str | None = None, runs_dir: Path | str = "runs") -> "TrainedFlow":
+def load(run: str | None = None, runs_dir: Path | str | None = None) -> "TrainedFlow":
     """A trained run as functions of numpy arrays: log_prob, bpd, sample, encode, decode.
 
     Best called before jax is imported, because the flags that make a CPU fast are set here.
 
     Args:
         run: Name of the run, or `pretrained:NAME`; None for the one trained last.
-        runs_dir: Where runs live.
+        runs_dir: Where runs live; None for `NF_RUNS_DIR`, or else `runs`.
 
     Raises:
         nfcli.errors.UsageError: The name cannot be that of a run.
@@ -28,8 +28,8 @@ def load(run: str | None = None, runs_dir: Path | str = "runs") -> "TrainedFlow"
     runtime.prepare()
     from nfcli.api import TrainedFlow
     from nfcli.evaluation.numerics import check_numerics
-    from nfcli.runs import find_run
+    from nfcli.runs import default_runs_dir, find_run
     from nfcli.runs.restore import restore
 
     check_numerics()
-    return TrainedFlow(restore(find_run(run, Path(runs_dir))))
+    return TrainedFlow(restore(find_run(run, Path(runs_dir or default_runs_dir()))))

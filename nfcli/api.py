@@ -45,7 +45,7 @@ class TrainedFlow:
         self.name, self.config, self.step = trained.run.name, trained.config, trained.checkpoint.step
         self.shape, self.levels, self.classes = self._model.shape, self._model.levels, self._model.classes
         self.latent_shapes = self._model.latent_shapes
-        self._coder = Coder(trained)
+        self._coder, self._evaluators = Coder(trained), dict[int, BoundEvaluator]()
 
     def __repr__(self) -> str:
         return f"<nf run '{self.name}', weights of step {self.step:,}, images of {'x'.join(map(str, self.shape))}>"
@@ -89,7 +89,8 @@ class TrainedFlow:
         require("batch_size", batch_size, whole())
         require("seed", seed, SEED)
         images, labels = self._checked(images), self._checked_labels(labels, len(images))
-        evaluator = BoundEvaluator(self._model, batch_size, images=len(images))
+        made = BoundEvaluator(self._model, batch_size, images=len(images))
+        evaluator = self._evaluators.setdefault(made.batch_size, made)  # the first of a size has compiled its program
         return evaluator(self._trained.parameters, images, samples=samples, seed=seed, labels=labels).log_prob
 
     def bpd(self, images: np.ndarray, labels: Labels = None, **options: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ import nfcli
 from nfcli.config import TrainConfig
 from nfcli.drawing.samples import SampleConfig, sample
 from nfcli.errors import RunError, UsageError
+from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.evaluate import EvalConfig, evaluate
 from nfcli.training.loop import train
 from tests.tiny import tiny_preset
@@ -136,3 +137,15 @@ def test_importing_it_is_light():
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_what_was_compiled_serves_the_next_call(plain, monkeypatch):
+    images, _ = plain.images("test")
+    first = plain.bpd(images[:3])
+    monkeypatch.setattr(BoundEvaluator, "_log_weights", lambda *_: pytest.fail("it is traced again"))
+    np.testing.assert_array_equal(plain.bpd(images[:3]), first)
+
+
+def test_where_runs_live_is_the_same_as_for_commands(runs, monkeypatch):
+    monkeypatch.setenv("NF_RUNS_DIR", str(runs))
+    assert nfcli.load("plain").name == "plain"

@@ -86,7 +86,8 @@ def _blocks(paths: Sequence[Path], intake: Intake) -> Iterator[Images]:
         alike = pixels.shape[-1] == first[-1]
         if pixels.shape != first and not (alike and intake.transform.fixes_size):
             what = f"{shown(path)} is {shape_text(pixels.shape)}, but {shown(paths[0].name)} is {shape_text(first)}"
-            advice = "--resize and --crop make one size of many" if alike else "convert them to all gray or all colour"
+            sizes = "--resize and --crop of nf train make one size of many"
+            advice = sizes if alike else "convert them to all gray or all colour"
             raise DataError(what, hint=f"all images must have the same height, width and channels; {advice}")
         converted += bool(changes)
         done.update(changes)

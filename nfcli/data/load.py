@@ -130,7 +130,7 @@ def load_images(
         if len(strange):
             what = f"label {strange[0]} of {shown(target)} is none of the {classes} that the model knows"
             raise DataError(what, hint=f"labels go from 0 to {classes - 1}")
-    return LoadedImages(part.images, names, part.labels)
+    return LoadedImages(part.images, [shown(name) for name in names], part.labels)
 
 
 def _unreadable(path: Path, forms: str) -> DataError:

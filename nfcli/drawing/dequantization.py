@@ -1,6 +1,7 @@
 """`inspect_dequantization(config)`: how integers become real numbers, and whether they come back."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,7 @@ from nfcli.drawing.levels import level_borders, to_real_line
 from nfcli.drawing.output import Drawn, image_path, restored, write_numbers
 from nfcli.errors import Say
 from nfcli.evaluation.batches import batches
-from nfcli.evaluation.bound import PRECISION
-from nfcli.evaluation.latents import CHUNK
+from nfcli.evaluation.bound import PRECISION, images_at_once
 from nfcli.flows import FlowModel, Parameters
 from nfcli.flows.dequantization import UniformDequantization
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
@@ -117,7 +117,7 @@ def _on_real_line(
     dequantize: Dequantize, images: AnyImages, labels: np.ndarray | None, key: Array, draws: int
 ) -> Iterator[tuple[np.ndarray, Array, int]]:
     """Images, (B, H, W, C), with each draw of their noise on the real line, the same, and how many are new."""
-    for rows, new in batches(len(images), CHUNK):
+    for rows, new in batches(len(images), images_at_once(math.prod(images.shape[1:]))):
         x, given = images[rows], None if labels is None else labels[rows]
         for draw in range(draws):
             yield x, dequantize(x, indexed_keys(jax.random.fold_in(key, draw), jnp.asarray(rows)), given), new

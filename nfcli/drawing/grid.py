@@ -171,4 +171,8 @@ def encode_png(pixels: Pixels, dpi: int | None = None) -> bytes:
 
 def spread(images: Pixels, levels: int) -> Pixels:
     """Values 0..levels-1 to 0..255."""
-    return images if levels == 256 else np.round(images * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
+    if levels == 256:
+        return images
+    evenly = np.round(images * (255 / (levels - 1))).astype(np.uint16)
+    # Not below the first value that `--levels` reads as this level.
+    return np.maximum(evenly, -(images.astype(np.int32) * -256 // levels)).clip(0, 255).astype(np.uint8)

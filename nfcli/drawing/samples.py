@@ -1,6 +1,7 @@
 """`sample(config)`: images drawn from a model, as a grid or as data."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def sample(config: SampleConfig, *, warn: Say = lambda _: None) -> Drawn:
     """
     source, data = config.latents, is_data(config.output)
     name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
-    trained, path = restored(config, f"{name if source is None else 'from-latents'}.png", warn, _place)
+    place = partial(_place, inputs=[] if source is None else [source])
+    trained, path = restored(config, f"{name if source is None else 'from-latents'}.png", warn, place)
     model = trained.model
     images: np.ndarray | None
     if source is not None:
@@ -66,10 +68,10 @@ def sample(config: SampleConfig, *, warn: Say = lambda _: None) -> Drawn:
     return Drawn(path, write_numbers(path, facts), facts)
 
 
-def _place(output: Path | None, default: Path) -> Path:
+def _place(output: Path | None, default: Path, inputs: list[Path]) -> Path:
     if output is None or not is_data(output):
         return image_path(output, default, endings=".png, .pdf, .svg, .npz, or nothing for a folder")
-    check_data_path(output)
+    check_data_path(output, inputs)
     return output
 
 
@@ -93,7 +95,7 @@ def _labels(model: FlowModel, config: SampleConfig) -> np.ndarray | None:
     if config.share_final_latent and len(model.latent_shapes) < 2:
         raise UsageError(
             f"preset '{model.preset.name}' has a single latent: there is none to share while others differ",
-            hint="--share-final-latent needs a run of preset 'multiscale'",
+            hint="--share-final-latent needs a run of a preset with a split, such as 'multiscale'",
         )
     if config.labels and not model.classes:
         hint = "a run of nf train --conditional draws what a label says; --real shows training images of one"

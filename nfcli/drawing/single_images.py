@@ -1,6 +1,7 @@
 """Images as data: one npz file, or a folder with a PNG file an image. nf reads both as it reads any images."""
 
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from nfcli.runs.outputs import check_output, refuse_inside_run
 from nfcli.runs.per_image import npz_bytes
 
 
-def check_data_path(path: Path) -> None:
+def check_data_path(path: Path, inputs: Iterable[str | Path] = ()) -> None:
     """Find out before the work whether images may be written here.
 
     Raises:
@@ -28,7 +29,7 @@ def check_data_path(path: Path) -> None:
         raise UsageError(f"--output {path} is a {kind}, and not {other}", hint="give another name")
     check_numbers(path)
     if path.suffix:
-        check_output("--output", path)
+        check_output("--output", path, inputs)
         return
     refuse_inside_run(path, "--output")
     try:

@@ -37,6 +37,11 @@ PRECISION = "highest"
 """Of matrix products and convolutions in every evaluation: Hopper's default for float32 would be TF32."""
 
 
+def images_at_once(dimensions: int, most: int = 64) -> int:
+    """So many go through a model at a time, where one program serves any number: fewer of large ones on a CPU."""
+    return max(1, min(most, ENOUGH_ON_CPU // dimensions)) if jax.default_backend() == "cpu" else most
+
+
 class StreamingLogSumExp:
     """log-weights of a batch of `size` images, one draw at a time, in float64."""
 

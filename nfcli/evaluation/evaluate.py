@@ -92,13 +92,15 @@ def evaluate(
     with together():
         evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=most, onednn=onednn)
     require_same(_identity(config, trained, evaluator.mesh.size, names))
+    # Before what may take hours: if there is no memory for it, or it is interrupted, nothing is lost.
+    timing = {} if dataset is None else from_first(lambda: time_model(trained.model, trained.parameters))
     measured = [_measure(config, trained, evaluator, split, shares, partial(progress, split.name)) for split in splits]
     if dataset is None:
         return _scored(config, trained, names, measured[0], warn)
     for of_split in measured:
         if of_split.bound.summary().bpd is None:
             warn(f"some image of {of_split.split.name} has no finite bound, so there is no mean")
-    return _recorded(config, trained, dataset, evaluator, measured)
+    return _recorded(config, trained, dataset, evaluator, measured, timing)
 
 
 def _measure(
@@ -198,6 +200,7 @@ def _recorded(
     dataset: ImageDataset,
     evaluator: BoundEvaluator,
     measured: list[_Measured],
+    timing: dict[str, Any],
 ) -> EvalResult:
     run, summaries = trained.run, {split.name: bound.summary() for split, bound, _ in measured}
     said = {of_split.split.name: of_split.classification() for of_split in measured}
@@ -216,7 +219,6 @@ def _recorded(
         )
         for name, summary in summaries.items()
     ]
-    timing = from_first(lambda: time_model(trained.model, trained.parameters))
 
     def write() -> None:
         tables = [of_split.table() for of_split in measured]

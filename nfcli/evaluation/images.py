@@ -26,10 +26,11 @@ def load_to_score(config: EvalConfig, trained: TrainedModel, message: Say) -> tu
     wanted_labels = 0 if config.label is not None else classes  # what the user says goes for all of them
     images, names, labels = load_images(str(config.images), trained.transform, classes=wanted_labels, message=message)
     if images.shape[1:] != trained.model.shape:
+        how = "scale or crop" if images.shape[1:3] != trained.model.shape[:2] else "convert"
         got, want = ("x".join(map(str, shape)) for shape in (images.shape[1:], trained.model.shape))
         raise DataError(
             f"the images of {config.images} are {got}, and run '{run}' was trained on {want}",
-            hint="scale or crop them first; a likelihood of other images would mean nothing",
+            hint=f"{how} them first; a likelihood of other images would mean nothing",
         )
     if config.label is not None:
         labels = np.full(len(images), config.label)

@@ -27,20 +27,25 @@ class Posterior:
         log_prob: (N,) bound on log p(x), natural logarithm.
         predicted: (N,) the most probable label.
         confidence: (N,) its probability, p(y | x).
-        label_probability: (N,) that of each image's own label; NaN where it is unknown.
+        label_log_prob: (N,) natural logarithm of that of each image's own label; NaN where it is unknown.
         dimensions: Of one image.
     """
 
     log_prob: np.ndarray
     predicted: np.ndarray
     confidence: np.ndarray
-    label_probability: np.ndarray
+    label_log_prob: np.ndarray
     dimensions: int
 
     @property
     def bpd(self) -> np.ndarray:
         """(N,) bits per dimension of p(x)."""
         return to_bpd(self.log_prob, self.dimensions)
+
+    @property
+    def label_probability(self) -> np.ndarray:
+        """(N,) p(y | x) of each image's own label; NaN where it is unknown."""
+        return np.asarray(np.exp(self.label_log_prob))
 
     def columns(self) -> dict[str, np.ndarray]:
         """For a table of images."""
@@ -51,8 +56,8 @@ class Posterior:
         """Means over images, in float64; what needs their labels only where these are known."""
         unknown = np.full(len(self.predicted), np.nan)
         correct = unknown if labels is None else (self.predicted == labels).astype(float)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            bits = -np.mean(np.log2(self.label_probability))
+        with np.errstate(invalid="ignore"):
+            bits = -np.mean(self.label_log_prob) / np.log(2)
         return Classification(
             *mean_and_error(self.bpd),
             accuracy=finite(np.mean(correct)),
@@ -97,13 +102,13 @@ def posterior(bounds: list[PerImageBound], shares: np.ndarray, labels: np.ndarra
         joint = np.stack([bound.log_prob for bound in bounds], axis=1) + np.log(shares)
     with np.errstate(invalid="ignore"):
         log_prob = np.logaddexp.reduce(joint, axis=1)
-        probability = np.exp(joint - log_prob[:, None])
+        said = joint - log_prob[:, None]
     rows = np.arange(len(joint))
     return Posterior(
         log_prob=log_prob,
         predicted=joint.argmax(axis=1),
-        confidence=probability.max(axis=1),
-        label_probability=np.full(len(joint), np.nan) if labels is None else probability[rows, labels],
+        confidence=np.exp(said.max(axis=1)),
+        label_log_prob=np.full(len(joint), np.nan) if labels is None else said[rows, labels],
         dimensions=bounds[0].dimensions,
     )
 

@@ -15,16 +15,13 @@ from nfcli.data.reading import kind_of
 from nfcli.data.store import AnyImages
 from nfcli.errors import DataError, Say, UsageError, one_line
 from nfcli.evaluation.batches import in_batches
-from nfcli.evaluation.bound import PRECISION
+from nfcli.evaluation.bound import PRECISION, images_at_once
 from nfcli.files import write_bytes
 from nfcli.flows import Parameters
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
 from nfcli.limits import LARGEST
 from nfcli.runs.per_image import NPZ_ERRORS, npz_bytes
 from nfcli.runs.restore import TrainedModel
-
-CHUNK = 64
-"""Images that go through a model at once: one compiled program serves any number of them."""
 
 
 class Coder:
@@ -52,12 +49,11 @@ class Coder:
         """
         key, count = stream(seed, Purpose.ENCODING), len(images)
         indices = np.arange(count) if indices is None else indices
-        return self._in_chunks(
-            self._encode,
-            lambda rows: (images[rows], indexed_keys(key, jnp.asarray(indices[rows]))),
-            len(images),
-            labels,
-        )
+
+        def of_rows(rows: np.ndarray) -> tuple[Any, ...]:
+            return images[rows], indexed_keys(key, jnp.asarray(indices[rows]))
+
+        return self._in_chunks(self._encode, of_rows, count, labels)
 
     def decode(self, latents: Sequence[np.ndarray], labels: np.ndarray | None) -> np.ndarray:
         """The images of latents, (N, H, W, C) uint8."""
@@ -97,7 +93,7 @@ class Coder:
             return program(self._parameters, *of_rows(rows), None if labels is None else labels[rows])
 
         with jax.default_matmul_precision(PRECISION):
-            return in_batches(call, count, CHUNK)
+            return in_batches(call, count, images_at_once(self._model.dimensions))
 
 
 def save_latents(path: Path, trained: TrainedModel, split: ImageSplit, names: list[str], seed: int, warn: Say) -> None:

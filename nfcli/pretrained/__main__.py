@@ -7,13 +7,14 @@ from pathlib import Path
 from nfcli.backend import runtime
 from nfcli.cli.console import Console, print_error
 from nfcli.errors import NFError
+from nfcli.runs import default_runs_dir
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Export a run; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m nfcli.pretrained", description=main.__doc__)
     parser.add_argument("run", metavar="RUN", help="name of a run that nf eval has measured")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where run directories live")
+    parser.add_argument("--runs-dir", type=Path, default=default_runs_dir(), help="where run directories live")
     parser.add_argument("--to", type=Path, metavar="DIR", help="instead of the package's own folder")
     parser.add_argument("--hardware", metavar="TEXT", help="what trained it, in words; by default from its config.json")
     parser.add_argument("--other-data", action="store_true", help="accept other images than the bundled MNIST")

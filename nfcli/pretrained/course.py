@@ -25,7 +25,7 @@ from nfcli.errors import CheckpointError, NFError, UsageError, error_lines, one_
 from nfcli.files import remove_tree
 from nfcli.flows import FlowModel, build
 from nfcli.presets import Split, get_preset
-from nfcli.runs import CheckpointMeta, Checkpoints, RunDir, run_named
+from nfcli.runs import CheckpointMeta, Checkpoints, RunDir, default_runs_dir, run_named
 from nfcli.runs.restore import description
 
 PRESETS = ("simple", "vardeq", "multiscale")
@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m nfcli.pretrained.course", description=main.__doc__)
     parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint, Flax's msgpack")
     parser.add_argument("run", metavar="RUN", help="name of the run to make")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where run directories live")
+    parser.add_argument("--runs-dir", type=Path, default=default_runs_dir(), help="where run directories live")
     parser.add_argument("--overwrite", action="store_true", help="delete a run of the same name first")
     given = parser.parse_args(arguments)
     runtime.prepare()

@@ -2,6 +2,6 @@
 
 from nfcli.runs.checkpoints import CheckpointMeta, Checkpoints
 from nfcli.runs.directory import RunDir
-from nfcli.runs.lookup import find_run, list_runs, run_named
+from nfcli.runs.lookup import default_runs_dir, find_run, list_runs, run_named
 
-__all__ = ["CheckpointMeta", "Checkpoints", "RunDir", "find_run", "list_runs", "run_named"]
+__all__ = ["CheckpointMeta", "Checkpoints", "RunDir", "default_runs_dir", "find_run", "list_runs", "run_named"]

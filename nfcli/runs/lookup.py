@@ -1,5 +1,6 @@
 """From the name of a run to its directory, and which runs there are: the user's, and those that ship with nf."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from nfcli.runs.directory import RunDir
 from nfcli.runs.pretrained import PREFIX, find_pretrained, suggestion
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
+
+
+def default_runs_dir() -> Path:
+    """Where runs live unless somebody says otherwise."""
+    return Path(os.environ.get("NF_RUNS_DIR") or "runs")
 
 
 def run_named(name: str, runs_dir: Path) -> RunDir:

@@ -61,13 +61,16 @@ class TrainedModel:
             source = typed
         try:
             dataset = load_dataset(source, self.transform)
+            classes = dataset.classes() if self.model.classes else 0
         except UsageError as error:
             raise RunError(f"run '{self.run.name}' was trained on '{source}': {error.message}") from error
-        known = self.config["data"]
         # Runs of earlier versions do not say which labels.
-        for what, now in (("fingerprint", dataset.fingerprint), ("labels", dataset.labels_fingerprint)):
-            if known.get(what, now) != now:
-                kind = "labels" if what == "labels" else "images"
+        labels = classes, self.config["data"].get("labels", dataset.labels_fingerprint)
+        for kind, then, now in (
+            ("images", self.config["data"]["fingerprint"], dataset.fingerprint),
+            ("labels", labels, (self.model.classes, dataset.labels_fingerprint)),
+        ):
+            if then != now:
                 raise DataError(
                     f"{dataset.source} holds other {kind} than run '{self.run.name}' was trained on",
                     hint=f"bring the old {kind} back, or train a new run on these",

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nfcli.drawing.config import MOST_IMAGES
 from nfcli.errors import DataError
+from nfcli.evaluation.bound import images_at_once
 from nfcli.evaluation.config import EvalConfig
 from nfcli.evaluation.evaluate import evaluate
-from nfcli.evaluation.latents import CHUNK, decode_file
+from nfcli.evaluation.latents import decode_file
 from nfcli.runs import find_run
 from nfcli.runs.restore import restore
 from tests.cli.program import assert_refused
 from tests.runs.untrained import untrained
 
-MANY = CHUNK + 6
+MANY = 64 + 6
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +63,30 @@ def test_they_are_drawn(home, call):
     assert done["image"].endswith("from-latents.png")
     with np.load(home / "mine.npz") as content:
         assert done["mean_pixel"] == pytest.approx(content["images"].mean())
+
+
+def test_they_are_not_replaced_by_their_images(home, call, tmp_path):
+    place = Path(shutil.copy(home / "simple.npz", tmp_path))
+    before = place.read_bytes()
+    done = call("sample", "simple", "--from-latents", place, "--output", place, cwd=home)
+    assert_refused(done, 2)
+    assert "would replace the images" in done.err
+    assert place.read_bytes() == before
+
+
+def test_names_of_images_are_shown_as_text(home, call, tmp_path):
+    """Whatever bytes they are: another encoding than the terminal's, or what would move its cursor."""
+    for number, name in enumerate((b"bad\xff.png", b"\x1b[31m.png")):
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / os.fsdecode(name))
+    words = ("eval", "simple", "-k", "1", "--images", tmp_path, "--save-per-image", tmp_path / "x.csv")
+    done = call(*words, cwd=home)
+    assert done.code == 0
+    assert "\x1b" not in done.out
+    assert "\\x1b[31m.png" in (tmp_path / "x.csv").read_text()
+
+
+def test_large_images_go_through_a_model_few_at_a_time():
+    assert [images_at_once(side**2) for side in (28, 64, 128, 1024)] == [64, 64, 16, 1]
 
 
 def test_a_grid_of_them_is_as_wide_as_they_are_many(home, call):

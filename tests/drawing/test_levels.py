@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nfcli.data import Transform
+from nfcli.drawing.grid import spread
 from nfcli.drawing.levels import Floats, labelled_levels, level_borders, logistic_density, to_real_line
 
 ALPHA = 1e-5
@@ -82,3 +84,11 @@ def test_labelled_levels_are_ascending_levels_with_both_ends(levels: int) -> Non
     assert shown == sorted(set(shown))
     assert (shown[0], shown[-1]) == (0, levels - 1)
     assert len(shown) <= 7
+
+
+@pytest.mark.parametrize("levels", [2, 3, 31, 32, 200, 255, 256])
+def test_what_is_written_is_read_again_as_the_same_levels(levels):
+    values = np.arange(levels, dtype=np.uint8).reshape(1, 1, levels, 1)
+    written = spread(values, levels)
+    np.testing.assert_array_equal(Transform(levels=levels)(written, "it"), values)
+    assert (written.min(), written.max()) == (0, 255)

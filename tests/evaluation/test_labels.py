@@ -67,3 +67,9 @@ def test_calibration_is_counted_by_bins():
     assert expected_calibration_error(np.array([0.5, 0.5]), np.array([1.0, 0.0])) == pytest.approx(0)
     assert expected_calibration_error(np.array([0.5, 0.5 + 1 / BINS]), np.array([1.0, 0.0])) > 0.4
     assert np.isnan(expected_calibration_error(np.array([np.nan]), np.array([1.0])))
+
+
+def test_a_label_that_is_less_likely_than_floats_can_say():
+    far = [PerImageBound(np.arange(2), np.array(values), np.zeros(2), np.ones(2), 4) for values in ([0, -900], [0, 0])]
+    summary = posterior(far, np.array([0.5, 0.5]), np.zeros(2, int)).summary(np.zeros(2, int))
+    assert summary.label_bits == pytest.approx((1 + 900 / np.log(2)) / 2)

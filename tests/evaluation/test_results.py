@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from nfcli.errors import UsageError
-from nfcli.evaluation.bound import PerImageBound
+from nfcli.evaluation.bound import BoundEvaluator, PerImageBound
 from nfcli.evaluation.config import EvalConfig
-from nfcli.evaluation.evaluate import table_of
+from nfcli.evaluation.evaluate import evaluate, table_of
 from nfcli.runs.per_image import concatenate, save_table
+from tests.runs.untrained import untrained
 
 
 def bound_of(log_prob, *, index=None):
@@ -105,3 +106,18 @@ def test_settings_that_cannot_be(settings, message):
 def test_settings_at_the_edge_of_what_can_be():
     config = EvalConfig(importance_samples=1, limit=1, batch_size=1, devices=1, seed=2**32 - 1, splits=("train",))
     assert (EvalConfig().importance_samples, EvalConfig().splits, config.limit) == (8, ("val", "test"), 1)
+
+
+def test_what_is_timed_is_timed_before_what_takes_long(monkeypatch, tmp_path, digits):
+    """So that a failure there, or an interrupt, costs no measurement."""
+    done = []
+    monkeypatch.setattr(BoundEvaluator, "__call__", lambda *_, **__: done.append("measured"))
+
+    def fails(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("nfcli.evaluation.evaluate.time_model", fails)
+    run = untrained(tmp_path, "simple", str(digits))
+    with pytest.raises(MemoryError):
+        evaluate(EvalConfig(run.name, run.path.parent, 1))
+    assert done == []

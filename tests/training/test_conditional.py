@@ -15,7 +15,7 @@ from nfcli.config import TrainConfig
 from nfcli.data import load_dataset
 from nfcli.drawing.interpolation import InterpolateConfig, interpolate
 from nfcli.drawing.samples import SampleConfig, sample
-from nfcli.errors import DataError, UsageError
+from nfcli.errors import DataError, RunError, UsageError
 from nfcli.evaluation.bound import BoundEvaluator
 from nfcli.evaluation.config import EvalConfig
 from nfcli.evaluation.evaluate import evaluate
@@ -183,3 +183,12 @@ def test_other_labels_are_refused(
     config.write_text(config.read_text().replace(str(digits), str(place)))
     with pytest.raises(DataError, match="holds other labels than run 'run' was trained on"):
         restore(find_run("run", tmp_path)).dataset()
+
+
+def test_images_that_have_lost_their_labels_are_refused(conditional: TrainConfig, digits: Path, tmp_path: Path) -> None:
+    shutil.copytree(conditional.runs_dir / "run", tmp_path / "run")
+    place, config = tmp_path / "digits.npz", tmp_path / "run" / "config.json"
+    np.savez(place, **{name: array for name, array in np.load(digits).items() if "label" not in name})
+    config.write_text(config.read_text().replace(str(digits), str(place)))
+    with pytest.raises(RunError, match="has no labels"):
+        evaluate(EvalConfig(run="run", runs_dir=tmp_path, importance_samples=1))
