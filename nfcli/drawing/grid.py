@@ -85,12 +85,12 @@ def image_grid(
     return canvas
 
 
-def interpolation_grid(frames: Pixels, *, levels: int = 256, scale: int | None = None, padding: int = 6) -> Pixels:
+def interpolation_grid(frames: Pixels, *, levels: int = 256, scale: int | None = None) -> Pixels:
     """One row a pair of images, with a coloured frame around the first and the last: those two are real.
 
     Args:
         frames: (pairs, steps, H, W, C) uint8, C = 1 (grey) or 3 (RGB).
-        levels, scale, padding: As in `image_grid`.
+        levels, scale: As in `image_grid`.
 
     Returns:
         As `image_grid`, in RGB.
@@ -98,7 +98,7 @@ def interpolation_grid(frames: Pixels, *, levels: int = 256, scale: int | None =
     pairs, steps = frames.shape[:2]
     ends = {index for index in range(pairs * steps) if index % steps in (0, steps - 1)}
     images = frames.reshape(-1, *frames.shape[2:])
-    return image_grid(images, steps, levels=levels, scale=scale, padding=padding, framed=ends)
+    return image_grid(images, steps, levels=levels, scale=scale, padding=6, framed=ends)
 
 
 def check_size(count: int, columns: int, shape: tuple[int, ...], scale: int | None) -> None:

@@ -128,8 +128,4 @@ def _draw_legend(axes: "Axes", looks: list[tuple[str, str, str]], has_lines: boo
         ]
         said = ["training, mean of each epoch", "validation"]
         handles, texts = (handles + both, texts + said) if others else (both, [f"{name}: {said[0]}", said[1]])
-    # Placeholders first: matplotlib would drop names that start with an underscore and read dollar signs as formulas.
-    legend = axes.legend(handles, [str(index) for index in range(len(handles))], loc="best")
-    for text, name in zip(legend.get_texts(), texts, strict=True):
-        text.set_text(name)
-        text.set_parse_math(False)
+    axes.legend(handles, texts, loc="best")

@@ -29,6 +29,7 @@ class EventWriter(Reporter):
         if find_spec("tensorboardX") is None:
             raise UsageError("--tensorboard takes the package tensorboardX", hint="pip install 'nfcli[tensorboard]'")
         self.inner = inner
+        self.message, self.warning, self.busy = inner.message, inner.warning, inner.busy  # type: ignore[method-assign]
         self._writer: Any = None
 
     def __enter__(self) -> "EventWriter":
@@ -45,18 +46,6 @@ class EventWriter(Reporter):
 
         self._writer = SummaryWriter(str(run / FOLDER), purge_step=step + 1 if step else None, flush_secs=SECONDS)
         self._written = 0.0
-
-    def message(self, text: str) -> None:
-        """Pass it on."""
-        self.inner.message(text)
-
-    def warning(self, text: str) -> None:
-        """Pass it on."""
-        self.inner.warning(text)
-
-    def busy(self, text: str) -> None:
-        """Pass it on."""
-        self.inner.busy(text)
 
     def step(self, progress: Progress) -> None:
         """Write the batch's loss and the speed, now and then."""

@@ -79,7 +79,7 @@ def test_what_makes_no_sense(images: np.ndarray, columns: int, scale: int | None
 @pytest.mark.parametrize("channels", [1, 3])
 def test_interpolation_frames_the_real_images_and_hides_no_pixel(channels: int) -> None:
     frames = _images(2, 5, 4, 4, channels)
-    canvas = interpolation_grid(frames, scale=1, padding=6)
+    canvas = interpolation_grid(frames, scale=1)
     assert canvas.shape == (2 * 10 + 6, 5 * 10 + 6, 3)
     marked = (canvas == MARK).all(axis=2)
     for pair in range(2):
@@ -92,16 +92,13 @@ def test_interpolation_frames_the_real_images_and_hides_no_pixel(channels: int) 
 
 
 def test_a_single_step_is_both_ends() -> None:
-    canvas = interpolation_grid(_images(1, 1, 4, 4, 1), scale=1, padding=6)
+    canvas = interpolation_grid(_images(1, 1, 4, 4, 1), scale=1)
     assert (canvas == MARK).all(axis=2).sum() == 8 * 8 - 4 * 4
 
 
-@pytest.mark.parametrize(
-    ("frames", "padding"), [(np.zeros((2, 4, 4, 1), np.uint8), 6), (np.zeros((1, 2, 4, 4, 1), np.uint8), -1)]
-)
-def test_interpolation_that_makes_no_sense(frames: np.ndarray, padding: int) -> None:
+def test_interpolation_that_makes_no_sense() -> None:
     with pytest.raises(UsageError):
-        interpolation_grid(frames, padding=padding)
+        interpolation_grid(np.zeros((2, 4, 4, 1), np.uint8))
 
 
 def _read(picture: Path | io.BytesIO) -> np.ndarray:
