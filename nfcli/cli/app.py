@@ -45,6 +45,11 @@ for name, function, short_help in (
     app.command(name, short_help=short_help)(function)
 
 
+LESS_MEMORY = {"train": "--accumulate, --remat and a smaller --batch-size take less"}
+LESS_MEMORY |= {"eval": "a smaller --batch-size takes less"}
+"""What to do about it, of commands that have such options."""
+
+
 def _print_version(value: bool) -> None:
     if value:
         print(f"nf {__version__}")
@@ -78,7 +83,6 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("NF_DEBUG", "") not in ("", "0"):
             traceback.print_exc()
-            return 1
         told = _told(error, arguments)
         print_error(told)
         return told.exit_code
@@ -97,8 +101,7 @@ def _told(error: Exception, arguments: list[str]) -> NFError:
             hint = "was it moved or deleted meanwhile?" if isinstance(error, FileNotFoundError) else None
             return NFError(reason if error.filename is None else f"{error.filename}: {reason}", hint=hint)
         case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            hint = "a smaller --batch-size takes less, and so do --accumulate and --remat of nf train"
-            return NFError("there is not enough memory", hint=hint)
+            return NFError("there is not enough memory", hint=LESS_MEMORY.get("".join(arguments[:1])))
         case RuntimeError() | AssertionError() if missing := _missing_devices():
             return missing
     text = (str(error).strip().splitlines() or ["no message"])[0][:300]

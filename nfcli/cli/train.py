@@ -58,6 +58,8 @@ def train(
 ) -> None:
     """Train a model; the same command again continues an unfinished run.
 
+    A preset may bring settings of its own in place of the defaults below, as mixture does: --dry-run shows what holds.
+
     A run is a folder: runs/NAME/ with config.json, metrics.jsonl and checkpoints. Raising --epochs extends a finished
     run; any other changed setting is refused.
 

@@ -146,7 +146,7 @@ class Checkpoints:
             raise CheckpointError(f"there is no checkpoint in {self.folder} yet", hint="train the run further first")
         best_step = latest[0].best_step
         if best_step is None:
-            raise CheckpointError("the run has no validated checkpoint yet", hint="train the run further first")
+            raise CheckpointError(f"no checkpoint in {self.folder} is validated yet", hint="train it further first")
         instead = f"; using the latest checkpoint, of step {latest[0].step}, instead of the best one"
         return self._whole(best_step, instead) or latest
 

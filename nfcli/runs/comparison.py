@@ -66,7 +66,7 @@ class Row:
 
     @property
     def question(self) -> tuple[str, int | None, int | None, bool] | None:
-        """Data set, test images, how many, K, whether labels were given; None before the first measurement."""
+        """Test images, how many, K, whether labels were given; None before the first measurement."""
         if self.test_fingerprint is None:
             return None
         return self.test_fingerprint, self.images, self.importance_samples, self.conditional

@@ -157,13 +157,17 @@ def _load_best(run: RunDir, model: FlowModel, warn: Say) -> tuple[CheckpointMeta
         before = checkpoints.steps()
         try:
             meta, path = checkpoints.best()
-            found: Any = meta, load_tree(path / "parameters", model.parameter_shapes())
-        except CheckpointError as error:
-            found = error
-        if checkpoints.steps() != before and not (isinstance(found, tuple) and found[0].step == found[0].best_step):
-            continue
-        for text in said:
-            warn(text)
-        if isinstance(found, CheckpointError):
-            raise found
-        return found
+            parameters = load_tree(path / "parameters", model.parameter_shapes())
+        except CheckpointError:
+            if checkpoints.steps() != before:
+                continue
+            _tell(said, warn)
+            raise
+        if meta.step == meta.best_step or checkpoints.steps() == before:
+            _tell(said, warn)
+            return meta, parameters
+
+
+def _tell(said: list[str], warn: Say) -> None:
+    for text in said:
+        warn(text)

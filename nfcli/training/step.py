@@ -32,7 +32,7 @@ Batch = tuple[Array, Array, Array | None]
 """(B, H, W, C) images, (B,) keys and, for a class-conditional model, (B,) labels."""
 
 News = tuple[Array, Array]
-"""Loss of the last step in bits per dimension, and how many of the latest steps were skipped in a row."""
+"""Of the steps of a dispatch: the last loss in bits per dimension, and the most that were skipped in a row so far."""
 
 
 class TrainStep:

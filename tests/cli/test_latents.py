@@ -13,10 +13,12 @@ from PIL import Image
 
 from nfcli.drawing.config import MOST_IMAGES
 from nfcli.errors import DataError
+from nfcli.evaluation.batches import in_batches
 from nfcli.evaluation.bound import images_at_once
 from nfcli.evaluation.config import EvalConfig
 from nfcli.evaluation.evaluate import evaluate
 from nfcli.evaluation.latents import decode_file
+from nfcli.evaluation.timing import time_model
 from nfcli.runs import find_run
 from nfcli.runs.restore import restore
 from tests.cli.program import assert_refused
@@ -85,8 +87,21 @@ def test_names_of_images_are_shown_as_text(home, call, tmp_path):
     assert "\\x1b[31m.png" in (tmp_path / "x.csv").read_text()
 
 
-def test_large_images_go_through_a_model_few_at_a_time():
+def test_large_images_go_through_a_model_few_at_a_time(home, monkeypatch):
     assert [images_at_once(side**2) for side in (28, 64, 128, 1024)] == [64, 64, 16, 1]
+    trained = restore(find_run("simple", home / "runs"))
+    whole, _ = decode_file(trained, home / "simple.npz")
+    monkeypatch.setattr("nfcli.evaluation.bound.ENOUGH_ON_CPU", 30 * 64)
+    seen = []
+
+    def watched(call, count, size):
+        seen.append(size)
+        return in_batches(call, count, size)
+
+    monkeypatch.setattr("nfcli.evaluation.latents.in_batches", watched)
+    np.testing.assert_array_equal(decode_file(trained, home / "simple.npz")[0], whole)
+    assert seen == [30]
+    assert time_model(trained.model, trained.parameters)["batch_size"] == 30
 
 
 def test_a_grid_of_them_is_as_wide_as_they_are_many(home, call):

@@ -100,4 +100,13 @@ def test_refusals_of_the_parser_look_like_all_others(arguments, tmp_path):
 def test_too_little_memory_is_no_fault_of_nf(error):
     told = _told(error, ["train"])
     assert (told.message, told.exit_code) == ("there is not enough memory", 1)
-    assert "--batch-size" in str(told.hint)
+    assert "--accumulate" in str(told.hint)
+    assert _told(error, ["eval"]).hint == "a smaller --batch-size takes less"
+    assert _told(error, ["sample"]).hint is None
+
+
+def test_where_an_error_came_from_is_shown_before_what_it_is(tmp_path):
+    done = nf("sample", "nothere", cwd=tmp_path, NF_DEBUG="1")
+    assert done.code == 3
+    assert done.err.startswith("Traceback")
+    assert [line.partition(":")[0] for line in done.err.splitlines()[-2:]] == ["error", "hint"]
