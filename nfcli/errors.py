@@ -38,6 +38,8 @@ class NFError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # Python shows it below the message
 
 
 class WriteError(NFError):

@@ -119,7 +119,7 @@ def compare(
             console.warning("the groups differ in images, K or given labels: they must not be ranked together")
         if missing:
             wanted = "" if samples is None else f" -k {samples}"
-            console.hint(f"not measured yet: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
+            console.hint(f"{comparison.unmeasured}: {', '.join(missing)}; for example: nf eval {missing[0]}{wanted}")
 
 
 def _content(comparison: "Comparison") -> dict[str, Any]:

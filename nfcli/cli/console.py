@@ -154,6 +154,11 @@ class LiveLine:
                     self._tasks[name] = bar.add_task(name, total=None, news="")
                 bar.update(self._tasks[name], **fields)
 
+    def hide(self, name: str) -> None:
+        """Take away what was shown of a name, if anything was."""
+        if self.console.live is not None and name in self._tasks:
+            self.console.live.update(self._tasks[name], visible=False)
+
 
 class TrainingProgress(LiveLine, Reporter):
     """Prints what training reports."""
@@ -177,7 +182,7 @@ class TrainingProgress(LiveLine, Reporter):
     def step(self, progress: Progress) -> None:
         """Move the live line."""
         self._shown = progress
-        best = "" if progress.best_val_bpd is None else f"  best {progress.best_val_bpd:.3f}"
+        best = "" if progress.best_val_bpd is None else f", best {progress.best_val_bpd:.3f}"
         fast, left = speed(progress.images_per_second), duration(progress.seconds_left)
         self.show(
             "training",
@@ -206,15 +211,29 @@ class TrainingProgress(LiveLine, Reporter):
         self.console.message(line if len(line) <= COLUMNS else "  ".join([*parts, *left]))
 
 
-class CountProgress(LiveLine):
+class Waiting(LiveLine):
+    """The name of what is waited for on a terminal, nothing elsewhere."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        super().__init__(console)
+        self.name = name
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.show(self.name)
+        return self
+
+
+class CountProgress(Waiting):
     """`progress(name, done, total)` of evaluation as a live line on a terminal, nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(console)
+        super().__init__(console, "preparing")
         self._begun: dict[str, tuple[int, float]] = {}
 
     def __call__(self, name: str, done: int, total: int) -> None:
         now = time.monotonic()
+        self.hide(self.name)
         # Compiling is over when something is done for the first time.
         before, since = self._begun.setdefault(name, (done, now)) if done else (0, now)
         left = f"  {duration((now - since) / (done - before) * (total - done))} left" if 0 < before < done else ""

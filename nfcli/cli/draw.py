@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from nfcli.backend import runtime
-from nfcli.cli.console import Console
+from nfcli.cli.console import Console, Waiting
 from nfcli.cli.options import RUNS_DIR, Run, RunsDir
 from nfcli.drawing.config import InspectDequantConfig, InterpolateConfig, SampleConfig
 from nfcli.errors import UsageError
@@ -37,7 +37,8 @@ def sample(run: Run = None, *, options: SampleConfig, runs_dir: RunsDir = RUNS_D
     runtime.prepare()
     from nfcli.drawing.samples import sample as draw_samples
 
-    drawn = draw_samples(replace(options, run=run, runs_dir=runs_dir), warn=console.warning)
+    with Waiting(console, "drawing"):
+        drawn = draw_samples(replace(options, run=run, runs_dir=runs_dir), warn=console.warning)
     console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}")
     console.result(drawn.content, drawn.text)
 
@@ -67,7 +68,8 @@ def interpolate(
     from nfcli.drawing.interpolation import interpolate as walk
 
     chosen = tuple(map(_pair, pairs)) if pairs else options.pairs
-    drawn = walk(replace(options, run=run, runs_dir=runs_dir, pairs=chosen), warn=console.warning)
+    with Waiting(console, "drawing"):
+        drawn = walk(replace(options, run=run, runs_dir=runs_dir, pairs=chosen), warn=console.warning)
     console.detail(f"weights of step {drawn.facts['checkpoint_step']:,}; ends exact: {drawn.facts['ends_exact']}")
     console.result(drawn.content, drawn.text)
 
@@ -88,7 +90,8 @@ def inspect_dequant(
     runtime.prepare()
     from nfcli.drawing.dequantization import inspect_dequantization
 
-    drawn = inspect_dequantization(replace(options, run=run, runs_dir=runs_dir), warn=console.warning)
+    with Waiting(console, "drawing"):
+        drawn = inspect_dequantization(replace(options, run=run, runs_dir=runs_dir), warn=console.warning)
     if not options.explain:
         moved, checked = drawn.facts["moved_pixels"], drawn.facts["checked_pixels"]
         console.message(f"round trip: {moved} of {checked:,} pixels moved")

@@ -71,25 +71,16 @@ def evaluate(
     config = replace(options, run=run, runs_dir=runs_dir, splits=splits, devices=devices)
     with joined(cluster, console.message, console.mute), CountProgress(console) as progress:
         result = run_evaluation(config, progress=progress, warn=console.warning, message=console.message)
-    place = result.path if isinstance(result, EvalResult) and result.recorded else result.run
-    console.message(
-        f"{place}: preset {result.preset}, weights of step {result.checkpoint_step:,}, "
-        f"K = {result.importance_samples}, seed {result.seed}"
-    )
-    if result.conditional:
-        console.message("p(x | label): each image is given its label")
     if isinstance(result, EvalResult):
         console.result(result, _measured(result))
         if result.recorded:
-            console.detail(f"written to {place}/results.json")
+            console.detail(f"written to {result.path}/results.json")
         else:
-            console.message(f"nothing was recorded: the results that ship with {place} stay as they are")
+            console.message(f"nothing was recorded: the results that ship with {result.run} stay as they are")
     else:
-        if result.transform is not None:
-            console.message(f"images as in training: {result.transform}")
         console.result(result, _scored(result))
         if result.latents is not None:
-            console.message(f"nf sample {place} --from-latents {result.latents} draws these images again")
+            console.message(f"nf sample {result.run} --from-latents {result.latents} draws these images again")
 
 
 def _measured(result: EvalResult) -> str:
@@ -99,7 +90,7 @@ def _measured(result: EvalResult) -> str:
     if result.classification:
         said = next(iter(result.classification.values()))
         text += f"\n\n{_table('split', CLASSIFICATION, result.classification.items())}"
-        text += f"\n{ABOUT_LABELS}{said.label_prior};"
+        text += f"\n{ABOUT_LABELS}{said.label_prior};\nbits of label: -log2 p(label | x);"
         text += f"\ncalibration: expected calibration error, {said.calibration_bins} bins of equal width"
     return f"{text}\ninference {result.inference_ms:.1f} ms, sampling {result.sampling_ms:.1f} ms for 64 images"
 

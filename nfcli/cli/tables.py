@@ -6,6 +6,7 @@ from io import StringIO
 
 from nfcli.runs.columns import COLUMNS, PUBLISHED, SEEDS, groups, lines
 from nfcli.runs.comparison import Comparison, Row
+from nfcli.runs.pretrained import PREFIX
 from nfcli.runs.seeds import SeedRow
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -29,7 +30,7 @@ def formats() -> list[str]:
 
 def for_people(comparison: Comparison) -> str:
     """A table for each question that was asked, the best of a column marked, with captions."""
-    tables = [f"{question or 'not measured yet'}\n\n{_ranked(rows)}" for question, rows in groups(comparison)]
+    tables = [f"{question or comparison.unmeasured}\n\n{_ranked(rows)}" for question, rows in groups(comparison)]
     if comparison.questions:
         caption = CAPTION_OF_SEEDS if _is_grouped(comparison.rows) else CAPTION
         tables.append(f"{caption}; *: best of a column")
@@ -67,12 +68,13 @@ def _ranked(rows: list[Row]) -> str:
     import tabulate as library
 
     grouped = _is_grouped(rows)
-    # Where the name of a run says the preset, 80 columns have no room for it twice, nor for seeds beside times.
-    left_out = {"preset"} if grouped or all(row.shipped for row in rows) else set()
+    # Where the names of runs say the preset, 80 columns have no room for it twice, nor for seeds beside times.
+    said = all(row.name.removeprefix(PREFIX).startswith(row.preset) for row in rows)
+    left_out = {"preset"} if grouped or said else set()
     left_out |= {"inference_ms", "sampling_ms"} if grouped else set()
     every = COLUMNS + SEEDS * grouped
     columns = [column for column in every if column.terminal is not None and column.name not in left_out]
-    body = [["* " * cell.best + cell.text for cell in line] for line in lines(rows, columns, nothing="-", empty="")]
+    body = [["*" * cell.best + cell.text for cell in line] for line in lines(rows, columns, nothing="-", empty="")]
     header = [column.terminal for column in columns]
     alignment = ["right" if column.numeric else "left" for column in columns]
     # 80 columns have no room for the two spaces that are added to every heading.

@@ -89,7 +89,7 @@ def _middle(images: NDArray[np.uint8], size: Size, source: str) -> NDArray[np.ui
     top, left = ((have - want) // 2 for have, want in zip(images.shape[1:3], size, strict=True))
     if min(top, left) < 0:
         have, want = (shape_text(sides) for sides in (images.shape[1:3], size))
-        raise DataError(f"{source} is {have}, too small for --crop {want}", hint="crop less, or use --resize")
+        raise DataError(f"{source} is {have}, too small for --crop {want}", hint="crop less, or give --resize alone")
     return images[:, top : top + size[0], left : left + size[1]]
 
 

@@ -122,22 +122,24 @@ def _drawn(
         if not path.exists():
             message(f"drawing {path}")
             draw(config)
-        elif not _is_current(run, name, options):
-            message(f"drawing {name} of '{run.name}' for the page: the one in {run.figures} was drawn in another way")
+        elif other := _differs(run, name, options):
+            message(f"drawing {name} of '{run.name}' for the page: the one in {run.figures} {other}")
             path = folder / name
             draw(replace(config, output=path))
         return path.read_bytes(), read_json(path.with_suffix(".json"), kind="file")
 
 
-def _is_current(run: RunDir, name: str, options: dict[str, Any]) -> bool:
-    """Whether the picture in the run's figures is of the weights that did best, and has the options of a page."""
+def _differs(run: RunDir, name: str, options: dict[str, Any]) -> str | None:
+    """How the picture in the run's figures is none of the weights that did best with the options of a page."""
     try:
         said = read_json((run.figures / name).with_suffix(".json"), kind="file")
         weights = Checkpoints(run.checkpoints).best()[0].step
     except (RunError, CheckpointError):
-        return False
+        return "cannot be told from others"
     wanted = {"picture": name, "checkpoint_step": weights, **dict.fromkeys(LOOK), **options}
-    return all(said.get(name) == value for name, value in wanted.items())
+    known = [(name, said.get(name), value) for name, value in wanted.items()]
+    other = ", ".join(f"{name} {has} instead of {value}" for name, has, value in known if has != value)
+    return f"has {other}" if other else None
 
 
 def _missing(run: RunDir, name: str, title: str, error: NFError, warn: Say) -> str:

@@ -61,7 +61,7 @@ def evaluate(
         config: What to measure.
         progress: Called with (split, images done, images in all).
         warn: Called with a sentence for whatever was passed over.
-        message: Called with a sentence of images that were converted.
+        message: Called with sentences on what is measured, before it begins.
 
     Returns:
         A `ScoreResult` of `config.images`, and else an `EvalResult`.
@@ -92,6 +92,7 @@ def evaluate(
     with together():
         evaluator = BoundEvaluator(trained.model, config.batch_size, devices=config.devices, images=most, onednn=onednn)
     require_same(_identity(config, trained, evaluator.mesh.size, names))
+    _announce(config, trained, message)
     # Before what may take hours: if there is no memory for it, or it is interrupted, nothing is lost.
     timing = {} if dataset is None else from_first(lambda: time_model(trained.model, trained.parameters))
     measured = [_measure(config, trained, evaluator, split, shares, partial(progress, split.name)) for split in splits]
@@ -101,6 +102,13 @@ def evaluate(
         if of_split.bound.summary().bpd is None:
             warn(f"some image of {of_split.split.name} has no finite bound, so there is no mean")
     return _recorded(config, trained, dataset, evaluator, measured, timing)
+
+
+def _announce(config: EvalConfig, trained: TrainedModel, message: Say) -> None:
+    place = trained.run.name if trained.run.pretrained or config.images is not None else trained.run.path
+    how = f"weights of step {trained.checkpoint.step:,}, K = {config.importance_samples}, seed {config.seed}"
+    given = "; p(x | label): each image is given its label" if trained.model.classes else ""
+    message(f"{place}: preset {trained.model.preset.name}, {how}{given}")
 
 
 def _measure(
@@ -202,7 +210,7 @@ def _recorded(
     measured: list[_Measured],
     timing: dict[str, Any],
 ) -> EvalResult:
-    run, summaries = trained.run, {split.name: bound.summary() for split, bound, _ in measured}
+    summaries = {split.name: bound.summary() for split, bound, _ in measured}
     said = {of_split.split.name: of_split.classification() for of_split in measured}
     evaluations = [
         Evaluation(
@@ -222,21 +230,21 @@ def _recorded(
 
     def write() -> None:
         tables = [of_split.table() for of_split in measured]
-        if not run.pretrained:
+        if not trained.run.pretrained:
             for evaluation, table in zip(evaluations, tables, strict=True):
-                keep_per_image(run, evaluation, table)
-            record(run, trained.config, evaluations, timing)
+                keep_per_image(trained.run, evaluation, table)
+            record(trained.run, trained.config, evaluations, timing)
         if config.save_per_image is not None:
             save_table(config.save_per_image, concatenate(tables))
 
     from_first(write)
     return EvalResult(
         **_described(config, trained),
-        path=str(run.path),
+        path=str(trained.run.path),
         dataset=dataset.name,
         splits=summaries,
         classification={name: classification for name, classification in said.items() if classification},
         inference_ms=timing["inference_ms"],
         sampling_ms=timing["sampling_ms"],
-        recorded=not run.pretrained,
+        recorded=not trained.run.pretrained,
     )

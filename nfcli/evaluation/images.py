@@ -39,6 +39,8 @@ def load_to_score(config: EvalConfig, trained: TrainedModel, message: Say) -> tu
             f"run '{run}' tells how likely an image is given its label, and {config.images} has no labels",
             hint="--label N names the label of all of them; --classify asks for labels, and sums over them",
         )
+    if str(trained.transform):
+        message(f"images as in training: {trained.transform}")
     split = ImageSplit("images", images, labels)
     return split.first(None if config.limit is None else min(config.limit, len(split))), names[: config.limit]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import jax
 import jax.numpy as jnp
@@ -127,6 +128,8 @@ def decode_file(trained: TrainedModel, path: Path, most: int = LARGEST) -> tuple
     try:
         if kind_of(path) == "other":
             raise ValueError("it is not a regular file")
+        if path.exists() and not is_zipfile(path):
+            raise ValueError("it is no npz file")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
         about = json.loads(str(arrays["about"]))
@@ -144,7 +147,8 @@ def decode_file(trained: TrainedModel, path: Path, most: int = LARGEST) -> tuple
         if count > most:
             raise UsageError(f"{path} has {count:,} images, and {most:,} are drawn at most", hint="save fewer of them")
     except NPZ_ERRORS as error:
-        what = "does not exist" if isinstance(error, FileNotFoundError) else f"holds no latents: {one_line(error)}"
+        reason = f"it has no {error}" if isinstance(error, KeyError) else one_line(error)
+        what = "does not exist" if isinstance(error, FileNotFoundError) else f"holds no latents: {reason}"
         raise DataError(
             f"{path} {what}", hint="nf eval RUN --images X --save-latents FILE writes such a file"
         ) from error

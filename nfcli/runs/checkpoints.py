@@ -118,15 +118,15 @@ class Checkpoints:
                 save_tree(staging / "training", training)
         collectives.from_first(publish)
 
-    def latest(self) -> tuple[CheckpointMeta, Path] | None:
-        """The newest checkpoint that is whole, None when there is none at all.
+    def latest(self, *, but: tuple[str, ...] = ()) -> tuple[CheckpointMeta, Path] | None:
+        """The newest checkpoint that is whole, `but` for files whose names begin so; None when there is none at all.
 
         Raises:
             CheckpointError: There are checkpoints, and every one is damaged, or one cannot be read.
         """
         steps = self.steps()
         for step in reversed(steps):
-            found = self._whole(step, "; going back to the one before" if step != steps[0] else "")
+            found = self._whole(step, "; going back to the one before" if step != steps[0] else "", but)
             if found is not None:
                 return found
         if steps:
@@ -136,19 +136,18 @@ class Checkpoints:
         return None
 
     def best(self) -> tuple[CheckpointMeta, Path]:
-        """The checkpoint with the best validation that is whole.
+        """The checkpoint with the best validation, to read its parameters: `training/` may be damaged.
 
         Raises:
             CheckpointError: There is none.
         """
-        latest = self.latest()
+        latest = self.latest(but=("training/",))
         if latest is None:
             raise CheckpointError(f"there is no checkpoint in {self.folder} yet", hint="train the run further first")
-        best_step = latest[0].best_step
-        if best_step is None:
+        if (best_step := latest[0].best_step) is None:
             raise CheckpointError(f"no checkpoint in {self.folder} is validated yet", hint="train it further first")
         instead = f"; using the latest checkpoint, of step {latest[0].step}, instead of the best one"
-        return self._whole(best_step, instead) or latest
+        return self._whole(best_step, instead, ("training/",)) or latest
 
     def last_finite(self, meta: CheckpointMeta) -> tuple[CheckpointMeta, Path] | None:
         """The latest checkpoint to go back to when training diverged; None for the start of the run."""
@@ -158,13 +157,13 @@ class Checkpoints:
                 return found
         return None
 
-    def _whole(self, step: int, instead: str = "") -> tuple[CheckpointMeta, Path] | None:
+    def _whole(self, step: int, instead: str = "", but: tuple[str, ...] = ()) -> tuple[CheckpointMeta, Path] | None:
         """A checkpoint whose files are as its manifest says; None and a warning, with what is done instead, if not."""
         path = self.path(step)
         try:
             manifest = read_json(path / "manifest.json", kind="manifest")
             check_fields(manifest, {"files": Object})
-            _check_sums(_sums(path), manifest["files"])
+            _check_sums(_sums(path, but), manifest["files"], but)
             content = read_json(path / "meta.json", kind="checkpoint file")
             content.setdefault("last_finite_step", content.get("sound_step"))  # as earlier versions call it
             return parse(CheckpointMeta, content), path
@@ -233,18 +232,19 @@ def _writing(staging: Path, final: Path) -> Iterator[None]:
         ) from error
 
 
-def _sums(folder: Path) -> dict[str, dict[str, Any]]:
+def _sums(folder: Path, but: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
     sums = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != "manifest.json":
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != "manifest.json" and not name.startswith(but):
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            sums[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
+            sums[name] = {"bytes": path.stat().st_size, "sha256": digest}
     return sums
 
 
-def _check_sums(got: dict[str, Any], want: dict[str, Any]) -> None:
+def _check_sums(got: dict[str, Any], want: dict[str, Any], but: tuple[str, ...]) -> None:
     for name in sorted({*got, *want}):
-        if name not in got or got[name] != want.get(name):
+        if not name.startswith(but) and (name not in got or got[name] != want.get(name)):
             wrong = "does not belong there" if name not in want else "has changed" if name in got else "is missing"
             raise ValueError(f"{name} {wrong}")

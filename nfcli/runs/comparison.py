@@ -81,12 +81,14 @@ class Row:
 class Comparison:
     """The rows, best first within each group; `questions[i]` says in words what group i was asked.
 
-    `notes` are sentences on measurements that are newer than the one shown, and of fewer images.
+    `notes` are sentences on measurements that are newer than the one shown, and of fewer images; `unmeasured` says what
+    rows of no group lack.
     """
 
     rows: tuple[Row, ...]
     questions: tuple[str, ...]
     notes: tuple[str, ...]
+    unmeasured: str = "not measured yet"
 
     @property
     def has_published(self) -> bool:
@@ -123,7 +125,9 @@ def compare(
     numbers: dict[Any, int] = {question: number for number, question in enumerate(in_words)}
     rows = [replace(row, group=numbers.get(row.question)) for row, _ in found]
     rows.sort(key=lambda row: (row.rank, natural(row.name)))
-    return Comparison(tuple(rows), tuple(in_words.values()), tuple(note for _, note in found if note is not None))
+    notes = tuple(note for _, note in found if note is not None)
+    lacking = {} if importance_samples is None else {"unmeasured": f"not measured with K = {importance_samples}"}
+    return Comparison(tuple(rows), tuple(in_words.values()), notes, **lacking)
 
 
 def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:

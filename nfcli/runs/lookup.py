@@ -2,6 +2,7 @@
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from nfcli.errors import RunError, UsageError
@@ -59,10 +60,10 @@ def find_run(name: str | None, runs_dir: Path) -> RunDir:
         return find_pretrained(name, runs_dir)
     run = run_named(name, runs_dir)
     if not run.exists():
-        names = ", ".join(known.name for known in list_runs(runs_dir)) or "none yet"
-        raise RunError(
-            f"there is no run '{name}' in {runs_dir}", hint=f"runs there: {names}{suggestion(runs_dir, name)}"
-        )
+        known = [other.name for other in list_runs(runs_dir)]
+        meant = "".join(f"did you mean '{close}'? " for close in get_close_matches(name, known, 1))
+        listed = f"{meant}runs there: {', '.join(known) or 'none yet'}{suggestion(runs_dir, name)}"
+        raise RunError(f"there is no run '{name}' in {runs_dir}", hint=listed)
     return run
 
 

@@ -88,7 +88,10 @@ def test_another_question_is_added_and_a_quick_one_does_not_displace_more_images
     )
     rows = {row["name"]: row for row in call("compare", "-k", "3", "--json", cwd=home).json["rows"]}
     assert (rows["simple"]["images"], rows["multiscale"]["images"]) == (5, None)
-    assert "), first 5 of them, K = 3\n" in call("compare", "-k", "3", cwd=home).out
+    shown = call("compare", "-k", "3", cwd=home)
+    assert "), first 5 of them, K = 3\n" in shown.out
+    assert "\nnot measured with K = 3\n" in shown.out
+    assert "not measured with K = 3: multiscale; for example: nf eval multiscale -k 3" in shown.err
 
 
 def test_other_questions_are_ranked_apart(home, call):
@@ -126,6 +129,22 @@ def test_compare_prints_a_table_that_fits_the_terminal(home):
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+def test_names_that_say_the_preset_leave_room_for_the_best_of_every_column(home, call):
+    for run in (home / "runs").iterdir():
+        run.rename(run.with_name(f"{run.name}-with-a-longer-name"))
+        results = home / "runs" / f"{run.name}-with-a-longer-name" / "results.json"
+        content = json.loads(results.read_text())
+        content["timing"] |= {"inference_ms": 234.5, "sampling_ms": 234.5}
+        results.write_text(json.dumps(content))
+    lines = call("compare", cwd=home).out.splitlines()
+    assert max(map(len, lines)) <= 80
+    best = next(line for line in lines if "*" in line)
+    assert best.split()[0].endswith("-with-a-longer-name")
+    assert best.count("*") == 4
+    (home / "runs/simple-with-a-longer-name").rename(home / "runs/other")
+    assert " preset " in call("compare", cwd=home).out
+
+
 def test_every_format_but_the_one_for_people_is_a_table_alone(home, call):
     rows = call("compare", "--json", cwd=home).json["rows"]
     for name in formats():
@@ -135,7 +154,7 @@ def test_every_format_but_the_one_for_people_is_a_table_alone(home, call):
         for row in rows:
             assert row["name"] in done.out
             assert (str(row["parameters"]) in done.out) is plain
-        assert ("* " + f"{rows[0]['test_bpd']:.4f}" in done.out) is not plain
+        assert ("*" + f"{rows[0]['test_bpd']:.4f}" in done.out) is not plain
         assert ("std err: over images" in done.out) is not plain
 
 
@@ -196,6 +215,7 @@ def test_runs_are_listed_in_the_order_that_people_count_in(home, call):
     rows = call("compare", "--json", cwd=home).json["rows"]
     assert [row["name"] for row in rows][2:] == ["w2", "w10"]
     assert "runs there: multiscale, simple, w2, w10" in call("sample", "nothere", cwd=home).err
+    assert "hint: did you mean 'multiscale'? runs there: " in call("sample", "multscale", cwd=home).err
 
 
 def test_images_can_be_saved_and_the_run_trained_last_is_the_default(home):

@@ -141,7 +141,8 @@ def test_labels_that_are_not_whole_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["missing", "cut off", "other arrays", "not finite", "another shape", "a number", "objects", "encrypted"]
+    "damage",
+    ["missing", "cut off", "other arrays", "not finite", "another shape", "a number", "objects", "encrypted", "text"],
 )
 def test_damaged_files(damage, home, call, tmp_path):
     path = tmp_path / "z.npz"
@@ -166,6 +167,11 @@ def test_damaged_files(damage, home, call, tmp_path):
         for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
             changed[changed.index(start) + flags] |= 1
         path.write_bytes(changed)
+    elif damage == "text":
+        path.write_text("no archive at all")
     done = call("sample", "simple", "--from-latents", path, cwd=home)
     assert_refused(done, 3)
     assert str(path) in done.err
+    assert "allow_pickle" not in done.err or damage == "objects"
+    if damage == "other arrays":
+        assert "holds no latents: it has no 'level0'" in done.err

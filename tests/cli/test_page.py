@@ -168,6 +168,8 @@ def test_pictures_of_other_options_or_weights_are_left_and_not_shown(changed, pa
     users = contents(figures)
     done = succeeds("compare", "--html", "page.html", cwd=home)
     assert done.err.count("drawing samples.png of 'simple' for the page") == 1
+    other = {"options": "temperature 0.5 instead of 1.0", "weights": "checkpoint_step 1 instead of "}[changed]
+    assert f"the one in runs/simple/figures has {other}" in done.err
     assert "dequantization" not in done.err
     assert contents(figures) == users
     shown = base64.b64encode(before).decode()

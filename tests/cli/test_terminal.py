@@ -36,6 +36,15 @@ def test_training_on_a_terminal_has_a_live_line_and_ends_tidily(workshop, tmp_pa
     assert plain.rstrip().splitlines()[-1].startswith("hint: ")
 
 
+def test_a_terminal_is_told_what_it_waits_for(workshop, tmp_path):
+    command = ["sample", "simple", "--output", tmp_path / "drawn.png"]
+    with TerminalOfNF(command, workshop.path, environment(TERM="xterm-256color")) as terminal:
+        assert terminal.finish() == 0
+        assert "drawing" in terminal.plain
+        assert "drawn.png" in terminal.plain.rpartition("drawing")[2]
+        assert terminal.written.rindex(b"\x1b[?25h") > terminal.written.rindex(b"\x1b[?25l")
+
+
 def test_no_color_draws_without_colours_and_interrupting_saves(workshop, tmp_path):
     home = workshop.copy(tmp_path / "copy")
     command = ["train", "simple", *SETTINGS, "--epochs", "2000", "--eval-every", "1000", "--name", "plain"]
@@ -83,7 +92,7 @@ def test_dumb_terminal_gets_plain_lines(workshop, tmp_path):
 
 
 def test_sentences_end_between_words(workshop):
-    command = ["eval", "nobody", "--runs-dir", "runs/" + "deeper/" * 8]
+    command = ["compare", "nobody", "--runs-dir", "runs/" + "deeper/" * 8]
     with TerminalOfNF(command, workshop.path, environment(TERM="xterm-256color")) as terminal:
         assert terminal.finish() == 3
         lines = [line.strip() for line in terminal.plain.splitlines() if line.strip()]

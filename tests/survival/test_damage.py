@@ -76,6 +76,17 @@ def test_what_cannot_be_read_just_now_is_not_taken_for_damaged(copied, monkeypat
         checkpoints.latest()
 
 
+def test_weights_are_read_where_only_what_continues_training_is_damaged(copied):
+    newest = max((copied / "checkpoints").iterdir())
+    with tiny_preset():
+        whole = restore(RunDir(copied), pytest.fail).checkpoint
+        assert whole.step == int(newest.name)
+        damage(next(path for path in (newest / "training").rglob("*") if path.parent.name == "d"), "flipped")
+        assert restore(RunDir(copied), pytest.fail).checkpoint == whole
+        damage(next(path for path in (newest / "parameters").rglob("*") if path.parent.name == "d"), "flipped")
+        assert restore(RunDir(copied)).checkpoint.step < whole.step
+
+
 def test_a_best_checkpoint_that_was_replaced_meanwhile_is_looked_for_again(copied, monkeypatch):
     """Training saves a better one, and deletes the best so far, while a reader looks for it."""
     first, newest = Checkpoints(copied / "checkpoints").steps()[-2:]
@@ -86,8 +97,8 @@ def test_a_best_checkpoint_that_was_replaced_meanwhile_is_looked_for_again(copie
         Checkpoints(place).seal(step)
     whole = Checkpoints.latest
 
-    def slow(self):
-        found = whole(self)
+    def slow(self, **options):
+        found = whole(self, **options)
         if (place / f"{first:08d}").exists():
             better = place / f"{newest + 1:08d}"
             shutil.copytree(place / f"{newest:08d}", better)
