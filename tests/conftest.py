@@ -76,7 +76,7 @@ def onednn_type(request, monkeypatch):
 
 def skip_without_onednn(dtype):
     """Of tests that call it."""
-    if not probe.INSTRUCTIONS[dtype] & probe._instructions():
+    if not probe.INSTRUCTIONS[dtype].keys() & probe._instructions():
         pytest.skip(f"for a CPU that oneDNN is fast on in {dtype}")
 
 

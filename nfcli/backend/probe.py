@@ -1,8 +1,9 @@
 """Whether oneDNN, which XLA's runtime holds, computes networks right on this CPU, and faster than XLA does.
 
 What is tried, `nfcli.flows.cpu.onednn`, is internal to XLA and may end a process, so it is tried in one of its own,
-`python -m nfcli.backend.probe TYPE`, and the answer is kept in the cache folder: for these sources, versions, settings
-and processor, and not where the times are too close, as they may be for once beside other work.
+`python -m nfcli.backend.probe TYPE`, and the answer is kept in the cache folder, for these sources, versions, settings
+and processor: a run of the same seed must be the same on another day. Other work blurs the times, so where they are
+close, what such processors are known for decides.
 """
 
 import contextlib
@@ -13,8 +14,9 @@ import sys
 
 from nfcli.backend import private, runtime
 
-INSTRUCTIONS = {"bfloat16": {"amx_bf16", "avx512_bf16"}, "float32": {"avx512f"}}
-"""Of x86 processors that are worth a try in a type, as Linux names them. With AVX2 alone, XLA is faster."""
+INSTRUCTIONS = {"bfloat16": {"amx_bf16": True, "avx512_bf16": False}, "float32": {"avx512f": True}}
+"""Of x86 processors that are worth a try in a type, as Linux names them, and whether oneDNN is known to be faster on
+them: with avx512_bf16 alone it depends. With AVX2 alone, XLA is faster."""
 
 SWITCHES = ("NF_ONEDNN", "NF_MATRIX_UNITS")
 """What users may set to 0; the second is the earlier name."""
@@ -22,9 +24,9 @@ SWITCHES = ("NF_ONEDNN", "NF_MATRIX_UNITS")
 PATIENCE = 120
 """Seconds: what takes longer is of no use."""
 
-FASTER, WRONG, SLOWER, UNCLEAR, ENDED = range(5)
-"""How an attempt ends, and its exit codes: with 1, Python's own after an error, nothing is right. The last two are not
-kept: right, but hardly faster or slower; and ended by somebody else."""
+FASTER, WRONG, SLOWER, ENDED = range(4)
+"""How an attempt ends, and its exit codes: with 1, Python's own after an error, nothing is right. The last is not kept:
+somebody else ended it."""
 
 KEPT = ("faster", "wrong", "slower")
 
@@ -49,12 +51,12 @@ def onednn_is_faster(dtype: str) -> bool:
 
 def onednn_is_right(dtype: str) -> bool:
     """Whether it can be used at all; arguments and errors as of `onednn_is_faster`."""
-    return _answer(dtype) in (FASTER, SLOWER, UNCLEAR)
+    return _answer(dtype) in (FASTER, SLOWER)
 
 
 def _answer(dtype: str) -> int:
     wanted = [runtime.switched_on(name) for name in SWITCHES]
-    if not all(wanted) or not INSTRUCTIONS[dtype] & _instructions():
+    if not all(wanted) or not INSTRUCTIONS[dtype].keys() & _instructions():
         return WRONG
     # Not above: `main` prepares before jax is imported.
     import jax
@@ -99,7 +101,7 @@ def _try_it(dtype: str) -> int:
     # These a user, a system or its lack of memory sends; other signals are of what was tried.
     if -code in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGALRM):
         return ENDED
-    return code if code in (FASTER, SLOWER, UNCLEAR) else WRONG
+    return code if code in (FASTER, SLOWER) else WRONG
 
 
 def main(dtype: str) -> int:
@@ -111,7 +113,8 @@ def main(dtype: str) -> int:
 
     if not trial.is_right(dtype):
         return WRONG
-    return {True: FASTER, False: SLOWER, None: UNCLEAR}[trial.is_fast(dtype)]
+    expected = any(INSTRUCTIONS[dtype][name] for name in INSTRUCTIONS[dtype].keys() & _instructions())
+    return FASTER if trial.is_fast(dtype, expected=expected) else SLOWER
 
 
 if __name__ == "__main__":
