@@ -156,8 +156,8 @@ class LiveLine:
 
     def hide(self, name: str) -> None:
         """Take away what was shown of a name, if anything was."""
-        if self.console.live is not None and name in self._tasks:
-            self.console.live.update(self._tasks[name], visible=False)
+        if name in self._tasks:
+            self.show(name, visible=False)
 
 
 class TrainingProgress(LiveLine, Reporter):

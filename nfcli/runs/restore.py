@@ -144,7 +144,8 @@ def restore(run: RunDir, warn: Say = lambda _: None) -> TrainedModel:
     try:
         meta, parameters = _load_best(run, model, warn)
     except CheckpointError as error:
-        error.hint = REINSTALL if run.pretrained else error.hint
+        if run.pretrained:
+            raise CheckpointError(error.message, hint=REINSTALL) from error
         raise
     return TrainedModel(run, config, model, parameters, meta)
 
