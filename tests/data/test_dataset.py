@@ -57,7 +57,8 @@ def test_first_takes_images_and_labels_from_the_front():
 
 @pytest.mark.parametrize("n", [6, 0, -1])
 def test_first_refuses_what_is_not_there(n):
-    with pytest.raises(UsageError, match=rf"cannot take {n} images from the train split, which has 5$"):
+    told = rf"cannot take {n} images from the train split, which has 5\nhint: ask for 1 to 5 images$"
+    with pytest.raises(UsageError, match=told):
         make_split(5).first(n)
 
 
