@@ -32,7 +32,7 @@ def concat_elu(x: Array) -> Array:
     """
     # In half precision the difference would lose its digits.
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    both = jax.lax.platform_dependent(wide, cpu=plain.both_elus, default=both_elus)
+    both = plain.both_elus(wide) if plain.on_cpu() else both_elus(wide)
     return once(both.reshape(*x.shape[:-1], -1).astype(x.dtype))
 
 

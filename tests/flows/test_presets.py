@@ -95,6 +95,15 @@ def test_parameter_counts(name, count):
     assert model.num_parameters == count == PRESETS[name].reference_parameters
 
 
+def test_networks_of_one_size_are_traced_once():
+    model = build(get_preset("simple", smoke=True), (8, 8, 1))
+    images = jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.uint8)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0)))
+    program = jax.jit(model.log_prob).lower(model.parameter_shapes(), images, keys).as_text()
+    assert program.count("func.func private @_network(") == 1
+    assert program.count("call @_network(") == 8
+
+
 def test_parameter_counts_with_labels():
     """Ten more inputs of every network of the transform, of the learned prior, and of the one that looks at images."""
     assert build(get_preset("mixture"), (28, 28, 1), classes=10).num_parameters == 3_202_292

@@ -16,16 +16,21 @@ VERY_FEW = 4
 """So many input channels count as few."""
 
 
+def on_cpu() -> bool:
+    """Whether what is traced now is for a CPU; `jax.lax.platform_dependent` traces it for all, in more time."""
+    return jax.default_backend() == "cpu"
+
+
 @jax.custom_vjp
 def convolve(x: Array, kernel: Array) -> Array:
     """Convolution of odd square kernels, stride 1, zeros around: (B, H, W, I) and (K, K, I, O) to (B, H, W, O)."""
     size, _, inputs, outputs = kernel.shape
     if size == 1:
         return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
-    if outputs <= FEW and inputs >= 4 * outputs:
-        return jax.lax.platform_dependent(x, kernel, cpu=_shifted_sums, default=_as_xla_does)
-    if x.shape[2] % 2 == 0 and (outputs <= FEW or inputs <= VERY_FEW):
-        return jax.lax.platform_dependent(x, kernel, cpu=_two_pixels_at_once, default=_as_xla_does)
+    if on_cpu() and outputs <= FEW and inputs >= 4 * outputs:
+        return _shifted_sums(x, kernel)
+    if on_cpu() and x.shape[2] % 2 == 0 and (outputs <= FEW or inputs <= VERY_FEW):
+        return _two_pixels_at_once(x, kernel)
     return _as_xla_does(x, kernel)
 
 
@@ -64,13 +69,9 @@ def _backwards(remembered: tuple[Array, Array], gradient: Array) -> tuple[Array,
     if len(kernel) == 1:
         # A product an image; one of all images is slower.
         return towards_x, jnp.sum(jnp.einsum("bhwi,bhwo->bio", x, gradient), axis=0)[None, None]
-    if kernel.shape[2] <= kernel.shape[3]:
-        return towards_x, _towards_kernel(x, kernel, gradient)
-    return towards_x, jax.lax.platform_dependent(x, kernel, gradient, cpu=_in_chunks, default=_towards_kernel)
-
-
-def _towards_kernel(x: Array, kernel: Array, gradient: Array) -> Array:
-    return jax.vjp(partial(_as_xla_does, x), kernel)[1](gradient)[0]
+    if on_cpu() and kernel.shape[2] > kernel.shape[3]:
+        return towards_x, _in_chunks(x, kernel, gradient)
+    return towards_x, *jax.vjp(partial(_as_xla_does, x), kernel)[1](gradient)
 
 
 def _in_chunks(x: Array, kernel: Array, gradient: Array) -> Array:
@@ -97,12 +98,8 @@ def spread(values: Array, shape: tuple[int, ...]) -> Array:
 
 def _sum_of_rows(shape: tuple[int, ...], _: None, gradient: Array) -> tuple[Array]:
     rows = gradient.reshape(-1, shape[-1])
-    return (jax.lax.platform_dependent(rows, cpu=_product_with_ones, default=partial(jnp.sum, axis=0)),)
-
-
-def _product_with_ones(rows: Array) -> Array:
-    """Sum over rows as a matrix product; XLA's own one is compiled to a single chain of additions."""
-    return (jnp.ones((1, len(rows)), rows.dtype) @ rows)[0]
+    # On CPU as a matrix product; XLA's own sum is compiled to a single chain of additions.
+    return ((jnp.ones((1, len(rows)), rows.dtype) @ rows)[0] if on_cpu() else jnp.sum(rows, axis=0),)
 
 
 spread.defvjp(lambda values, shape: (spread(values, shape), None), _sum_of_rows)
@@ -118,7 +115,7 @@ def both_elus(x: Array) -> Array:
 
 def once(x: Array) -> Array:
     """`x`; it and its gradient are computed once, not in all that uses them, if XLA's "cse_barrier_expander" is off."""
-    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
+    return jax.lax.optimization_barrier(x) if on_cpu() else x
 
 
 @jax.custom_vjp
