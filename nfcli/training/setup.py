@@ -14,6 +14,7 @@ from nfcli.backend.mesh import data_mesh, device_description
 from nfcli.backend.probe import onednn_is_faster, onednn_is_right
 from nfcli.config import TrainConfig
 from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
+from nfcli.data.folder import LISTED
 from nfcli.data.reading import shape_text, shown
 from nfcli.data.store import AnyImages
 from nfcli.errors import Say, UsageError
@@ -174,6 +175,11 @@ def data_in_words(job: Job) -> str:
     images = [f"{counts} images of {kind}"] if used == all_ else [f"{counts} images", f"of {kind}"]
     done = str(Transform.parse(config.crop, config.resize, config.levels))
     lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", *images, *([f"after {done}"] if done else [])]
+    if (labels := job.labels(dataset.train)) is not None:
+        # They are there, and can be drawn, where labels begin at 1, for example.
+        unknown = sorted({*range(job.model.classes)}.difference(np.unique(labels)))
+        few = ", ".join(map(str, unknown[:LISTED])) + " and so on" * (len(unknown) > LISTED)
+        lines.append(f"labels 0 to {job.model.classes - 1}{f'; no training image has {few}' if unknown else ''}")
     return "\n      ".join(lines)
 
 

@@ -22,6 +22,7 @@ from nfcli.evaluation.evaluate import evaluate
 from nfcli.runs import find_run
 from nfcli.runs.restore import restore
 from nfcli.training.loop import train
+from nfcli.training.setup import data_in_words, prepare_job
 from tests.training.test_loop import Crash, CrashAt, assert_same_state, final_state, rows
 
 Configure = Callable[..., TrainConfig]
@@ -64,6 +65,14 @@ def test_labels_decide_what_is_learned(conditional: TrainConfig, tmp_path: Path)
     plain = replace(conditional, runs_dir=tmp_path, conditional=False)
     train(plain)
     assert rows(plain)[1]["train_bpd"] != rows(conditional)[1]["train_bpd"]
+
+
+def test_labels_that_no_image_has_are_told(tmp_path: Path) -> None:
+    images = np.zeros((12, 8, 8), np.uint8)
+    labels = {"train_labels": np.tile([1, 2, 4], 4), "test_labels": np.tile([1, 2, 4], 4)}
+    np.savez(tmp_path / "from_one.npz", train=images, test=images, **labels)
+    config = TrainConfig("tiny", str(tmp_path / "from_one.npz"), conditional=True, batch_size=4, runs_dir=tmp_path)
+    assert "labels 0 to 4; no training image has 0, 3" in data_in_words(prepare_job(config))
 
 
 def test_measuring_uses_each_image_s_label(conditional: TrainConfig) -> None:
