@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 from jax import Array
+from jax.sharding import Mesh
 
+from nfcli.backend.mesh import batched
 from nfcli.config import TrainConfig
 
 ADAM_RMS = 0.2
@@ -38,7 +40,7 @@ def learning_rate_scale(recoveries: Array | int) -> Array:
     return jnp.float32(0.5) ** recoveries
 
 
-def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientTransformation:
+def make_optimizer(config: TrainConfig, steps_per_epoch: int, mesh: Mesh | None = None) -> optax.GradientTransformation:
     """Adam (Kingma, Ba 2015, arXiv:1412.6980) or Muon after clipping by the global norm.
 
     With weight decay on the kernels if it is wanted, decoupled (Loshchilov, Hutter 2019, arXiv:1711.05101). Clipping
@@ -47,7 +49,7 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientT
     """
     clip = optax.clip_by_global_norm(config.clip_norm)
     if config.optimizer == "muon":
-        parts = {"muon": _stacked(_muon()), "adam": optax.flatten(optax.scale_by_adam())}
+        parts = {"muon": _stacked(_muon(), mesh), "adam": optax.flatten(optax.scale_by_adam())}
         scaled = optax.chain(optax.flatten(clip), optax.partition(parts, _matrices))
     else:
         scaled = optax.flatten(optax.chain(clip, optax.scale_by_adam()))
@@ -66,7 +68,7 @@ def _muon() -> optax.GradientTransformation:
     return optax.chain(orthogonal, optax.stateless(lambda updates, _: scale(updates)))
 
 
-def _stacked(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+def _stacked(inner: optax.GradientTransformation, mesh: Mesh | None) -> optax.GradientTransformation:
     """A transformation of kernels as matrices, (K * K * I, O), those of a size stacked into one array, (N, m, n)."""
 
     def stack(tree: Any) -> dict[str, Array]:
@@ -75,11 +77,17 @@ def _stacked(inner: optax.GradientTransformation) -> optax.GradientTransformatio
             groups.setdefault(size(leaf), []).append(leaf.reshape(-1, leaf.shape[-1]))
         return {name: jnp.stack(group) for name, group in groups.items()}
 
+    def shared(matrices: Array) -> Array:
+        """Each device takes some of them: where every core of a CPU takes all, a step lasts a fifth longer."""
+        if mesh is None or mesh.is_multi_process or len(matrices) % mesh.size:
+            return matrices
+        return jax.lax.with_sharding_constraint(matrices, batched(mesh))
+
     def size(leaf: Array) -> str:
         return f"{leaf.size // leaf.shape[-1]}x{leaf.shape[-1]}"
 
     def update(updates: Any, state: Any, _: Any = None) -> tuple[Any, Any]:
-        new, state = inner.update(stack(updates), state)
+        new, state = inner.update(jax.tree.map(shared, stack(updates)), state)
         rows = {name: iter(group) for name, group in new.items()}
         return jax.tree.map(lambda leaf: next(rows[size(leaf)]).reshape(leaf.shape), updates), state
 

@@ -52,7 +52,7 @@ class TrainStep:
         self.model, self.config = model.with_policy(policy), config
         self.mesh, self.steps_per_epoch = mesh, steps_per_epoch
         self.schedule = learning_rate_schedule(config, steps_per_epoch)
-        self.optimizer = make_optimizer(config, steps_per_epoch)
+        self.optimizer = make_optimizer(config, steps_per_epoch, mesh)
         # An argument and no constant of the program, so that all seeds share one.
         self.key: Array = replicate(mesh, np.array(jax.random.key_data(stream(config.seed, Purpose.TRAINING))))
         same, cut = replicated(mesh), batched(mesh)

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 
+from nfcli.backend.mesh import data_mesh, replicated
 from nfcli.config import TrainConfig
 from nfcli.errors import DivergedError
 from nfcli.flows.randomness import Purpose, indexed_keys, stream
@@ -112,6 +113,18 @@ def test_muon_moves_large_kernels_and_adam_the_rest() -> None:
         np.testing.assert_allclose(part["kernel"], (by_adam if name == "first" else by_muon)[name]["kernel"], atol=1e-6)
         np.testing.assert_allclose(part["bias"], by_adam[name]["bias"], atol=1e-6)
     assert np.abs(by_muon["high"]["kernel"] - by_adam["high"]["kernel"]).max() > 1e-4
+
+
+def test_devices_share_the_matrices_of_muon() -> None:
+    draw = partial(np.random.default_rng(0).standard_normal, dtype=np.float32)
+    slope = {name: {"kernel": draw((1, 1, 16, 24)), "bias": draw(24)} for name in "abcd"}
+    config, mesh = TrainConfig("simple", optimizer="muon"), data_mesh(32, 2)
+    alone, shared = make_optimizer(config, 5), make_optimizer(config, 5, mesh)
+    state, same = alone.init(slope), replicated(mesh)
+    program = jax.jit(shared.update, in_shardings=same, out_shardings=same).lower(slope, state, slope).compile()
+    assert "f32[2,16,24]" in program.as_text()  # of four, two on each device
+    got, _ = program(*jax.device_put((slope, state, slope), same))
+    jax.tree.map(np.testing.assert_array_equal, got, jax.jit(alone.update)(slope, state, slope)[0])
 
 
 @pytest.mark.parametrize(
