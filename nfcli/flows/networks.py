@@ -180,7 +180,7 @@ class GatedTrunk(nnx.Module):
 
 @jax.jit
 def _network(network: GatedTrunk, x: Array) -> Array:
-    """A function of its own: networks of the same sizes are traced and lowered once, which takes half the time."""
+    """A function of its own: networks of the same sizes are traced and lowered once, in a third less time."""
 
     def compute(x: Array) -> Array:
         return network._features(x.astype(network.policy.dtype or x.dtype)).astype(x.dtype)
