@@ -16,6 +16,7 @@ from nfcli.errors import UsageError
 from nfcli.evaluation.bound import BoundEvaluator, to_bpd
 from nfcli.evaluation.latents import Coder
 from nfcli.limits import SEED, TEMPERATURE, require, whole
+from nfcli.runs.directory import known_labels
 from nfcli.runs.restore import TrainedModel
 
 Labels = np.ndarray | None
@@ -104,7 +105,8 @@ class TrainedFlow:
 
         Args:
             count: How many.
-            labels: Of a class-conditional model: image i gets label i modulo their number; all in turn by default.
+            labels: Of a class-conditional model: image i gets label i modulo their number; by default those of
+                training images in turn.
             temperature: Standard deviation of the latents; below 1 gives tamer images.
             seed: Image i of a seed is always the same.
 
@@ -120,7 +122,7 @@ class TrainedFlow:
         if labels is not None and not np.size(labels):
             raise UsageError("there are no labels", hint="leave them out for all in turn")
         if labels is None and self.classes:
-            labels = np.arange(self.classes)
+            labels = known_labels(self.config)
         given = None if labels is None else np.resize(np.asarray(labels), count)
         return self._coder.sample(count, self._checked_labels(given, count), temperature=temperature, seed=seed)
 

@@ -51,9 +51,7 @@ def load_image_folder(folder: Path, intake: Intake) -> dict[str, Part]:
             listings[split] = _list(folder / name)
     listings = listings or {"all": _list(folder)}
     known = {label for _, labels in listings.values() for label in labels}
-    if known and _whole_numbers(known) is None:
-        first = [f"{number} {shown(label)}" for number, label in enumerate(sorted(known)[:LISTED])]
-        intake.message(f"note: labels are {', '.join(first)}{' and so on' * (len(known) > LISTED)}")
+    _tell_numbers(known, intake)
     images = read_images([file for files, _ in listings.values() for file in files], intake)
     parts, start = {}, 0
     for name, (files, labels) in listings.items():
@@ -87,6 +85,8 @@ def load_flat_folder(folder: Path, intake: Intake, classes: int | None) -> tuple
         what = f"has {len(known)} sub-folders with names, and the model knows {classes} labels"
         hint = "name them by the labels' numbers, or give one for each label that the model was trained on"
         raise DataError(f"{shown(folder)} {what}", hint=hint)
+    if classes != 0:
+        _tell_numbers(known, intake)
     wanted = None if classes == 0 else _numbered(labels, known)
     return Part(read_images(files, intake), wanted), [str(file.relative_to(folder)) for file in files]
 
@@ -112,6 +112,13 @@ def _whole_numbers(labels: set[str]) -> dict[str, int] | None:
         return None
     numbers = {label: int(label) for label in labels}
     return numbers if len(set(numbers.values())) == len(labels) else None
+
+
+def _tell_numbers(known: set[str], intake: Intake) -> None:
+    """Say which numbers words have: the same words as in training have the same ones, and others have them too."""
+    if known and _whole_numbers(known) is None:
+        first = [f"{number} {shown(label)}" for number, label in enumerate(sorted(known)[:LISTED])]
+        intake.message(f"note: labels are {', '.join(first)}{' and so on' * (len(known) > LISTED)}")
 
 
 def _numbered(labels: list[str], known: set[str]) -> Labels | None:

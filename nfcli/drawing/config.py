@@ -75,7 +75,7 @@ class SampleConfig(GridConfig):
         seed: Image i of a seed is the same whatever else is drawn.
         share_final_latent: Rows of 8 that share the last level's latent and differ in the split-off ones.
         labels: Of a class-conditional run, or of the training images shown: image i gets label i modulo their number;
-            None for all classes in turn, or for the first training images.
+            None for those of training images in turn, or for the first training images.
         real: Show training images instead.
         latents: Draw the images of these, from `nf eval --save-latents`, instead of new ones.
     """

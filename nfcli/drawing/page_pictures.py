@@ -21,6 +21,7 @@ from nfcli.drawing.samples import sample
 from nfcli.errors import CheckpointError, NFError, RunError, Say
 from nfcli.files import read_json, scratch_folder
 from nfcli.runs import Checkpoints, RunDir
+from nfcli.runs.directory import known_labels
 
 PHONE = "(max-width: 40rem)"
 """Where a picture has little room."""
@@ -73,14 +74,14 @@ def _plot(training: Curves, validation: Curves) -> str:
 
 def samples_figure(run: RunDir, runs_dir: Path, message: Say, warn: Say) -> str:
     """Images drawn from a run's model, as HTML; `message` and `warn` are called with sentences."""
-    config, classes = SampleConfig(run=run.name, runs_dir=runs_dir, num=SAMPLES), run.config()["model"]["classes"]
-    options = config.options([index % classes for index in range(SAMPLES)] if classes else None)
+    config, labels = SampleConfig(run=run.name, runs_dir=runs_dir, num=SAMPLES), known_labels(run.config())
+    options = config.options([labels[index % len(labels)] for index in range(SAMPLES)] if labels else None)
     try:
         drawn, _ = _drawn(run, "samples.png", config, options, partial(sample, warn=warn), message)
     except NFError as error:
         return _missing(run, "samples.png", "Samples", error, warn)
     caption = f"Samples at temperature {config.temperature:g}, seed {config.seed}"
-    caption += f"; labels 0 to {classes - 1} in turn" if classes else ""
+    caption += f"; labels {labels[0]} to {labels[-1]} in turn" if labels else ""
     return _figure(_picture(drawn, f"Samples of {run.name}"), caption, "samples")
 
 

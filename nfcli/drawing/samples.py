@@ -14,7 +14,8 @@ from nfcli.drawing.output import Drawn, image_path, restored, write_numbers
 from nfcli.drawing.single_images import check_data_path, save_images
 from nfcli.errors import Say, UsageError
 from nfcli.evaluation.latents import Coder, decode_file
-from nfcli.flows import FlowModel
+from nfcli.runs.directory import known_labels
+from nfcli.runs.restore import TrainedModel
 
 NOT_DRAWN: dict[str, Any] = {"temperature": None, "seed": None}
 """Of images that are not new ones."""
@@ -40,7 +41,7 @@ def sample(config: SampleConfig, *, warn: Say = lambda _: None) -> Drawn:
     elif config.real:
         images, known = _training_images(trained.dataset().train, config)
     else:
-        images, known = None, _labels(model, config)
+        images, known = None, _labels(trained, config, warn)
     if not data:
         check_size(config.num, config.width, model.shape, config.scale)
     labels = None if known is None else known.tolist()
@@ -90,8 +91,9 @@ def _captions(labels: list[int] | None, config: SampleConfig) -> dict[str, list[
     raise UsageError("--captions needs one label a row or a column", hint=hint)
 
 
-def _labels(model: FlowModel, config: SampleConfig) -> np.ndarray | None:
+def _labels(trained: TrainedModel, config: SampleConfig, warn: Say) -> np.ndarray | None:
     """(N,) the label of each new image, None for a model that is told none; refuses what the model cannot draw."""
+    model, known = trained.model, known_labels(trained.config)
     if config.share_final_latent and len(model.latent_shapes) < 2:
         raise UsageError(
             f"preset '{model.preset.name}' has a single latent: there is none to share while others differ",
@@ -103,7 +105,9 @@ def _labels(model: FlowModel, config: SampleConfig) -> np.ndarray | None:
     for label in config.labels or ():
         if label >= model.classes:
             raise UsageError(f"--label {label} is not possible", hint=f"labels go from 0 to {model.classes - 1}")
-    return np.resize(config.labels or range(model.classes), config.num) if model.classes else None
+        if label not in known:
+            warn(f"no training image of run '{trained.run.name}' has label {label}: what is drawn of it means nothing")
+    return np.resize(config.labels or known, config.num) if model.classes else None
 
 
 def _training_images(train: ImageSplit, config: SampleConfig) -> tuple[np.ndarray, np.ndarray | None]:

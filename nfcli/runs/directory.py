@@ -21,6 +21,10 @@ def _is_history(value: Any) -> bool:
         return False
 
 
+def _are_labels(value: Any) -> bool:
+    return isinstance(value, list) and all(is_whole(label, 0) for label in value)
+
+
 CONFIG = {
     "id": Text,
     "settings.epochs": Count,
@@ -41,6 +45,7 @@ CONFIG = {
     "device": Object,
     "continued": Annotated[list[Any], Check("a list of versions and devices", _is_history)],
     "model.classes": Index,
+    "data.unused_labels": Annotated[list[int], Check("a list of labels", _are_labels)],
 }
 
 CURVES = {"train_bpd": Number | None, "val_bpd": Number | None}
@@ -85,8 +90,12 @@ class RunDir:
         content = read_json(path, kind="run file")
         if isinstance(content.get("model"), dict):
             content["model"].setdefault("classes", 0)  # as it was before there were class-conditional models
+        if isinstance(content.get("data"), dict):
+            content["data"].setdefault("unused_labels", [])  # earlier runs do not say which; most have none
         try:
             check_fields(content, CONFIG)
+            if content["model"]["classes"] and not known_labels(content):
+                raise ValueError("data.unused_labels leaves none")
         except ValueError as error:
             raise RunError(
                 f"run file {path} is damaged: {error}",
@@ -196,6 +205,11 @@ class RunDir:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def known_labels(config: dict[str, Any]) -> list[int]:
+    """Labels that some training image has, ascending, by the config.json of a class-conditional run; else none."""
+    return sorted({*range(config["model"]["classes"])}.difference(config["data"]["unused_labels"]))
 
 
 def _opened(lock: Path, named: Path) -> IO[str]:

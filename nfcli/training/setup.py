@@ -175,11 +175,10 @@ def data_in_words(job: Job) -> str:
     images = [f"{counts} images of {kind}"] if used == all_ else [f"{counts} images", f"of {kind}"]
     done = str(Transform.parse(config.crop, config.resize, config.levels))
     lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", *images, *([f"after {done}"] if done else [])]
-    if (labels := job.labels(dataset.train)) is not None:
-        # They are there, and can be drawn, where labels begin at 1, for example.
-        unknown = sorted({*range(job.model.classes)}.difference(np.unique(labels)))
-        few = ", ".join(map(str, unknown[:LISTED])) + " and so on" * (len(unknown) > LISTED)
-        lines.append(f"labels 0 to {job.model.classes - 1}{f'; no training image has {few}' if unknown else ''}")
+    if job.model.classes:
+        unused = job.description()["data"]["unused_labels"]
+        few = ", ".join(map(str, unused[:LISTED])) + " and so on" * (len(unused) > LISTED)
+        lines.append(f"labels 0 to {job.model.classes - 1}{f'; no training image has {few}' if unused else ''}")
     return "\n      ".join(lines)
 
 

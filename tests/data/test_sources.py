@@ -122,6 +122,16 @@ def test_label_names_are_numbered_over_all_splits(tmp_path):
     assert dataset.test.labels.tolist() == [2, 2]
 
 
+def test_numbers_of_words_are_told_of_images_without_splits_too(tmp_path):
+    for name in ("dog", "wolf"):
+        write_pngs(tmp_path / name, some_images(2))
+    said: list[str] = []
+    assert load_images(tmp_path, classes=2, message=said.append).labels.tolist() == [0, 0, 1, 1]
+    assert said == ["note: labels are 0 dog, 1 wolf"]
+    assert load_images(tmp_path, classes=0, message=said.append).labels is None
+    assert len(said) == 1
+
+
 def test_labels_that_are_equal_numbers_stay_apart(tmp_path):
     for name in ("1", "01", "2"):
         write_pngs(tmp_path / "all" / name, some_images(1))

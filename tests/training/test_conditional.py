@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nfcli.api import TrainedFlow
 from nfcli.config import TrainConfig
 from nfcli.data import load_dataset
 from nfcli.drawing.interpolation import InterpolateConfig, interpolate
@@ -67,12 +68,28 @@ def test_labels_decide_what_is_learned(conditional: TrainConfig, tmp_path: Path)
     assert rows(plain)[1]["train_bpd"] != rows(conditional)[1]["train_bpd"]
 
 
-def test_labels_that_no_image_has_are_told(tmp_path: Path) -> None:
-    images = np.zeros((12, 8, 8), np.uint8)
+def test_labels_that_no_image_has_are_told_and_drawn_only_if_asked_for(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8), np.uint8)
     labels = {"train_labels": np.tile([1, 2, 4], 4), "test_labels": np.tile([1, 2, 4], 4)}
     np.savez(tmp_path / "from_one.npz", train=images, test=images, **labels)
-    config = TrainConfig("tiny", str(tmp_path / "from_one.npz"), conditional=True, batch_size=4, runs_dir=tmp_path)
+    config = TrainConfig(
+        "tiny", str(tmp_path / "from_one.npz"), conditional=True, epochs=1, batch_size=4, runs_dir=tmp_path, name="run"
+    )
     assert "labels 0 to 4; no training image has 0, 3" in data_in_words(prepare_job(config))
+    train(config)
+    said: list[str] = []
+    options = SampleConfig(run="run", runs_dir=tmp_path, num=4)
+    assert sample(options, warn=said.append).facts["labels"] == [1, 2, 4, 1]
+    assert not said
+    assert sample(replace(options, labels=[0, 2]), warn=said.append).facts["labels"] == [0, 2, 0, 2]
+    assert said == ["no training image of run 'run' has label 0: what is drawn of it means nothing"]
+    flow = TrainedFlow(restore(find_run("run", tmp_path)))
+    np.testing.assert_array_equal(flow.sample(4), flow.sample(4, [1, 2, 4, 1]))
+    run = find_run("run", tmp_path)
+    for unused, message in (([0, 1, 2, 3, 4], "leaves none"), ([-1], "not a list of labels")):
+        run.write_config({**flow.config, "data": {**flow.config["data"], "unused_labels": unused}})
+        with pytest.raises(RunError, match=message):
+            run.config()
 
 
 def test_measuring_uses_each_image_s_label(conditional: TrainConfig) -> None:
