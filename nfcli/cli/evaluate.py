@@ -1,7 +1,8 @@
 """`nf eval`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -13,8 +14,8 @@ from nfcli.cli.options import RUNS_DIR, Devices, Run, RunsDir
 from nfcli.evaluation.config import EvalConfig, EvalResult, Measured, ScoreResult
 from nfcli.process.cluster import Cluster, joined
 
-Columns = list[tuple[str, str, str]]
-"""Title, field of a row, and how its values are written, as `format` reads it."""
+Columns = list[tuple[str, str, str | Callable[[Any], str]]]
+"""Title, field of a row, and how its values are written: as `format` reads it, or a function."""
 
 CLASSIFICATION: Columns = [
     ("bpd of p(x)", "bpd", ".4f"),
@@ -22,12 +23,6 @@ CLASSIFICATION: Columns = [
     ("accuracy", "accuracy", ".2%"),
     ("bits of label", "label_bits", ".4f"),
     ("calibration", "calibration_error", ".4f"),
-]
-
-PREDICTION: Columns = [
-    ("bpd of p(x)", "marginal_bpd", ".4f"),
-    ("predicted", "predicted", "d"),
-    ("confidence", "confidence", ".4f"),
 ]
 
 ABOUT_LABELS = "p(x): summed over labels, p(label): "
@@ -96,9 +91,15 @@ def _measured(result: EvalResult) -> str:
 
 
 def _scored(result: ScoreResult) -> str:
+    from nfcli.data import in_words
+
     columns, rows = _bounds(result), [(image.name, image) for image in result.images]
+    word = partial(in_words, names=result.label_names)
     if result.classification is not None:
-        columns = [("label", "label", "d"), columns[0], *PREDICTION]
+        said: Columns = [("predicted", "predicted", word), ("confidence", "confidence", ".4f")]
+        columns = [columns[0], ("bpd of p(x)", "marginal_bpd", ".4f"), *said]
+    if result.conditional:
+        columns = [("label", "label", word), *columns]
     text = _table("image", columns, rows)
     if result.bpd is not None and result.bpd_stderr is not None:
         text += f"\nmean of {len(rows):,}: {result.bpd:.4f} ± {result.bpd_stderr:.4f} (K={result.importance_samples})"
@@ -116,9 +117,9 @@ def _table(title: str, columns: Columns, rows: Iterable[tuple[str, Any]]) -> str
     """A line for what each name stands for, below the title of the names."""
     from tabulate import tabulate
 
-    def cell(value: Any, pattern: str) -> str:
-        return "-" if value is None else format(value, pattern)
+    def cell(value: Any, written: str | Callable[[Any], str]) -> str:
+        return "-" if value is None else written(value) if callable(written) else format(value, written)
 
-    cells = [[name, *(cell(getattr(row, field), pattern) for _, field, pattern in columns)] for name, row in rows]
+    cells = [[name, *(cell(getattr(row, field), written) for _, field, written in columns)] for name, row in rows]
     header, alignment = [title, *(column[0] for column in columns)], ("left", *["right"] * len(columns))
     return str(tabulate(cells, header, disable_numparse=True, colalign=alignment))

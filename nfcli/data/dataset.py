@@ -88,7 +88,7 @@ class ImageSplit:
         if not 1 <= n < len(self):
             asked = f"cannot take {n:,} images from the {self.name} split, which has {len(self):,}"
             raise UsageError(asked, hint=f"ask for 1 to {len(self)} images")
-        return ImageSplit(self.name, *Part(self.images, self.labels).take(slice(n)))
+        return ImageSplit(self.name, *Part(self.images, self.labels).take(slice(n))[:2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +100,7 @@ class ImageDataset:
         source: What to load again: "mnist", or an absolute path.
         levels: How many values a pixel can take.
         train, val, test: The splits, none of them empty.
+        label_names: A word for each label from 0 on; empty where labels are just numbers.
     """
 
     name: str
@@ -108,6 +109,7 @@ class ImageDataset:
     train: ImageSplit
     val: ImageSplit
     test: ImageSplit
+    label_names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -164,14 +166,15 @@ class ImageDataset:
 
 
 class Part(NamedTuple):
-    """Images that a source keeps together: (N, H, W, C) uint8, and labels (N,) int64 or None."""
+    """Images that a source keeps together: (N, H, W, C) uint8, and labels (N,) int64 or None with their words."""
 
     images: AnyImages
     labels: Labels | None
+    names: tuple[str, ...] = ()
 
     def take(self, rows: Rows) -> "Part":
         """The images and labels at `rows`."""
-        return Part(select(self.images, rows), None if self.labels is None else self.labels[rows])
+        return Part(select(self.images, rows), None if self.labels is None else self.labels[rows], self.names)
 
 
 def assemble(name: str, source: str, parts: Mapping[str, Part], *, levels: int = LEVELS) -> ImageDataset:
@@ -189,8 +192,8 @@ def assemble(name: str, source: str, parts: Mapping[str, Part], *, levels: int =
     if "val" not in parts:
         whole, names, fraction = ("all", SPLITS, 7) if "all" in parts else ("train", SPLITS[:2], 6)
         parts = {**parts, **_divide(source, parts[whole], names, fraction)}
-    train, val, test = (ImageSplit(split, *parts[split]) for split in SPLITS)
-    return ImageDataset(name, source, levels, train, val, test)
+    train, val, test = (ImageSplit(split, *parts[split][:2]) for split in SPLITS)
+    return ImageDataset(name, source, levels, train, val, test, parts["train"].names)
 
 
 def check_parts(source: str, parts: Mapping[str, Part]) -> None:

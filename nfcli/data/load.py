@@ -6,6 +6,7 @@ and an npz file; see `tfds`, `idx`, `folder` and `npz` for each, `transform` for
 """
 
 import os
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -94,7 +95,8 @@ def load_images(
     path: str | os.PathLike[str],
     transform: Transform | None = None,
     *,
-    classes: int | None = None,
+    classes: int = 0,
+    names: Sequence[str] = (),
     message: Say = lambda _: None,
 ) -> LoadedImages:
     """Load images without splits, for scoring, with their labels where the source has them.
@@ -103,8 +105,8 @@ def load_images(
         path: A PNG or JPEG file; a folder of them, or of one sub-folder a label, in order of name; or an npz file with
             the key `images` or only one array, and perhaps `labels` or `y`.
         transform: What is done to every image.
-        classes: Of the model that is to be told the labels, which must then be among them; 0 looks at no labels, None
-            takes them as they are.
+        classes: Of the model that is to be told the labels, which must then be among them; 0 looks at no labels.
+        names: Of the classes, if it knows words for them: sub-folders may be called so.
         message: Called with a sentence of images that were converted.
 
     Raises:
@@ -116,12 +118,12 @@ def load_images(
     target, intake = absolute(os.fspath(path)), Intake(transform, message)
     kind = kind_of(target)
     if kind == "folder":
-        part, names = load_flat_folder(target, intake, classes)
+        part, files = load_flat_folder(target, intake, classes, names)
     elif kind == "file" and target.suffix.lower() == ".npz":
-        part = load_npz(target, intake, splits=False, labelled=classes != 0)["all"]
-        names = [f"{target.name}[{index}]" for index in range(len(part.images))]
+        part = load_npz(target, intake, splits=False, labelled=bool(classes))["all"]
+        files = [f"{target.name}[{index}]" for index in range(len(part.images))]
     elif kind == "file" and is_image_file(target):
-        part, names = Part(read_images([target], intake), None), [target.name]
+        part, files = Part(read_images([target], intake), None), [target.name]
     else:
         raise _unreadable(target, f"give a file ending in {', '.join(SUFFIXES)} or .npz, or a folder of images")
     check_parts(str(target), {"all": part})
@@ -130,7 +132,7 @@ def load_images(
         if len(strange):
             what = f"label {strange[0]} of {shown(target)} is none of the {classes} that the model knows"
             raise DataError(what, hint=f"labels go from 0 to {classes - 1}")
-    return LoadedImages(part.images, [shown(name) for name in names], part.labels)
+    return LoadedImages(part.images, [shown(file) for file in files], part.labels)
 
 
 def _unreadable(path: Path, forms: str) -> DataError:

@@ -20,6 +20,7 @@ import numpy as np
 
 from nfcli.data.dataset import Images, Part
 from nfcli.data.images import decode
+from nfcli.data.labels import label_names
 from nfcli.data.reading import absolute, decoding, kind_of, shape_text, shown, visible_entries, visible_folders
 from nfcli.data.store import Intake
 from nfcli.data.tfds_prepare import ARRAY_RECORD, prepare
@@ -169,7 +170,8 @@ def _part(tfds: Any, builder: Any, folder: Path, split: str, image: str, label: 
         return Part(images, None)
     if len(labels) != len(images):  # the images were kept from last time
         labels = [int(example[label]) for example in _examples(tfds, builder, split, image)]
-    return Part(images, np.array(labels, np.int64))
+    words = builder.info.features[label].names
+    return Part(images, np.array(labels, np.int64), tuple(words) if label_names(words) else ())
 
 
 @contextlib.contextmanager

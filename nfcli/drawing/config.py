@@ -85,11 +85,12 @@ class SampleConfig(GridConfig):
     temperature: float = setting(1.0, "Standard deviation of the latents; below 1 is tamer.", TEMPERATURE)
     seed: int = setting(44, "Image i of a seed is always the same.", SEED)
     share_final_latent: bool = setting(False, "Rows of 8 that share the last latent and differ in the split-off ones.")
-    labels: list[int] | None = setting(
+    labels: list[str] | None = setting(
         None,
-        "Of a class-conditional run, or with --real of any labelled data; repeat it for more, all in turn by default.",
+        "Of a class-conditional run, or with --real of any labelled data: a number, or a word as in training; repeat "
+        "it for more, all in turn by default.",
         names=("--label",),
-        metavar="<int>",
+        metavar="LABEL",
     )
     real: bool = setting(False, "Show training images instead.")
     latents: Path | None = setting(
@@ -108,8 +109,6 @@ class SampleConfig(GridConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require("columns", self.columns, whole(1, self.num if self.latents is None else MOST_IMAGES))
-        for label in self.labels or ():
-            require("label", label, whole(0))
         refuse_together(self, "share_final_latent", "columns")
         refuse_together(self, "real", "share_final_latent", "temperature", "seed")
         refuse_together(self, "latents", "real", "share_final_latent", "labels", "num", "temperature", "seed")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from nfcli.data import listed
 from nfcli.drawing.config import LOOK, InspectDequantConfig, PictureConfig, SampleConfig
 from nfcli.drawing.dequantization import inspect_dequantization, options_of
 from nfcli.drawing.dequantization_figure import Panels, save_dequantization_figure
@@ -81,7 +82,7 @@ def samples_figure(run: RunDir, runs_dir: Path, message: Say, warn: Say) -> str:
     except NFError as error:
         return _missing(run, "samples.png", "Samples", error, warn)
     caption = f"Samples at temperature {config.temperature:g}, seed {config.seed}"
-    caption += f"; labels {labels[0]} to {labels[-1]} in turn" if labels else ""
+    caption += f"; labels {listed(labels, run.config()['data']['label_names'])} in turn" if labels else ""
     return _figure(_picture(drawn, f"Samples of {run.name}"), caption, "samples")
 
 

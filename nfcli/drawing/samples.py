@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nfcli.data import ImageSplit
+from nfcli.data import ImageDataset, in_words, label_number, listed
 from nfcli.drawing.config import MOST_IMAGES, SHARED_COLUMNS, SampleConfig, is_data
 from nfcli.drawing.grid import check_size, image_grid, save_grid, spread
 from nfcli.drawing.output import Drawn, image_path, restored, write_numbers
@@ -33,19 +33,21 @@ def sample(config: SampleConfig, *, warn: Say = lambda _: None) -> Drawn:
     name = "training-images" if config.real else "samples-shared-latent" if config.share_final_latent else "samples"
     place = partial(_place, inputs=[] if source is None else [source])
     trained, path = restored(config, f"{name if source is None else 'from-latents'}.png", warn, place)
-    model = trained.model
+    model, words = trained.model, trained.label_names
     images: np.ndarray | None
     if source is not None:
         images, known = decode_file(trained, source, MOST_IMAGES)
         config = replace(config, num=len(images), latents=None)
     elif config.real:
-        images, known = _training_images(trained.dataset().train, config)
+        dataset = trained.dataset()
+        words = list(dataset.label_names)
+        images, known = _training_images(dataset, config)
     else:
         images, known = None, _labels(trained, config, warn)
     if not data:
         check_size(config.num, config.width, model.shape, config.scale)
     labels = None if known is None else known.tolist()
-    captions = _captions(labels, config) if config.captions else {}
+    captions = _captions(labels, words, config) if config.captions else {}
     if images is None:
         sharing = SHARED_COLUMNS if config.share_final_latent else 1
         images = Coder(trained).sample(config.num, known, **config.chosen("temperature", "seed"), sharing=sharing)
@@ -76,7 +78,7 @@ def _place(output: Path | None, default: Path, inputs: list[Path]) -> Path:
     return output
 
 
-def _captions(labels: list[int] | None, config: SampleConfig) -> dict[str, list[str]]:
+def _captions(labels: list[int] | None, words: list[str], config: SampleConfig) -> dict[str, list[str]]:
     """The label of each row, or else of each column."""
     if labels is None:
         raise UsageError("--captions has no labels to write", hint="leave it out; class-conditional runs have labels")
@@ -85,7 +87,7 @@ def _captions(labels: list[int] | None, config: SampleConfig) -> dict[str, list[
     columns = [labels[column::width] for column in range(width)]
     for name, lines in (("rows", rows), ("columns", columns)):
         if all(len(set(line)) == 1 for line in lines):
-            return {name: [str(line[0]) for line in lines]}
+            return {name: [in_words(line[0], words) for line in lines]}
     in_turn = len(config.labels or ()) or (0 if config.real else len(set(labels)))
     hint = f"--columns {min(in_turn, config.num)} gives each a column" if in_turn else "--label says which to show"
     raise UsageError("--captions needs one label a row or a column", hint=hint)
@@ -102,31 +104,33 @@ def _labels(trained: TrainedModel, config: SampleConfig, warn: Say) -> np.ndarra
     if config.labels and not model.classes:
         hint = "a run of nf train --conditional draws what a label says; --real shows training images of one"
         raise UsageError(f"--label says nothing to preset '{model.preset.name}' of this run", hint=hint)
-    for label in config.labels or ():
-        if label >= model.classes:
-            raise UsageError(f"--label {label} is not possible", hint=f"labels go from 0 to {model.classes - 1}")
+    wanted = [trained.label(label) for label in config.labels or ()]
+    for label in wanted:
         if label not in known:
-            warn(f"no training image of run '{trained.run.name}' has label {label}: what is drawn of it means nothing")
-    return np.resize(config.labels or known, config.num) if model.classes else None
+            which = f"label {in_words(label, trained.label_names)}"
+            warn(f"no training image of run '{trained.run.name}' has {which}: what is drawn of it means nothing")
+    return np.resize(wanted or known, config.num) if model.classes else None
 
 
-def _training_images(train: ImageSplit, config: SampleConfig) -> tuple[np.ndarray, np.ndarray | None]:
+def _training_images(dataset: ImageDataset, config: SampleConfig) -> tuple[np.ndarray, np.ndarray | None]:
     """The first training images, or the first of each label that was asked for; and their labels, if they have any."""
+    train, words = dataset.train, dataset.label_names
     if not config.labels:
         first = train.first(config.num)
         return first.images[:], first.labels
     if train.labels is None:
         raise UsageError("the training images of this run have no labels", hint="leave --label out")
-    wanted = np.resize(config.labels, config.num)
-    rows = np.empty(config.num, np.int64)
-    for label in config.labels:
-        places, found = np.flatnonzero(wanted == label), np.flatnonzero(train.labels == label)
+    numbers = [label_number(label, words) for label in config.labels]
+    rows, turn = np.empty(config.num, np.int64), np.arange(config.num) % len(numbers)
+    for label, number in zip(config.labels, numbers, strict=True):
+        places = np.flatnonzero(np.isin(turn, [i for i, each in enumerate(numbers) if each == number]))
+        found = np.flatnonzero(train.labels == (-1 if number is None else number))
         if len(found) < len(places):
-            there = [*map(str, np.unique(train.labels))]
-            few = ", ".join(there if len(there) <= 20 else [*there[:20], "..."])
             raise UsageError(
                 f"there are {len(found):,} training images of label {label}, and {len(places):,} were asked for",
-                hint="use a smaller --num" if len(found) else f"labels: {few}",
+                hint="use a smaller --num"
+                if len(found)
+                else f"labels: {listed(np.unique(train.labels).tolist(), words)}",
             )
         rows[places] = found[: len(places)]
-    return train.images[rows], wanted
+    return train.images[rows], train.labels[rows]

@@ -46,11 +46,10 @@ class EvalConfig:
     images: Path | None = setting(
         None, "Score these images instead: a PNG or JPEG file, a folder of them, an .npz.", metavar="PATH"
     )
-    label: int | None = setting(
+    label: str | None = setting(
         None,
-        "Of all your --images, for a class-conditional run; by default an npz has them as labels, or a folder has a "
-        "sub-folder for each.",
-        whole(0),
+        "Of all your --images, for a class-conditional run: a number, or a word as in training; by default an npz has "
+        "them as labels, or a folder has a sub-folder for each.",
     )
     save_latents: Path | None = setting(
         None, "Also write the latents of your --images, to .npz, for nf sample.", metavar="FILE"
@@ -134,7 +133,8 @@ class ScoredImage:
 class ScoreResult(Measured):
     """What `nf eval --images --json` prints.
 
-    `transform` is what was done to the images, as in training; `latents` the file that theirs were written to.
+    `transform` is what was done to the images, as in training; `latents` the file that theirs were written to;
+    `label_names` has a word for each label, where the run knows words.
     """
 
     source: str
@@ -143,4 +143,5 @@ class ScoreResult(Measured):
     bpd_stderr: float | None
     classification: Classification | None
     latents: str | None
+    label_names: list[str]
     images: tuple[ScoredImage, ...]

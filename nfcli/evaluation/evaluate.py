@@ -188,8 +188,7 @@ def _scored(config: EvalConfig, trained: TrainedModel, names: list[str], measure
             save_latents(config.save_latents, trained, measured.split, names, config.seed, warn)
 
     from_first(save)
-    split, bound, said = measured
-    summary = bound.summary()
+    summary = measured.bound.summary()
     return ScoreResult(
         **_described(config, trained),
         source=str(config.images),
@@ -198,7 +197,8 @@ def _scored(config: EvalConfig, trained: TrainedModel, names: list[str], measure
         bpd_stderr=summary.bpd_stderr,
         classification=measured.classification(),
         latents=str(config.save_latents) if config.save_latents else None,
-        images=scored(names, bound, said, split.labels),
+        label_names=trained.label_names,
+        images=scored(names, measured.bound, measured.said, measured.split.labels),
     )
 
 

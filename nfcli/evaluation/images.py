@@ -20,11 +20,14 @@ def load_to_score(config: EvalConfig, trained: TrainedModel, message: Say) -> tu
         DataError: They are missing, damaged, or of another shape than the model's.
     """
     run, classes = trained.run.name, trained.model.classes
-    if config.label is not None and not config.label < classes:
-        wanted = f"it must be between 0 and {classes - 1}" if classes else "it needs a run trained with --conditional"
-        raise UsageError(f"run '{run}' knows no label {config.label}", hint=wanted)
-    wanted_labels = 0 if config.label is not None else classes  # what the user says goes for all of them
-    images, names, labels = load_images(str(config.images), trained.transform, classes=wanted_labels, message=message)
+    said = None if config.label is None else trained.label(config.label)
+    images, names, labels = load_images(
+        str(config.images),
+        trained.transform,
+        classes=classes if said is None else 0,  # what the user says goes for all of them
+        names=trained.label_names,
+        message=message,
+    )
     if images.shape[1:] != trained.model.shape:
         how = "scale or crop" if images.shape[1:3] != trained.model.shape[:2] else "convert"
         got, want = ("x".join(map(str, shape)) for shape in (images.shape[1:], trained.model.shape))
@@ -32,8 +35,8 @@ def load_to_score(config: EvalConfig, trained: TrainedModel, message: Say) -> tu
             f"the images of {config.images} are {got}, and run '{run}' was trained on {want}",
             hint=f"{how} them first; a likelihood of other images would mean nothing",
         )
-    if config.label is not None:
-        labels = np.full(len(images), config.label)
+    if said is not None:
+        labels = np.full(len(images), said)
     if classes and labels is None and (config.save_latents or not config.classify):
         raise UsageError(
             f"run '{run}' tells how likely an image is given its label, and {config.images} has no labels",

@@ -25,6 +25,10 @@ def _are_labels(value: Any) -> bool:
     return isinstance(value, list) and all(is_whole(label, 0) for label in value)
 
 
+def _are_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+
 CONFIG = {
     "id": Text,
     "settings.epochs": Count,
@@ -46,6 +50,7 @@ CONFIG = {
     "continued": Annotated[list[Any], Check("a list of versions and devices", _is_history)],
     "model.classes": Index,
     "data.unused_labels": Annotated[list[int], Check("a list of labels", _are_labels)],
+    "data.label_names": Annotated[list[str], Check("a list of words", _are_words)],
 }
 
 CURVES = {"train_bpd": Number | None, "val_bpd": Number | None}
@@ -91,7 +96,8 @@ class RunDir:
         if isinstance(content.get("model"), dict):
             content["model"].setdefault("classes", 0)  # as it was before there were class-conditional models
         if isinstance(content.get("data"), dict):
-            content["data"].setdefault("unused_labels", [])  # earlier runs do not say which; most have none
+            for name in ("unused_labels", "label_names"):  # earlier runs do not say which; most have none
+                content["data"].setdefault(name, [])
         try:
             check_fields(content, CONFIG)
             if content["model"]["classes"] and not known_labels(content):

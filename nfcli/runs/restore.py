@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nfcli.config import TrainConfig
-from nfcli.data import ImageDataset, Transform, load_dataset
+from nfcli.data import ImageDataset, Transform, label_number, listed, load_dataset
+from nfcli.data.reading import shown
 from nfcli.errors import REINSTALL, CheckpointError, DataError, NFError, RunError, Say, UsageError
 from nfcli.flows import FlowModel, Parameters, build
 from nfcli.presets import get_preset
@@ -14,6 +15,8 @@ from nfcli.presets.definition import define
 from nfcli.runs import CheckpointMeta, Checkpoints, RunDir
 from nfcli.runs.arrays import load_tree
 from nfcli.versions import versions
+
+NO_LABELS = "it needs a run trained with --conditional"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,23 @@ class TrainedModel:
             return Transform.parse(settings.get("crop"), settings.get("resize"), self.model.levels)
         except (TypeError, AttributeError, UsageError) as error:
             raise RunError(f"run '{self.run.name}' has an impossible transform in its config.json: {error}") from error
+
+    @property
+    def label_names(self) -> list[str]:
+        """A word for each label of a class-conditional model; empty where they are just numbers."""
+        return list(self.config["data"]["label_names"])
+
+    def label(self, said: str) -> int:
+        """The number of a label that a user says.
+
+        Raises:
+            UsageError: The model does not know it.
+        """
+        number, classes = label_number(said, self.label_names), self.model.classes
+        if number is None or number >= classes:
+            known = f"it knows {listed(range(classes), self.label_names)}" if classes else NO_LABELS
+            raise UsageError(f"run '{self.run.name}' knows no label {shown(said)}", hint=known)
+        return number
 
     def dataset(self) -> ImageDataset:
         """The images that the run was trained on.
@@ -114,6 +134,7 @@ def description(
             "source": dataset.source,
             "fingerprint": dataset.fingerprint,
             **({"labels": dataset.labels_fingerprint, "unused_labels": unused} if model.classes else {}),
+            **({"label_names": list(dataset.label_names)} if model.classes else {}),
             "train_images": len(dataset.train.first(config.train_size)),
             "val_images": len(dataset.val.first(config.val_size)),
             "test_images": len(dataset.test),

@@ -13,8 +13,7 @@ from jax.sharding import Mesh
 from nfcli.backend.mesh import data_mesh, device_description
 from nfcli.backend.probe import onednn_is_faster, onednn_is_right
 from nfcli.config import TrainConfig
-from nfcli.data import ImageDataset, ImageSplit, Transform, load_dataset
-from nfcli.data.folder import LISTED
+from nfcli.data import ImageDataset, ImageSplit, Transform, listed, load_dataset
 from nfcli.data.reading import shape_text, shown
 from nfcli.data.store import AnyImages
 from nfcli.errors import Say, UsageError
@@ -177,8 +176,8 @@ def data_in_words(job: Job) -> str:
     lines = [f"{where}, fingerprint {dataset.fingerprint[:12]}", *images, *([f"after {done}"] if done else [])]
     if job.model.classes:
         unused = job.description()["data"]["unused_labels"]
-        few = ", ".join(map(str, unused[:LISTED])) + " and so on" * (len(unused) > LISTED)
-        lines.append(f"labels 0 to {job.model.classes - 1}{f'; no training image has {few}' if unused else ''}")
+        none = f"; no training image has {listed(unused, dataset.label_names)}" if unused else ""
+        lines.append(f"labels {listed(range(job.model.classes), dataset.label_names)}{none}")
     return "\n      ".join(lines)
 
 

@@ -122,16 +122,6 @@ def test_label_names_are_numbered_over_all_splits(tmp_path):
     assert dataset.test.labels.tolist() == [2, 2]
 
 
-def test_numbers_of_words_are_told_of_images_without_splits_too(tmp_path):
-    for name in ("dog", "wolf"):
-        write_pngs(tmp_path / name, some_images(2))
-    said: list[str] = []
-    assert load_images(tmp_path, classes=2, message=said.append).labels.tolist() == [0, 0, 1, 1]
-    assert said == ["note: labels are 0 dog, 1 wolf"]
-    assert load_images(tmp_path, classes=0, message=said.append).labels is None
-    assert len(said) == 1
-
-
 def test_labels_that_are_equal_numbers_stay_apart(tmp_path):
     for name in ("1", "01", "2"):
         write_pngs(tmp_path / "all" / name, some_images(1))
@@ -214,29 +204,33 @@ def test_folder_named_like_an_npz_file(tmp_path):
 def test_load_images_with_labels_of_sub_folders(tmp_path):
     images, labels = some_images(5), np.array([7, 2, 7, 10, 2])
     write_labelled_pngs(tmp_path, images, labels)
-    loaded = load_images(tmp_path)
+    loaded = load_images(tmp_path, classes=11)
     kept = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
     assert [kept[image.tobytes()] for image in loaded.images] == loaded.labels.tolist() == [10, 2, 2, 7, 7]
     assert loaded.names[0].startswith("10/")
-    assert load_images(tmp_path, classes=0).labels is None
-    assert load_images(tmp_path, classes=11).labels.tolist() == loaded.labels.tolist()
+    assert load_images(tmp_path).labels is None
     assert "label 10 of " in refused(tmp_path, load=lambda path: load_images(path, classes=10))
 
 
 def test_load_images_with_sub_folders_called_by_words(tmp_path):
     for name in ("cat", "dog"):
         write_pngs(tmp_path / name, some_images(2))
-    assert load_images(tmp_path).labels.tolist() == load_images(tmp_path, classes=2).labels.tolist() == [0, 0, 1, 1]
-    assert "2 sub-folders with names, and the model knows 3 labels" in refused(
-        tmp_path, load=lambda path: load_images(path, classes=3)
-    )
-    assert len(load_images(tmp_path, classes=0).images) == 4
+    names = ["ant", "dog", "cat"]
+    assert load_images(tmp_path, classes=3, names=names).labels.tolist() == [2, 2, 1, 1]
+    (tmp_path / "dog").rename(tmp_path / "0")  # a number is one where it is no name
+    assert load_images(tmp_path, classes=3, names=names).labels.tolist() == [0, 0, 2, 2]
+    for known in (["cat"], []):
+        (tmp_path / "0").rename(tmp_path / "wolf")
+        text = refused(tmp_path, load=lambda path, known=known: load_images(path, classes=2, names=known))
+        assert ("wolf" if known else "cat") in text
+        (tmp_path / "wolf").rename(tmp_path / "0")
+    assert len(load_images(tmp_path).images) == 4
 
 
 def test_load_images_with_labels_of_an_npz(tmp_path):
     for key in ("labels", "y"):
         np.savez(tmp_path / f"{key}.npz", images=TRAIN, **{key: TRAIN_LABELS})
-        assert load_images(tmp_path / f"{key}.npz").labels.tolist() == TRAIN_LABELS.tolist()
+        assert load_images(tmp_path / f"{key}.npz", classes=10).labels.tolist() == TRAIN_LABELS.tolist()
     assert "label 9 of " in refused(tmp_path / "y.npz", load=lambda path: load_images(path, classes=9))
     np.savez(tmp_path / "plain.npz", images=TRAIN)
     assert load_images(tmp_path / "plain.npz", classes=3).labels is None
@@ -247,8 +241,8 @@ def test_load_images_with_labels_of_an_npz(tmp_path):
 )
 def test_load_images_looks_at_labels_only_where_they_are_wanted(tmp_path, labels, message):
     np.savez(tmp_path / "a.npz", images=TRAIN, labels=labels)
-    assert message in refused(tmp_path / "a.npz", load=load_images)
-    assert load_images(tmp_path / "a.npz", classes=0).labels is None
+    assert message in refused(tmp_path / "a.npz", load=lambda path: load_images(path, classes=10))
+    assert load_images(tmp_path / "a.npz").labels is None
 
 
 def test_load_images_of_plain_files_has_no_labels(tmp_path):

@@ -18,7 +18,7 @@ from nfcli.drawing.interpolation import InterpolateConfig, interpolate
 from nfcli.drawing.samples import SampleConfig, sample
 from nfcli.errors import DataError, RunError, UsageError
 from nfcli.evaluation.bound import BoundEvaluator
-from nfcli.evaluation.config import EvalConfig
+from nfcli.evaluation.config import EvalConfig, ScoreResult
 from nfcli.evaluation.evaluate import evaluate
 from nfcli.runs import find_run
 from nfcli.runs.restore import restore
@@ -81,7 +81,7 @@ def test_labels_that_no_image_has_are_told_and_drawn_only_if_asked_for(tmp_path:
     options = SampleConfig(run="run", runs_dir=tmp_path, num=4)
     assert sample(options, warn=said.append).facts["labels"] == [1, 2, 4, 1]
     assert not said
-    assert sample(replace(options, labels=[0, 2]), warn=said.append).facts["labels"] == [0, 2, 0, 2]
+    assert sample(replace(options, labels=["0", "2"]), warn=said.append).facts["labels"] == [0, 2, 0, 2]
     assert said == ["no training image of run 'run' has label 0: what is drawn of it means nothing"]
     flow = TrainedFlow(restore(find_run("run", tmp_path)))
     np.testing.assert_array_equal(flow.sample(4), flow.sample(4, [1, 2, 4, 1]))
@@ -90,6 +90,63 @@ def test_labels_that_no_image_has_are_told_and_drawn_only_if_asked_for(tmp_path:
         run.write_config({**flow.config, "data": {**flow.config["data"], "unused_labels": unused}})
         with pytest.raises(RunError, match=message):
             run.config()
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a run `pets` of images in folders cat, dog and 7 is, with them in `pets`. Do not change it."""
+    path, images = tmp_path_factory.mktemp("pets"), np.random.default_rng(0).integers(0, 256, (12, 8, 8), np.uint8)
+    for index, image in enumerate(images):
+        folder = path / "pets" / ["cat", "dog", "7"][index % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{index:02}.png")
+    train(TrainConfig("tiny", str(path / "pets"), conditional=True, epochs=1, batch_size=4, runs_dir=path, name="pets"))
+    return path
+
+
+def test_words_for_labels_mean_the_same_as_in_training(pets: Path, tmp_path: Path) -> None:
+    assert find_run("pets", pets).config()["data"]["label_names"] == ["7", "cat", "dog"]
+    options = SampleConfig(run="pets", runs_dir=pets, num=2, output=tmp_path / "x.png")
+    assert sample(replace(options, labels=["dog", "cat"])).facts["labels"] == [2, 1]
+    assert sample(replace(options, labels=["7", "2"])).facts["labels"] == [0, 2]  # a word before a number
+    shown = sample(replace(options, labels=["dog"], real=True)).facts
+    images = load_dataset(str(pets / "pets")).train
+    assert images.labels is not None
+    assert shown["mean_pixel"] == images.images[images.labels == 2][:2].mean()
+    for real in (False, True):
+        with pytest.raises(UsageError, match="wolf") as caught:
+            sample(replace(options, labels=["wolf"], real=real))
+        assert "7, cat, dog" in str(caught.value.hint)
+
+
+def test_captions_are_words_where_labels_are(pets: Path, tmp_path: Path) -> None:
+    def width(label: str) -> int:
+        path = tmp_path / "x.png"
+        sample(SampleConfig(run="pets", runs_dir=pets, num=1, labels=[label], captions=True, output=path))
+        with Image.open(path) as image:
+            return image.width
+
+    assert width("dog") == width("cat") == width("2") > width("7")
+
+
+def test_images_in_folders_are_scored_by_the_words_of_training(pets: Path, tmp_path: Path) -> None:
+    settings = EvalConfig(run="pets", runs_dir=pets, importance_samples=1, images=tmp_path)
+    for name in ("cat", "dog"):
+        shutil.copytree(pets / "pets" / name, tmp_path / name)
+    scored = evaluate(settings)
+    assert isinstance(scored, ScoreResult)
+    assert [scored.label_names[image.label or 0] for image in scored.images] == ["cat"] * 4 + ["dog"] * 4
+    assert evaluate(replace(settings, images=tmp_path / "dog", label="dog")).bpd != scored.bpd  # type: ignore[union-attr]
+    (tmp_path / "cat").rename(tmp_path / "wolf")
+    with pytest.raises(DataError, match=r"sub-folder wolf of .* is no label that the model knows") as caught:
+        evaluate(settings)
+    assert caught.value.hint == "it knows 7, cat, dog"
+
+
+def test_words_say_nothing_to_a_run_of_numbers(conditional: TrainConfig, pets: Path) -> None:
+    with pytest.raises(DataError, match="is no label") as caught:
+        evaluate(EvalConfig(run="run", runs_dir=conditional.runs_dir, images=pets / "pets"))
+    assert caught.value.hint == "sub-folders are numbers then, from 0 to 9"
 
 
 def test_measuring_uses_each_image_s_label(conditional: TrainConfig) -> None:
@@ -114,10 +171,10 @@ def test_samples_of_a_label(conditional: TrainConfig) -> None:
         return sample(SampleConfig(run="run", runs_dir=conditional.runs_dir, num=12, **settings)).facts  # type: ignore[arg-type]
 
     assert drawn()["labels"] == [*range(10), 0, 1]
-    assert drawn(labels=(7, 3))["labels"] == [7, 3] * 6
-    assert drawn(labels=(7,))["mean_pixel"] != drawn(labels=(3,))["mean_pixel"]
-    with pytest.raises(UsageError, match="--label 10"):
-        drawn(labels=(10,))
+    assert drawn(labels=["7", "3"])["labels"] == [7, 3] * 6
+    assert drawn(labels=["7"])["mean_pixel"] != drawn(labels=["3"])["mean_pixel"]
+    with pytest.raises(UsageError, match="knows no label 10"):
+        drawn(labels=["10"])
 
 
 def test_captions_say_the_label_of_a_row_or_a_column(conditional: TrainConfig, tmp_path: Path) -> None:
@@ -128,19 +185,19 @@ def test_captions_say_the_label_of_a_row_or_a_column(conditional: TrainConfig, t
             return image.height, image.width
 
     height, width = height_and_width(columns=2)
-    rows = height_and_width(columns=2, labels=(7,), captions=True)
+    rows = height_and_width(columns=2, labels=["7"], captions=True)
     assert rows[0] == height
     assert rows[1] > width
-    columns = height_and_width(columns=2, labels=(7, 3), captions=True)
+    columns = height_and_width(columns=2, labels=["7", "3"], captions=True)
     assert columns[0] > height
     assert columns[1] == width
     with pytest.raises(UsageError, match="one label a row or a column") as caught:
-        height_and_width(columns=3, labels=(7, 3), captions=True)
+        height_and_width(columns=3, labels=["7", "3"], captions=True)
     assert caught.value.hint == "--columns 2 gives each a column"
 
 
 def test_samples_as_data_have_their_labels(conditional: TrainConfig, tmp_path: Path) -> None:
-    settings = {"run": "run", "runs_dir": conditional.runs_dir, "num": 3, "labels": (7, 3)}
+    settings = {"run": "run", "runs_dir": conditional.runs_dir, "num": 3, "labels": ["7", "3"]}
     sample(SampleConfig(output=tmp_path / "x.npz", **settings))  # type: ignore[arg-type]
     assert np.load(tmp_path / "x.npz")["labels"].tolist() == [7, 3, 7]
     sample(SampleConfig(output=tmp_path / "folder", **settings))  # type: ignore[arg-type]
@@ -153,13 +210,13 @@ def test_real_images_of_a_label(conditional: TrainConfig) -> None:
     known = restore(find_run("run", conditional.runs_dir)).dataset().train
     assert known.labels is not None
     rows = np.stack([np.flatnonzero(known.labels == label)[:2] for label in (3, 7)], axis=1).ravel()
-    shown = sample(SampleConfig(labels=(3, 7), **settings)).facts  # type: ignore[arg-type]
+    shown = sample(SampleConfig(labels=["3", "7"], **settings)).facts  # type: ignore[arg-type]
     assert shown["labels"] == [3, 7, 3, 7]
     assert shown["mean_pixel"] == pytest.approx(known.images[rows].mean())
     assert sample(SampleConfig(**settings)).facts["labels"] == known.labels[:4].tolist()  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="0 training images of label 10") as caught:
-        sample(SampleConfig(labels=(10,), **settings))  # type: ignore[arg-type]
-    assert caught.value.hint == "labels: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+        sample(SampleConfig(labels=["10"], **settings))  # type: ignore[arg-type]
+    assert caught.value.hint == "labels: 0 to 9"
 
 
 def test_interpolation_ends_in_the_images(conditional: TrainConfig) -> None:
@@ -192,7 +249,7 @@ def test_a_label_says_nothing_to_another_run(configure: Configure) -> None:
     config = configure(epochs=1)
     train(config)
     with pytest.raises(UsageError, match="--label says nothing"):
-        sample(SampleConfig(run="run", runs_dir=config.runs_dir, labels=(1,)))
+        sample(SampleConfig(run="run", runs_dir=config.runs_dir, labels=["1"]))
 
 
 @pytest.mark.parametrize("change", [lambda labels: 9 - labels, lambda labels: labels // 2], ids=["others", "fewer"])
