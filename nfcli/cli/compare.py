@@ -106,7 +106,7 @@ def compare(
         comparison = compare_runs(names, runs_dir, importance_samples=samples, warn=console.warning)
         if not names and all(row.shipped for row in comparison.rows):
             console.message(f"there is no run in {runs_dir} yet; these ship with nf")
-        missing = [row.name for row in comparison.rows if row.group is None and not row.shipped]
+        missing = [row.run for row in comparison.rows if row.group is None and not row.shipped]
         comparison = group_seeds(comparison, runs_dir) if options.group_seeds else comparison
         if options.format == TERMINAL_FORMAT:
             console.result(_content(comparison), for_people(comparison))

@@ -4,7 +4,17 @@ import csv
 from collections.abc import Sequence
 from io import StringIO
 
-from nfcli.runs.columns import COLUMNS, PUBLISHED, SEEDS, groups, lines
+from nfcli.runs.columns import (
+    ABOUT_LABELS,
+    COLUMNS,
+    LABELS,
+    PUBLISHED,
+    SEEDS,
+    Column,
+    asked_for_labels,
+    groups,
+    lines,
+)
 from nfcli.runs.comparison import Comparison, Row
 from nfcli.runs.pretrained import PREFIX
 from nfcli.runs.seeds import SeedRow
@@ -30,10 +40,16 @@ def formats() -> list[str]:
 
 def for_people(comparison: Comparison) -> str:
     """A table for each question that was asked, the best of a column marked, with captions."""
-    tables = [f"{question or comparison.unmeasured}\n\n{_ranked(rows)}" for question, rows in groups(comparison)]
+    tables, classified = [], asked_for_labels(comparison.rows)
+    for question, rows in groups(comparison):
+        tables.append(f"{question or comparison.unmeasured}\n\n{_ranked(rows)}")
+        if said := asked_for_labels(rows):
+            tables.append(_table(said, LABELS))
     if comparison.questions:
         caption = CAPTION_OF_SEEDS if _is_grouped(comparison.rows) else CAPTION
         tables.append(f"{caption}; *: best of a column")
+    if classified:
+        tables.append(ABOUT_LABELS.replace("; cal", ";\ncal"))
     if comparison.has_published:
         tables.append(CAPTION_OF_PUBLISHED)
     return "\n\n".join(tables)
@@ -43,14 +59,16 @@ def for_programs(comparison: Comparison, table_format: str) -> tuple[str, list[s
     """One table of all runs, numbers as programs read them; and what is to be known of it, for another place."""
     grouped = _is_grouped(comparison.rows)
     # Files for programs have the same columns whatever the runs are.
-    every = COLUMNS + SEEDS * grouped + PUBLISHED * (comparison.has_published or table_format in DELIMITERS)
+    every, delimited = COLUMNS + SEEDS * grouped, table_format in DELIMITERS
+    every += PUBLISHED * (comparison.has_published or delimited)
+    every += LABELS[1:] * (bool(asked_for_labels(comparison.rows)) or delimited)
     columns = [column for column in every if column.program is not None]
     header = [column.program for column in columns]
     body = [[column.text(row, "") for column in columns] for row in comparison.rows]
     captions = [CAPTION] * bool(comparison.questions) + [CAPTION_OF_SEEDS] * grouped
     captions += [CAPTION_OF_PUBLISHED] * comparison.has_published
     notes = [" ".join(caption.split()) for caption in captions]
-    if table_format in DELIMITERS:
+    if delimited:
         text = StringIO()
         csv.writer(text, delimiter=DELIMITERS[table_format], lineterminator="\n").writerows([header, *body])
         return text.getvalue().rstrip("\n"), notes
@@ -65,15 +83,19 @@ def _is_grouped(rows: Sequence[Row]) -> bool:
 
 
 def _ranked(rows: list[Row]) -> str:
-    import tabulate as library
-
     grouped = _is_grouped(rows)
     # Where the names of runs say the preset, 80 columns have no room for it twice, nor for seeds beside times.
-    said = all(row.name.removeprefix(PREFIX).startswith(row.preset) for row in rows)
+    said = all(row.run.removeprefix(PREFIX).startswith(row.preset) for row in rows)
     left_out = {"preset"} if grouped or said else set()
     left_out |= {"inference_ms", "sampling_ms"} if grouped else set()
     every = COLUMNS + SEEDS * grouped
-    columns = [column for column in every if column.terminal is not None and column.name not in left_out]
+    return _table(rows, [column for column in every if column.name not in left_out])
+
+
+def _table(rows: list[Row], every: Sequence[Column]) -> str:
+    import tabulate as library
+
+    columns = [column for column in every if column.terminal is not None]
     body = [["*" * cell.best + cell.text for cell in line] for line in lines(rows, columns, nothing="-", empty="")]
     header = [column.terminal for column in columns]
     alignment = ["right" if column.numeric else "left" for column in columns]

@@ -58,10 +58,10 @@ def write_page(config: PageConfig, *, message: Say = lambda _: None, warn: Say =
     check_output("--html", config.output)
     check_place(config.output)
     comparison = compare(list(config.runs), config.runs_dir, importance_samples=config.importance_samples, warn=warn)
-    runs = {row.name: find_run(row.name, config.runs_dir) for row in comparison.rows}
+    runs = {row.run: find_run(row.run, config.runs_dir) for row in comparison.rows}
     several = len(runs) > 1
     layout = f"{PHONE}, {TWO_COLUMNS}" if several else PHONE
-    cards = [_card(row, runs[row.name], config.runs_dir, layout, message, warn) for row in comparison.rows]
+    cards = [_card(row, runs[row.run], config.runs_dir, layout, message, warn) for row in comparison.rows]
     sections = [
         results_section(comparison),
         curves_section(runs, warn),
@@ -94,7 +94,7 @@ def _card(row: Row, run: RunDir, runs_dir: Path, layout: str, message: Say, warn
     }
     listing = "".join(f"<dt>{escape(name)}</dt><dd>{_words(text)}</dd>" for name, text in facts.items())
     pictures = samples_figure(run, runs_dir, message, warn), dequantization_figure(run, runs_dir, layout, message, warn)
-    head = f'<article class="run"><h3>{escape(row.name)}</h3>'
+    head = f'<article class="run"><h3>{escape(row.run)}</h3>'
     return "\n".join([head, f"<dl>{listing}</dl>", *pictures, "</article>"])
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from nfcli.config import SMOKE, TrainConfig, with_defaults
 from nfcli.presets import PRESETS
-from nfcli.runs.columns import COLUMNS, Cell, groups, lines
-from nfcli.runs.comparison import Comparison
+from nfcli.runs.columns import ABOUT_LABELS, COLUMNS, LABELS, Cell, Column, asked_for_labels, groups, lines
+from nfcli.runs.comparison import Comparison, Row
 
 NOTHING = "–"
 
@@ -35,14 +35,15 @@ def note(text: str) -> str:
 
 def results_section(comparison: Comparison) -> str:
     """A table for each question that was asked."""
-    columns = [column for column in COLUMNS if column.page is not None]
-    titles = [str(column.page) for column in columns]
     warning = "The groups differ in images, K or given labels: they must not be ranked together."
     parts = [f"<p><strong>{warning}</strong></p>"] * (len(comparison.questions) > 1)
     for question, rows in groups(comparison):
         asked = "Not measured yet: <code>nf eval NAME</code> does it." if question is None else escape(question)
-        parts += [f"<p>{asked}</p>", _html_table(titles, lines(rows, columns, nothing=NOTHING, empty=NOTHING))]
-    notes = [note(ABOUT_NUMBERS)] + [note(ABOUT_PUBLISHED)] * comparison.has_published
+        parts += [f"<p>{asked}</p>", _table_of(rows, COLUMNS)]
+        if said := asked_for_labels(rows):
+            parts.append(_table_of(said, LABELS))
+    notes = [note(ABOUT_NUMBERS)] + [note(f"{ABOUT_LABELS}.")] * bool(asked_for_labels(comparison.rows))
+    notes += [note(ABOUT_PUBLISHED)] * comparison.has_published + [note(f"Note: {text}.") for text in comparison.notes]
     return section("Results", *parts, *notes)
 
 
@@ -68,6 +69,12 @@ def options(settings: dict[str, Any]) -> list[str]:
     main = ("epochs", "batch_size", "seed")
     chosen = {name: value for name, value in settings.items() if name in main or value != usual.get(name)}
     return [f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}" for name, value in chosen.items()]
+
+
+def _table_of(rows: list[Row], every: Iterable[Column]) -> str:
+    columns = [column for column in every if column.page is not None]
+    titles = [str(column.page) for column in columns]
+    return _html_table(titles, lines(rows, columns, nothing=NOTHING, empty=NOTHING))
 
 
 def _html_table(titles: list[str], rows: Iterable[list[Cell]], kind: str = "") -> str:

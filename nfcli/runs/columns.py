@@ -29,7 +29,7 @@ class Column:
     @property
     def numeric(self) -> bool:
         """Whether it holds numbers."""
-        return self.pattern[-1:] in ("d", "f", ",")
+        return self.pattern[-1:] in ("d", "f", ",", "%")
 
     def text(self, row: Row, nothing: str) -> str:
         """The value of a row, or `nothing`."""
@@ -40,7 +40,7 @@ class Column:
 
 
 COLUMNS = (
-    Column("name", "", "run", "run", "run"),
+    Column("run", "", "run", "run", "run"),
     Column("preset", "", "preset", "preset", "preset"),
     Column("parameters", ",", "params", None, "parameters"),
     Column("parameters", "d", None, "params"),
@@ -49,6 +49,7 @@ COLUMNS = (
     Column("conditional", "", None, "conditional"),
     Column("images", "d", None, "images"),
     Column("importance_samples", "d", None, "K"),
+    Column("val_images", "d", None, "val images"),
     Column("val_bpd", ".4f", "val\nbpd", "val bpd", "validation bpd", ranked=True),
     Column("test_bpd", ".4f", "test\nbpd", "test bpd", "test bpd", ranked=True),
     Column("test_bpd_stderr", ".4f", "std\nerr", "std err"),
@@ -59,10 +60,24 @@ COLUMNS = (
         page="test bpd, K\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1",
         ranked=True,
     ),
-    Column("inference_ms", ".1f", "infer\nms", "infer ms", "inference, ms", ranked=True),
-    Column("sampling_ms", ".1f", "sample\nms", "sample ms", "sampling, ms", ranked=True),
+    Column("inference_ms", ".1f", "infer\nms", "infer ms", "inference, ms"),
+    Column("sampling_ms", ".1f", "sample\nms", "sample ms", "sampling, ms"),
     Column("effective_sample_size", ".2f", program="eff samples", page="effective samples"),
+    Column("timed_on", "", None, "timed on"),
 )
+
+LABELS = (
+    Column("run", "", "run", page="run"),
+    Column("marginal_bpd", ".4f", "bpd of p(x)", "test bpd of p(x)", "bpd of p(x)", ranked=True),
+    Column("marginal_bpd_stderr", ".4f", "std err", "std err of p(x)"),
+    Column("accuracy", ".2%", "accuracy", None, "accuracy"),
+    Column("accuracy", ".4f", None, "accuracy"),
+    Column("label_bits", ".4f", "bits of label", "label bits", "bits of label"),
+    Column("calibration_error", ".4f", "calibration", "calibration error", "calibration error"),
+)
+"""What runs say of the labels of the same images; a table of its own for people."""
+
+ABOUT_LABELS = "p(x): summed over labels; bits of label: -log2 p(label | x); calibration: expected calibration error"
 
 PUBLISHED = (
     Column("published_val_bpd", ".3f", program="published val bpd"),
@@ -115,9 +130,14 @@ def lines(rows: list[Row], columns: Sequence[Column], *, nothing: str, empty: st
         table.append([_cell(row, column, best[column.name], nothing) for column in columns])
         if row.published_test_bpd is not None:
             val, test = (column.text(row, nothing) for column in PUBLISHED)
-            known = {"name": f"published {row.preset}", "preset": row.preset, "val_bpd": val, "test_bpd": test}
+            known = {"run": f"published {row.preset}", "preset": row.preset, "val_bpd": val, "test_bpd": test}
             table.append([Cell(known.get(column.name, empty)) for column in columns])
     return table
+
+
+def asked_for_labels(rows: Sequence[Row]) -> list[Row]:
+    """Those that were measured with --classify."""
+    return [row for row in rows if row.marginal_bpd is not None]
 
 
 def _best(rows: list[Row], column: Column) -> float | None:

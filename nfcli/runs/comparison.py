@@ -1,6 +1,6 @@
 """`compare(runs)`: measured runs side by side, ranked only where they answer the same question. No jax here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ class Row:
     """One run in the table.
 
     Attributes:
-        name: Of the run.
+        run: Its name.
         preset: Of the model.
         parameters: Scalars learned.
         dataset: Short name of the images.
@@ -33,14 +33,16 @@ class Row:
         images: Test images measured.
         test_images: How many there are.
         test_fingerprint: sha256 of all test images; None before the first measurement.
-        inference_ms, sampling_ms: For a batch of 64.
+        inference_ms, sampling_ms, timed_on: Milliseconds for a batch of 64, and the device.
+        marginal_bpd, marginal_bpd_stderr, accuracy, label_bits, calibration_error: Of the same measurement where labels
+            were asked for, see `nfcli.runs.results.Classification`; `marginal_bpd` is its bpd of p(x).
         group: Rows of one number answer the same question; None before the first measurement.
         shipped: Whether the run came with the package.
         published_val_bpd, published_test_bpd: Of the same preset, in print, after the full recipe elsewhere; None
             unless the run ships and was trained on the same images.
     """
 
-    name: str
+    run: str
     preset: str
     parameters: int
     dataset: str
@@ -59,6 +61,12 @@ class Row:
     test_fingerprint: str | None = None
     inference_ms: float | None = None
     sampling_ms: float | None = None
+    timed_on: str | None = None
+    marginal_bpd: float | None = None
+    marginal_bpd_stderr: float | None = None
+    accuracy: float | None = None
+    label_bits: float | None = None
+    calibration_error: float | None = None
     group: int | None = None
     shipped: bool = False
     published_val_bpd: float | None = None
@@ -81,8 +89,8 @@ class Row:
 class Comparison:
     """The rows, best first within each group; `questions[i]` says in words what group i was asked.
 
-    `notes` are sentences on measurements that are newer than the one shown, and of fewer images; `unmeasured` says what
-    rows of no group lack.
+    `notes` are sentences on what the rows leave out, or do not have in common; `unmeasured` says what rows of no group
+    lack.
     """
 
     rows: tuple[Row, ...]
@@ -124,10 +132,23 @@ def compare(
     in_words = {row.question: _in_words(row) for row, _ in found if row.question is not None}
     numbers: dict[Any, int] = {question: number for number, question in enumerate(in_words)}
     rows = [replace(row, group=numbers.get(row.question)) for row, _ in found]
-    rows.sort(key=lambda row: (row.rank, natural(row.name)))
-    notes = tuple(note for _, note in found if note is not None)
+    rows.sort(key=lambda row: (row.rank, natural(row.run)))
+    notes = (*(note for _, note in found if note is not None), *_not_in_common(rows))
     lacking = {} if importance_samples is None else {"unmeasured": f"not measured with K = {importance_samples}"}
     return Comparison(tuple(rows), tuple(in_words.values()), notes, **lacking)
+
+
+def _not_in_common(rows: list[Row]) -> Iterator[str]:
+    """Sentences on numbers of a row that are of something else than its question says, or than those beside it."""
+    for count in sorted({row.val_images for row in rows if row.val_images not in (None, row.images)}):
+        runs = ", ".join(f"'{row.run}'" for row in rows if row.val_images == count != row.images)
+        yield f"val bpd of {runs} is of {count:,} validation images"
+    devices: dict[str, list[str]] = {}
+    for row in rows:
+        if row.timed_on is not None:
+            devices.setdefault(row.timed_on, []).append(f"'{row.run}'")
+    if len(devices) > 1:
+        yield "timed on " + "; ".join(f"{device}: {', '.join(runs)}" for device, runs in devices.items())
 
 
 def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:
@@ -143,9 +164,9 @@ def _runs_to_show(runs_dir: Path) -> Sequence[RunDir]:
 def _row(run: RunDir, importance_samples: int | None) -> tuple[Row, str | None]:
     """A run's row, and what there is to say of a newer measurement than the one shown."""
     config, (evaluations, timing) = run.config(), load_results(run)
-    model = config["model"]
+    model, device = config["model"], timing.get("device")
     row = Row(
-        name=run.name,
+        run=run.name,
         preset=model["preset"],
         parameters=model["parameters"],
         dataset=config["data"]["name"],
@@ -153,6 +174,7 @@ def _row(run: RunDir, importance_samples: int | None) -> tuple[Row, str | None]:
         test_images=config["data"].get("test_images"),
         inference_ms=timing.get("inference_ms"),
         sampling_ms=timing.get("sampling_ms"),
+        timed_on=str(device.get("kind")) if isinstance(device, dict) else None,
         shipped=run.pretrained,
         **_published(config) if run.pretrained else {},
     )
@@ -168,6 +190,10 @@ def _row(run: RunDir, importance_samples: int | None) -> tuple[Row, str | None]:
         **{f"test_{name}": getattr(test, name) for name in ("bpd", "bpd_stderr", "elbo_bpd")},
         **{name: getattr(test, name) for name in shared},
     }
+    if test.classification is not None:
+        said = test.classification
+        measured |= {f"marginal_{name}": said[name] for name in ("bpd", "bpd_stderr")}
+        measured |= {name: said[name] for name in ("accuracy", "label_bits", "calibration_error")}
     row = replace(row, **measured, test_fingerprint=test.split_fingerprint)
     newest = next(entry for entry in reversed(evaluations) if entry in tests)
     return row, None if newest is test else _note(run.name, test, newest)

@@ -15,7 +15,8 @@ from nfcli.runs.schema import is_whole
 
 AVERAGED = (
     *("val_bpd", "val_bpd_stderr", "test_bpd", "test_bpd_stderr", "test_elbo_bpd", "effective_sample_size"),
-    *("inference_ms", "sampling_ms"),
+    *("inference_ms", "sampling_ms", "marginal_bpd", "marginal_bpd_stderr", "accuracy", "label_bits"),
+    "calibration_error",
 )
 """What of a row is the mean over the runs of a group; the rest is what they have in common, and else None."""
 
@@ -55,19 +56,19 @@ def group_seeds(comparison: Comparison, runs_dir: Path) -> Comparison:
     """
     groups: dict[tuple[Any, ...], dict[int | None, Row]] = {}
     notes = list(comparison.notes)
-    for row in sorted(comparison.rows, key=lambda row: natural(row.name)):
-        run = find_run(row.name, runs_dir)
+    for row in sorted(comparison.rows, key=lambda row: natural(row.run)):
+        run = find_run(row.run, runs_dir)
         config, rows = run.config(), []
         with suppress(NFError):  # a damaged history says nothing of the measurement
             rows = run.metrics()
         done, wanted = max((entry["epoch"] for entry in rows), default=None), config["settings"]["epochs"]
         if done is not None and done < wanted:
-            notes.append(f"'{row.name}' was trained for {done} of its {wanted} epochs")
+            notes.append(f"'{row.run}' was trained for {done} of its {wanted} epochs")
         group = groups.setdefault((row.question, row.shipped, _without_seed(config)), {})
         seed = config["settings"].get("seed")
         first = group.setdefault(seed if is_whole(seed) else None, row)
         if first is not row:
-            notes.append(f"'{row.name}' is left out: it has the seed and the settings of '{first.name}'")
+            notes.append(f"'{row.run}' is left out: it has the seed and the settings of '{first.run}'")
     grouped = sorted(map(_one_row, groups.values()), key=lambda row: row.rank)
     return replace(comparison, rows=tuple(grouped), notes=tuple(notes))
 
@@ -87,6 +88,6 @@ def _one_row(group: dict[int | None, Row]) -> SeedRow:
     means = dict.fromkeys(AVERAGED) | {name: fmean(cells) for name, cells in whole.items()}
     spread_of = whole.keys() & {"val_bpd", "test_bpd"} if len(rows) > 1 else ()
     spread = {f"{name}_seed_std": stdev(whole[name]) for name in spread_of}
-    name = rows[0].name + f" +{len(rows) - 1}" * (len(rows) > 1)
-    values: dict[str, Any] = {**dict.fromkeys(columns), **same, **means, **spread, "name": name}
-    return SeedRow(**values, runs=tuple(columns["name"]), seeds=tuple(group))
+    name = rows[0].run + f" +{len(rows) - 1}" * (len(rows) > 1)
+    values: dict[str, Any] = {**dict.fromkeys(columns), **same, **means, **spread, "run": name}
+    return SeedRow(**values, runs=tuple(columns["run"]), seeds=tuple(group))

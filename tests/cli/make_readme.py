@@ -25,14 +25,14 @@ def table_of_weights() -> str:
     runs = sorted(list_pretrained(Path()), key=lambda run: list(PRESETS).index(run.config()["model"]["preset"]))
     if not runs:
         return "None ship with this version.\n"
-    rows = {row.name: row for row in compare([run.name for run in runs], Path(), importance_samples=8).rows}
+    rows = {row.run: row for row in compare([run.name for run in runs], Path(), importance_samples=8).rows}
     return HEAD + "".join(line_of(rows[run.name], run.config()) for run in runs)
 
 
 def line_of(row: Row, config: dict) -> str:
     """A run's line of the table."""
     cells = [
-        f"`{row.name}`",
+        f"`{row.run}`",
         training_in_words(config),
         "–" if row.val_bpd is None else f"{row.val_bpd:.4f}",
         f"{row.test_bpd:.4f} ± {row.test_bpd_stderr:.4f}",

@@ -18,7 +18,7 @@ from tests.cli.program import assert_refused, succeeds
 
 KEYS = {"run", "preset", "dataset", "importance_samples", "checkpoint_step", "splits", "inference_ms", "sampling_ms"}
 ROW = {
-    "name",
+    "run",
     "preset",
     "parameters",
     "val_bpd",
@@ -86,7 +86,7 @@ def test_another_question_is_added_and_a_quick_one_does_not_displace_more_images
         "'simple' is shown as measured on 16 test images with K = 2; a later measurement on 5 with K = 3 is left out "
         "(-k 3 shows it)\n"
     )
-    rows = {row["name"]: row for row in call("compare", "-k", "3", "--json", cwd=home).json["rows"]}
+    rows = {row["run"]: row for row in call("compare", "-k", "3", "--json", cwd=home).json["rows"]}
     assert (rows["simple"]["images"], rows["multiscale"]["images"]) == (5, None)
     shown = call("compare", "-k", "3", cwd=home)
     assert "), first 5 of them, K = 3\n" in shown.out
@@ -110,10 +110,10 @@ def test_other_questions_are_ranked_apart(home, call):
 def test_compare_tells_every_row(home, measured):
     told = succeeds("compare", "--json", cwd=home).json
     assert told["rankable"]
-    assert {row["name"] for row in told["rows"]} == {"simple", "multiscale"}
+    assert {row["run"] for row in told["rows"]} == {"simple", "multiscale"}
     for row in told["rows"]:
         assert row.keys() >= ROW
-        numbers = measured.told[row["name"]].json
+        numbers = measured.told[row["run"]].json
         assert row["test_bpd"] == numbers["splits"]["test"]["bpd"]
         assert row["val_bpd"] == numbers["splits"]["val"]["bpd"]
         assert (row["importance_samples"], row["images"]) == (2, 16)
@@ -140,7 +140,7 @@ def test_names_that_say_the_preset_leave_room_for_the_best_of_every_column(home,
     assert max(map(len, lines)) <= 80
     best = next(line for line in lines if "*" in line)
     assert best.split()[0].endswith("-with-a-longer-name")
-    assert best.count("*") == 4
+    assert best.count("*") == 2  # times are no contest
     (home / "runs/simple-with-a-longer-name").rename(home / "runs/other")
     assert " preset " in call("compare", cwd=home).out
 
@@ -152,7 +152,7 @@ def test_every_format_but_the_one_for_people_is_a_table_alone(home, call):
         plain = name != "simple"
         assert (done.code, done.err.startswith("note: std err")) == (0, plain)
         for row in rows:
-            assert row["name"] in done.out
+            assert row["run"] in done.out
             assert (str(row["parameters"]) in done.out) is plain
         assert ("*" + f"{rows[0]['test_bpd']:.4f}" in done.out) is not plain
         assert ("std err: over images" in done.out) is not plain
@@ -161,7 +161,11 @@ def test_every_format_but_the_one_for_people_is_a_table_alone(home, call):
 @pytest.mark.parametrize("names", [("simple",), ("pretrained:simple",)])
 def test_files_for_programs_have_the_same_columns_always(names, home, call):
     header = call("compare", "--format", "csv", *names, cwd=home).out.splitlines()[0]
-    assert header.endswith("std err,test bpd K=1,infer ms,sample ms,eff samples,published val bpd,published test bpd")
+    assert header == (
+        "run,preset,params,data,test set,conditional,images,K,val images,val bpd,test bpd,std err,test bpd K=1,"
+        "infer ms,sample ms,eff samples,timed on,published val bpd,published test bpd,test bpd of p(x),std err of p(x),"
+        "accuracy,label bits,calibration error"
+    )
 
 
 @pytest.mark.parametrize(("name", "delimiter"), [("csv", ","), ("tsv", "\t")])
@@ -192,7 +196,7 @@ def test_a_program_reads_all_groups_in_one_table(name, delimiter, home, call):
 
 def test_compare_takes_names_and_refuses_unknown_ones(home, call):
     for names in (["simple"], ["runs/simple"], ["simple", "simple"], ["simple", "runs/simple"]):
-        assert [row["name"] for row in call("compare", *names, "--json", cwd=home).json["rows"]] == ["simple"]
+        assert [row["run"] for row in call("compare", *names, "--json", cwd=home).json["rows"]] == ["simple"]
     assert_refused(call("compare", "simple", "nothere", cwd=home), 3)
     assert_refused(call("compare", "--format", "nonsense", cwd=home), 2)
 
@@ -203,7 +207,7 @@ def test_a_run_that_was_not_measured_is_shown_as_such(home, call):
     assert done.code == 0
     assert "not measured yet" in done.out
     assert "nf eval simple" in done.err
-    rows = {row["name"]: row for row in call("compare", "--json", cwd=home).json["rows"]}
+    rows = {row["run"]: row for row in call("compare", "--json", cwd=home).json["rows"]}
     assert rows["simple"]["test_bpd"] is None
     assert rows["multiscale"]["test_bpd"] is not None
 
@@ -213,7 +217,7 @@ def test_runs_are_listed_in_the_order_that_people_count_in(home, call):
         shutil.copytree(home / "runs/simple", home / "runs" / name)
         (home / "runs" / name / "results.json").unlink()
     rows = call("compare", "--json", cwd=home).json["rows"]
-    assert [row["name"] for row in rows][2:] == ["w2", "w10"]
+    assert [row["run"] for row in rows][2:] == ["w2", "w10"]
     assert "runs there: multiscale, simple, w2, w10" in call("sample", "nothere", cwd=home).err
     assert "hint: did you mean 'multiscale'? runs there: " in call("sample", "multscale", cwd=home).err
 
@@ -261,7 +265,7 @@ def test_seeds_are_one_row_in_every_form(home, call):
     shutil.copytree(home / "runs/multiscale", home / "runs/new")
     (home / "runs/new/results.json").unlink()
     told = call("compare", "--group-seeds", "--json", cwd=home)
-    rows = {row["name"]: row for row in told.json["rows"]}
+    rows = {row["run"]: row for row in told.json["rows"]}
     assert rows.keys() == {"simple +1", "multiscale", "new"}
     assert (rows["simple +1"]["seeds"], rows["simple +1"]["runs"]) == ([42, 43], ["simple", "simple-again"])
     assert (rows["simple +1"]["test_bpd_seed_std"], rows["multiscale"]["test_bpd_seed_std"]) == (0, None)
@@ -275,3 +279,21 @@ def test_seeds_are_one_row_in_every_form(home, call):
     assert "seeds" not in call("compare", "--format", "csv", cwd=home).out
     for other in (("--paired",), ("--html", "page.html")):
         assert_refused(call("compare", "--group-seeds", *other, cwd=home), 2)
+
+
+def test_numbers_that_are_of_something_else_are_told(home, call):
+    """Validation of another number of images, and times of another device."""
+    results = home / "runs/simple/results.json"
+    content = json.loads(results.read_text())
+    next(entry for entry in content["evaluations"] if entry["split"] == "val")["images"] = 7
+    content["timing"]["device"]["kind"] = "a GPU"
+    results.write_text(json.dumps(content))
+    done = call("compare", cwd=home)
+    assert "val bpd of 'simple' is of 7 validation images\n" in done.err
+    assert "timed on " in done.err
+    assert "a GPU: 'simple'" in done.err
+    lines = list(csv.DictReader(call("compare", "--format", "csv", cwd=home).out.splitlines()))
+    assert {line["run"]: (line["val images"], line["timed on"]) for line in lines} == {
+        "simple": ("7", "a GPU"),
+        "multiscale": ("16", "cpu"),
+    }

@@ -185,3 +185,31 @@ def test_latents_of_labelled_images_come_back(mine, home, call):
     np.testing.assert_array_equal(again[..., 0], images)
     want = image_grid(images[..., None], columns=3)
     np.testing.assert_array_equal(np.asarray(Image.open(home / "again.png")), want[..., 0])
+
+
+def test_what_was_said_of_labels_is_compared(home, call):
+    call("eval", "simple", "--split", "test", "-k", "2", "--classify", cwd=home)
+    done = call("compare", cwd=home)
+    assert "bpd of p(x)" in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
+    (row,) = call("compare", "--json", cwd=home).json["rows"]
+    said = results(home)[0]["classification"]
+    assert (row["marginal_bpd"], row["accuracy"]) == (said["bpd"], said["accuracy"])
+    (line,) = csv.DictReader(call("compare", "--format", "csv", cwd=home).out.splitlines())
+    assert (line["test bpd of p(x)"], line["accuracy"]) == (f"{said['bpd']:.4f}", f"{said['accuracy']:.4f}")
+
+
+def test_p_of_x_stands_against_a_run_that_knows_no_labels(home, call):
+    untrained(home, "vardeq", "tiny.npz", train_size=47)
+    call("eval", "vardeq", "--split", "test", "-k", "2", cwd=home)
+    call("eval", "simple", "--split", "test", "-k", "2", cwd=home)
+    refused = call("compare", "--paired", "vardeq", "simple", cwd=home)
+    assert_refused(refused, 2)
+    assert "nf eval simple --split test --classify -k 2" in refused.err
+    call("eval", "simple", "--split", "test", "-k", "2", "--classify", cwd=home)
+    told = call("compare", "--paired", "vardeq", "simple", "--json", cwd=home).json
+    means = {row["run"]: row for row in call("compare", "--json", cwd=home).json["rows"]}
+    assert told["difference_bpd"] == pytest.approx(means["vardeq"]["test_bpd"] - means["simple"]["marginal_bpd"])
+    assert told["summed_over_labels"] == "simple"
+    call("eval", "simple", "--split", "test", "-k", "2", cwd=home)  # and the numbers of images are those without
+    assert_refused(call("compare", "--paired", "vardeq", "simple", cwd=home), 2)

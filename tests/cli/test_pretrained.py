@@ -79,15 +79,15 @@ def test_compare_shows_what_ships_until_there_is_a_run(shipment, empty, call):
     assert "K = 8" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
     told = call("compare", "--json", cwd=empty)
-    assert {row["name"] for row in told.json["rows"]} == {"pretrained:simple", "pretrained:multiscale"}
+    assert {row["run"] for row in told.json["rows"]} == {"pretrained:simple", "pretrained:multiscale"}
     assert all(row["shipped"] and row["test_bpd"] for row in told.json["rows"])
-    assert {row["name"] for row in call("compare", "--json", cwd=shipment.home).json["rows"]} == {
+    assert {row["run"] for row in call("compare", "--json", cwd=shipment.home).json["rows"]} == {
         "simple",
         "multiscale",
     }
     named = call("compare", "pretrained:simple", "simple", "--json", cwd=shipment.home).json
     assert named["rankable"]
-    assert sorted((row["name"], row["shipped"]) for row in named["rows"]) == [
+    assert sorted((row["run"], row["shipped"]) for row in named["rows"]) == [
         ("pretrained:simple", True),
         ("simple", False),
     ]
@@ -134,7 +134,7 @@ def published_here(ships, tmp_path, name="simple"):
 def test_published_results_stand_beside_and_are_not_ranked(shipment, tmp_path, call, monkeypatch):
     folder = published_here(shipment.ships, tmp_path)
     monkeypatch.setattr(pretrained, "pretrained_dir", lambda: folder)
-    told = {row["name"]: row for row in call("compare", "--json", cwd=tmp_path).json["rows"]}
+    told = {row["run"]: row for row in call("compare", "--json", cwd=tmp_path).json["rows"]}
     assert told["pretrained:simple"]["published_test_bpd"] == 1.078
     assert told["pretrained:multiscale"]["published_test_bpd"] is None
     lines = call("compare", cwd=tmp_path).out.splitlines()

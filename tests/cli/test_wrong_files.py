@@ -217,13 +217,13 @@ def test_links_that_leave_the_runs_are_refused_and_not_listed(home, call):
     outside = (home / "runs/simple").rename(home / "outside")
     (home / "runs/simple").symlink_to(outside)
     refused(call, home, ("eval", "simple"), ("sample", "simple"), TRAIN, (*TRAIN, "--overwrite"), codes=(2,))
-    assert [row["name"] for row in call("compare", "--json", cwd=home).json["rows"]] == ["multiscale"]
+    assert [row["run"] for row in call("compare", "--json", cwd=home).json["rows"]] == ["multiscale"]
 
 
 def test_a_link_in_a_circle_is_passed_over(home, call):
     (home / "runs/circle").symlink_to("circle")
     (home / "loop").symlink_to("loop")
-    assert [row["name"] for row in call("compare", "--json", cwd=home).json["rows"]] == ["multiscale", "simple"]
+    assert [row["run"] for row in call("compare", "--json", cwd=home).json["rows"]] == ["multiscale", "simple"]
     refused(call, home, ("sample", "circle"), codes=(3,))
     refused(call, home, ("sample", "simple", "-n", "1", "-o", "loop/x.png"), codes=(1, 2))
 

@@ -31,13 +31,13 @@ def test_one_row_for_three_seeds(runs):
     rows = grouped(runs).rows
     assert all(isinstance(row, SeedRow) for row in rows)
     first, second = rows
-    assert (first.name, first.runs, first.seeds) == ("a1 +2", ("a1", "a2", "a3"), (1, 2, 3))
+    assert (first.run, first.runs, first.seeds) == ("a1 +2", ("a1", "a2", "a3"), (1, 2, 3))
     assert first.test_bpd == pytest.approx(BPD.mean())
     assert first.test_bpd_seed_std == pytest.approx(0.02)
     assert first.test_bpd_stderr == pytest.approx(0.1)
     assert (first.val_bpd, first.val_bpd_seed_std) == (None, None)
     assert (first.images, first.importance_samples, first.inference_ms, first.group) == (50, 8, 1.0, 0)
-    assert (second.name, second.seeds, second.test_bpd_seed_std) == ("b", (1,), None)
+    assert (second.run, second.seeds, second.test_bpd_seed_std) == ("b", (1,), None)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_one_row_for_three_seeds(runs):
 )
 def test_what_differs_in_more_than_the_seed_stays_apart(runs, settings, changes):
     measured(runs, "a4", BPD, {"seed": 4, **settings}, **changes)
-    names = {row.name for row in grouped(runs).rows}
+    names = {row.run for row in grouped(runs).rows}
     assert names == {"a1 +2", "a4", "b"}
 
 
@@ -66,18 +66,18 @@ def test_the_same_images_may_have_several_names(runs):
     run = measured(runs, "a4", BPD, {"seed": 4})
     run.write_config({**run.config(), "data": {**run.config()["data"], "name": "emnist"}})
     assert len(compare([], runs).questions) == 1
-    assert "a1 +3" in {row.name for row in grouped(runs).rows}
+    assert "a1 +3" in {row.run for row in grouped(runs).rows}
 
 
 def test_a_setting_that_is_newer_than_a_run_has_its_default(runs):
     measured(runs, "a4", BPD, {"seed": 4, "weight_decay": 0.0, "dataset": "./digits"})
-    assert "a1 +3" in {row.name for row in grouped(runs).rows}
+    assert "a1 +3" in {row.run for row in grouped(runs).rows}
 
 
 def test_the_same_seed_counts_once(runs):
     measured(runs, "again", BPD + 1, {"seed": 2})
     comparison = grouped(runs)
-    assert comparison.rows[0].name == "a1 +2"
+    assert comparison.rows[0].run == "a1 +2"
     assert comparison.notes == ("'again' is left out: it has the seed and the settings of 'a2'",)
 
 
@@ -87,7 +87,7 @@ def test_runs_that_were_not_measured(runs):
         content = {"schema_version": 1, **CONFIG, "settings": {**CONFIG["settings"], "seed": seed, "batch_size": 7}}
         (runs / f"c{seed}" / "config.json").write_text(json.dumps(content))
     row = grouped(runs).rows[-1]
-    assert (row.name, row.test_bpd, row.group) == ("c1 +1", None, None)
+    assert (row.run, row.test_bpd, row.group) == ("c1 +1", None, None)
 
 
 @pytest.mark.parametrize("damage", [None, [], "x"])
