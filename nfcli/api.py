@@ -163,12 +163,12 @@ class TrainedFlow:
         return self._coder.decode(arrays, self._checked_labels(labels, count))
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
-        images = np.asarray(images)
+        images = given = np.asarray(images)
         if images.ndim == 3 and self.shape[-1] == 1:
             images = images[..., None]
         if images.shape[1:] != self.shape or not len(images) or not np.issubdtype(images.dtype, np.integer):
             raise UsageError(
-                f"images of shape {images.shape} and type {images.dtype} do not fit '{self.name}'",
+                f"images of shape {given.shape} and type {given.dtype} do not fit '{self.name}'",
                 hint=f"give integers of shape (N, {', '.join(map(str, self.shape))})",
             )
         if images.min() < 0 or images.max() >= self.levels:
@@ -185,10 +185,11 @@ class TrainedFlow:
         if labels is None:
             return None
         labels = np.asarray(labels)
-        fits = labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer)
-        if not fits or labels.min() < 0 or labels.max() >= self.classes:
-            raise UsageError(
-                f"labels of shape {labels.shape} and type {labels.dtype} do not fit {count} images of '{self.name}'",
-                hint=f"give one integer from 0 to {self.classes - 1} an image",
-            )
+        what, hint = "", f"give one integer from 0 to {self.classes - 1} an image"
+        if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+            what = f"labels of shape {labels.shape} and type {labels.dtype} do not fit {count} images of"
+        elif labels.min() < 0 or labels.max() >= self.classes:
+            what = f"labels from {labels.min()} to {labels.max()} do not fit"
+        if what:
+            raise UsageError(f"{what} '{self.name}'", hint=hint)
         return labels.astype(np.int32)

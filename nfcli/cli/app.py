@@ -23,7 +23,7 @@ app = typer.Typer(
     name="nf",
     help="Normalizing flows on images: train, measure honestly, look at what was learned.",
     epilog="Exit codes: 0 done, 1 the work failed, 2 usage, 3 data, run or checkpoint missing, damaged or in use, "
-    "129, 130 and 143 interrupted.",
+    "129, 130 and 143 interrupted, 141 nobody reads the output.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -76,10 +76,12 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(args=arguments or ["--help"], prog_name="nf", standalone_mode=False)
         return int(code or 0) if arguments else 2
-    except BrokenPipeError:
-        # Whoever read stdout has gone, as with `nf ... | head`.
+    except (BrokenPipeError, SystemExit) as error:  # Typer makes the latter of the former
+        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # Whoever read stdout has gone, as with `nf ... | head`: the code of a program that SIGPIPE ended.
         abandon_stdout()
-        return 1
+        return 141
     except Exception as error:
         if os.environ.get("NF_DEBUG", "") not in ("", "0"):
             traceback.print_exc()

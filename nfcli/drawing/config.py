@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nfcli.errors import UsageError
-from nfcli.limits import SEED, SPLITS, TEMPERATURE, anything, check_settings, refuse_together, require, setting, whole
+from nfcli.limits import SEED, SPLITS, TEMPERATURE, anything, check_settings, refuse_together, setting, whole
 
 LOOK = ("dpi", "scale", "captions")
 """What changes how a picture looks, and not what it shows."""
@@ -81,7 +81,7 @@ class SampleConfig(GridConfig):
     """
 
     num: int = setting(16, "Number of images.", whole(1, MOST_IMAGES), names=("--num", "-n"))
-    columns: int | None = setting(None, "Columns of the grid; a square by default.")
+    columns: int | None = setting(None, "Columns of the grid; a square by default.", whole(1, MOST_IMAGES))
     temperature: float = setting(1.0, "Standard deviation of the latents; below 1 is tamer.", TEMPERATURE)
     seed: int = setting(44, "Image i of a seed is always the same.", SEED)
     share_final_latent: bool = setting(False, "Rows of 8 that share the last latent and differ in the split-off ones.")
@@ -108,7 +108,6 @@ class SampleConfig(GridConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("columns", self.columns, whole(1, self.num if self.latents is None else MOST_IMAGES))
         refuse_together(self, "share_final_latent", "columns")
         refuse_together(self, "real", "share_final_latent", "temperature", "seed")
         refuse_together(self, "latents", "real", "share_final_latent", "labels", "num", "temperature", "seed")
@@ -120,7 +119,8 @@ class SampleConfig(GridConfig):
     @property
     def width(self) -> int:
         """Columns of the grid."""
-        return self.columns or (SHARED_COLUMNS if self.share_final_latent else math.ceil(math.sqrt(self.num)))
+        wanted = self.columns or (SHARED_COLUMNS if self.share_final_latent else math.ceil(math.sqrt(self.num)))
+        return min(wanted, self.num)
 
     def options(self, labels: list[int] | None) -> dict[str, Any]:
         """What the numbers beside the picture say of it; (N,) labels of the images, if they have any."""
@@ -175,7 +175,9 @@ class InspectDequantConfig(PictureConfig):
     levels: int = setting(8, "Discrete values in the picture of volumes.", whole(2, 64))
     prior: str | None = setting(None, "Weight of each of these values; a bell by default.", metavar="P1,P2,...")
     seed: int = setting(42, "Of the noise.", SEED)
-    explain: bool = setting(False, "Draw the masks and the scale limit instead; needs no run.")
+    explain: bool = setting(
+        False, "Draw the masks and the scale limit instead, as explain.png here by default; needs no run."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -82,7 +82,7 @@ def _captions(labels: list[int] | None, words: list[str], config: SampleConfig) 
     """The label of each row, or else of each column."""
     if labels is None:
         raise UsageError("--captions has no labels to write", hint="leave it out; class-conditional runs have labels")
-    width = min(config.width, config.num)
+    width = config.width
     rows = [labels[start : start + width] for start in range(0, config.num, width)]
     columns = [labels[column::width] for column in range(width)]
     for name, lines in (("rows", rows), ("columns", columns)):

@@ -117,9 +117,9 @@ def partition_shapes(shape: Shape, kind: str) -> tuple[Shape, Shape]:
             raise ValueError(f"a checkerboard of width {width} has no two equal halves")
         return (height, width // 2, channels), (height, width // 2, channels)
     if kind != "channel" and channels % 4:
-        raise ValueError(f"{channels} channels are not those of 2x2 patches")
+        raise ValueError(f"{channels} channels are not those of 2x2 patches, which a squeeze makes")
     if channels < 2:
-        raise ValueError("1 channel has no two halves")
+        raise ValueError("1 channel has no two halves; a squeeze makes 4 of it")
     return (height, width, channels // 2), (height, width, channels - channels // 2)
 
 

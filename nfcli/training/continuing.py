@@ -57,14 +57,15 @@ def check_same(job: Job, known: dict[str, Any]) -> None:
     before = {**with_defaults(known["settings"]), "dataset": settings["dataset"]}
     changed = [name for name in settings if name != "epochs" and settings[name] != before.get(name)]
     hint = "give this one another --name, or replace the earlier run with --overwrite"
+    again = f"nf train --config {job.run.path / 'config.json'} continues it; else {hint}"
     if "converted" in known:
         raise UsageError(
             f"{run} was made from a checkpoint without what training needs, and cannot be continued",
             hint=f"nf train {config.preset} --init {job.run.name} --name ANOTHER starts from its weights",
         )
     if changed:
-        text = ", ".join(f"--{name.replace('_', '-')} {before.get(name)} became {settings[name]}" for name in changed)
-        raise UsageError(f"{run} was started with other settings: {text}", hint=hint)
+        text = ", ".join(_change(name, before.get(name), settings[name]) for name in changed)
+        raise UsageError(f"{run} was started with other settings: {text}", hint=again)
     if not is_same_model(known["model"].get("definition"), config.custom):
         raise UsageError(f"{run} was started with another model than preset '{config.preset}' is now", hint=hint)
     if known["data"]["fingerprint"] != job.dataset.fingerprint:
@@ -79,6 +80,12 @@ def check_same(job: Job, known: dict[str, Any]) -> None:
         )
     if config.epochs < before["epochs"]:
         raise UsageError(f"{run} was started with --epochs {before['epochs']}, and {config.epochs} is fewer", hint=hint)
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    words = {repr(None): "none", repr(True): "on", repr(False): "off"}
+    option = name if name == "preset" else f"--{name.replace('_', '-')}"
+    return f"{option} {words.get(repr(before), before)} became {words.get(repr(now), now)}"
 
 
 def check_shared(run: RunDir) -> None:

@@ -123,7 +123,7 @@ def test_another_one_is_refused_when_it_is_continued(tuned: TrainConfig, source:
     train(replace(source, name="other", epochs=1))
     with pytest.raises(UsageError, match="--init source became other"):
         train(replace(tuned, init="other"))
-    with pytest.raises(UsageError, match="--init None became source"):
+    with pytest.raises(UsageError, match="--init none became source"):
         train(replace(source, name="other", init="source"))
 
 

@@ -179,6 +179,7 @@ def test_other_settings_are_refused(undisturbed: TrainConfig, name: str, value: 
     with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} .* became") as caught:
         train(replace(undisturbed, **{name: value}))
     assert "--overwrite" in str(caught.value.hint)
+    assert f"nf train --config {undisturbed.runs_dir / 'run'}/config.json continues it" in str(caught.value.hint)
 
 
 def test_fewer_epochs_are_refused(undisturbed: TrainConfig) -> None:
