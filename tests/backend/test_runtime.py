@@ -201,6 +201,46 @@ def test_reserved_memory_is_there_for_large_arrays() -> None:
     assert growth("not", GLIBC_TUNABLES=runtime.MALLOC)[1] > 300
 
 
+# How many MiB of small pieces that are free go back to the system, whether an array still lies among them, and whether
+# one lies in a large piece that was free.
+RETIRED = """
+import re
+import sys
+from pathlib import Path
+import numpy as np
+from nfcli.backend import runtime
+
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
+
+
+def place(count):
+    return np.ones(count, np.uint8).ctypes.data
+
+
+pieces = [np.ones(200_000, np.uint8) for _ in range(1000)]
+first, last = pieces[0].ctypes.data, pieces[-1].ctypes.data
+large, fence = np.ones(2**24, np.uint8), np.ones(200_000, np.uint8)
+start = large.ctypes.data
+del pieces[::2], large
+before = resident()
+assert first <= place(150_000) < last
+runtime.reserve(2**25, 1)
+small = first <= place(150_000) < last
+print(before - resident() + 32, int(small), int(start <= place(2**23) < start + 2**24))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+def test_small_pieces_go_out_of_use() -> None:
+    around = {**os.environ, "GLIBC_TUNABLES": runtime.MALLOC}
+    result = subprocess.run([sys.executable, "-c", RETIRED], env=around, capture_output=True, text=True, check=True)
+    mebibytes, small, large = map(int, result.stdout.split())
+    assert mebibytes > 50
+    assert (small, large) == (0, 1)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
 def test_nothing_is_reserved_where_freed_memory_is_not_kept() -> None:
     done, mebibytes = growth("reserved")
