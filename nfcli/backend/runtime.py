@@ -152,9 +152,9 @@ def reserve(size: int, count: int) -> bool:
 def _retire_small_pieces(libc: ctypes.CDLL) -> None:
     """Take every free piece from 16 KiB to 1 MiB for good, and give the memory of all of them back to the system.
 
-    Compiling leaves tens of thousands between what it keeps. malloc walks their list for each array of a step, 1 to 24 %
-    of it with Muon on two cores; where it only gave their pages back, arrays would lie in small pages there, and steps
-    be a quarter slower.
+    Compiling leaves tens of thousands between what it keeps. malloc walks their list for each array of a step, which
+    takes 1 to 24 % of it with Muon on two cores. Where it only gave their pages back, arrays would lie in small pages
+    there, and steps be a quarter slower.
     """
     fresh = libc.malloc(2**LARGEST_PIECE)  # where no piece is free any more; addresses grow
     larger = [fresh]
