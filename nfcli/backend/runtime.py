@@ -157,6 +157,8 @@ def _retire_small_pieces(libc: ctypes.CDLL) -> None:
     there, and steps be a quarter slower.
     """
     fresh = libc.malloc(2**LARGEST_PIECE)  # where no piece is free any more; addresses grow
+    if fresh is None:
+        return
     larger = [fresh]
     for exponent in range(LARGEST_PIECE, SMALLEST_PIECE - 1, -1):
         size = 2**exponent - 16  # with malloc's own note before it

@@ -113,6 +113,7 @@ def description(
     # They can be drawn, and mean nothing, where labels begin at 1, for example.
     used = dataset.train.first(config.train_size).labels
     unused = sorted({*range(model.classes)}.difference([] if used is None else used.tolist()))
+    labels = {"labels": dataset.labels_fingerprint, "unused_labels": unused, "label_names": list(dataset.label_names)}
     return {
         "run": name,
         # Tells a run from one that replaced it under the same name and with the same settings.
@@ -133,8 +134,7 @@ def description(
             "name": dataset.name,
             "source": dataset.source,
             "fingerprint": dataset.fingerprint,
-            **({"labels": dataset.labels_fingerprint, "unused_labels": unused} if model.classes else {}),
-            **({"label_names": list(dataset.label_names)} if model.classes else {}),
+            **(labels if model.classes else {}),
             "train_images": len(dataset.train.first(config.train_size)),
             "val_images": len(dataset.val.first(config.val_size)),
             "test_images": len(dataset.test),

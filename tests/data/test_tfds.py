@@ -206,3 +206,24 @@ def test_tfrecord_takes_tensorflow(tmp_path, photos):
 def test_kmnist_is_downloaded(tmp_path):
     dataset = load_dataset("tfds:kmnist", data_dir=tmp_path)
     assert [len(split) for split in (dataset.train, dataset.val, dataset.test)] == [50_000, 10_000, 10_000]
+
+
+class Pets(Photos):
+    """The same with words for labels."""
+
+    def _info(self):
+        label = tfds.features.ClassLabel(names=["cat", "dog"])
+        features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "label": label})
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _generate_examples(self, count):
+        for index, example in super()._generate_examples(count):
+            yield index, {"image": example["image"], "label": index % 2}
+
+
+def test_words_for_labels_are_kept(tmp_path):
+    builder = Pets(data_dir=tmp_path)
+    builder.download_and_prepare(file_format="array_record")
+    dataset = load_dataset(str(builder.data_path), Transform.parse(None, "4", 256))
+    assert dataset.label_names == ("cat", "dog")
+    assert dataset.test.labels.tolist() == [0, 1, 0, 1]
